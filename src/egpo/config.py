@@ -1,0 +1,473 @@
+"""The configuration: one pydantic model per section, every key described, unknown keys refused.
+
+`load` reads an experiment (config/paper.yaml, config/demo.yaml or one of your own) with the three
+catalogues it draws on: methods, backbones and benchmarks. `python -m egpo.config` writes the JSON
+schema of each file into config/schemas/.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from egpo.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="Lower-case name, used in paths.")]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration. A key that is not described is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+# --- methods -------------------------------------------------------------------------------------
+
+
+class Calibration(Section):
+    """Entropy weights and base advantage of a method: Eq. (5) to (13) and Table 2 of the paper."""
+
+    weight: Literal["none", "entropy"] = Field("none", description="w = 1 for every response, or Eq. (7).")
+    lam_min: float = Field(0.8, gt=0, le=1, description="Lower bound of the clamp, Eq. (8).")
+    lam_max: float = Field(2.0, ge=1, description="Upper bound of the clamp, Eq. (8).")
+    eps_h: float = Field(1e-5, gt=0, description="epsilon_H of Eq. (7), in nats per token.")
+    correct: Literal["floor", "clip"] = Field(
+        "floor", description="r = +1: 'floor' is max(1, clip(w)) of Eq. (8), 'clip' only clips to the bounds."
+    )
+    incorrect: Literal["cap", "clip"] = Field(
+        "cap", description="r = -1: 'cap' is min(1, clip(w)) of Eq. (8), 'clip' only clips to the bounds."
+    )
+    entirely_incorrect: Literal["weighted", "one"] = Field(
+        "weighted", description="Weights on entirely-incorrect groups: as `incorrect` says, or all 1 (C4)."
+    )
+    renorm: Literal["none", "before", "after"] = Field(
+        "none", description="Eq. (9) before the clamp (C6), after it (C5), or not at all."
+    )
+    nsr: bool = Field(False, description="Base advantage -1 on entirely-incorrect groups, Eq. (13).")
+
+
+class Method(Section):
+    """One training method: what differs between GRPO, DAPO, EDGE-GRPO, EGPO and the ablations."""
+
+    label: str = Field(description="Name in tables and figures.")
+    calibration: Calibration = Calibration()
+    clip_low: float = Field(0.2, gt=0, lt=1, description="epsilon of the clip below 1, Eq. (3).")
+    clip_high: float = Field(0.2, gt=0, description="epsilon of the clip above 1, Eq. (3).")
+    dynamic_sampling: bool = Field(False, description="Replace groups of uniform reward (DAPO).")
+    not_yet: str | None = Field(
+        None, description="Why this method is planned but cannot be trained yet; training stops with this text."
+    )
+
+
+# --- backbones -----------------------------------------------------------------------------------
+
+
+class HubModel(Section):
+    """A model on the Hugging Face Hub."""
+
+    kind: Literal["hub"]
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hub.")
+    revision: str = Field("main", description="Branch, tag or commit; the commit it resolves to is recorded.")
+
+
+class LocalModel(Section):
+    """A folder in Hugging Face format: config.json, tokenizer and safetensors."""
+
+    kind: Literal["local"]
+    path: Path = Field(description="The folder; relative paths start at the repository.")
+
+
+class WarmUp(Section):
+    """Supervised training that makes a synthetic backbone solve some problems but not most."""
+
+    problems: Count = Field(description="How many distinct problems the corpus is drawn from.")
+    steps: Count
+    batch: Count
+    learning_rate: float = Field(gt=0)
+    pass_rate: tuple[Share, Share] = Field((0.2, 0.7), description="Range that the pass rate must fall in.")
+    group_share: Share = Field(
+        0.1, description="Least share of mixed, of entirely-correct and of entirely-incorrect groups."
+    )
+
+
+class SyntheticModel(Section):
+    """A tiny Qwen2-architecture model that is made here, for the demo and the tests."""
+
+    kind: Literal["synthetic"]
+    seed: Seed = 1
+    layers: Count = 3
+    width: Count = 128
+    heads: Count = 4
+    thinks: bool = Field(False, description="Opens with <think> in the manner of DeepSeek-R1-Distill.")
+    warm_up: WarmUp
+
+
+class Backbone(Section):
+    """A model that trainings start from."""
+
+    label: str = Field(description="Name in tables and figures.")
+    source: Annotated[HubModel | LocalModel | SyntheticModel, Field(discriminator="kind")]
+    parameters: float = Field(gt=0, description="Number of parameters, in billions; for plans and memory estimates.")
+    context: Count = Field(description="Context length in tokens.")
+    prompt_tokens: Count = Field(description="Longest prompt in training, in tokens.")
+    response_tokens: Count = Field(description="Longest response in training, in tokens.")
+    evaluation_tokens: Count = Field(description="Longest response in evaluation, in tokens.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Backbone:
+        for key in ("response_tokens", "evaluation_tokens"):
+            if getattr(self, key) >= self.context:
+                raise ValueError(f"{key} {getattr(self, key)} leaves no room for a prompt in context {self.context}")
+        return self
+
+
+# --- benchmarks ----------------------------------------------------------------------------------
+
+
+class HubBenchmark(Section):
+    """evalscope's own dataset, fetched by evalscope."""
+
+    kind: Literal["hub"]
+
+
+class LocalBenchmark(Section):
+    """A local folder in the format that evalscope reads for this benchmark."""
+
+    kind: Literal["local"]
+    path: Path = Field(description="The folder; relative paths start at the repository.")
+
+
+class SyntheticBenchmark(Section):
+    """Held-out synthetic problems in the benchmark's own file format."""
+
+    kind: Literal["synthetic"]
+    seed: Seed
+    templates: Literal["sums", "stories"] = Field(description="Which held-out wordings to use.")
+
+
+class Benchmark(Section):
+    """One evaluation set, run by evalscope."""
+
+    label: str = Field(description="Name in tables.")
+    adapter: str = Field(description="evalscope's name of the benchmark.")
+    source: Annotated[HubBenchmark | LocalBenchmark | SyntheticBenchmark, Field(discriminator="kind")]
+    items: Count = Field(description="Number of questions: the denominator of the accuracy.")
+    shots: int = Field(ge=0, description="Worked examples in the prompt.")
+    subsets: tuple[str, ...] = Field((), description="evalscope's subset_list; empty for its default.")
+    prompt: str | None = Field(None, description="Prompt template in place of evalscope's own.")
+
+
+# --- experiment ----------------------------------------------------------------------------------
+
+
+class StandInSource(Section):
+    """Synthetic rows in OpenR1-Math's schema and folders, made by egpo.data.standin."""
+
+    kind: Literal["standin"]
+    seed: Seed
+    default_rows: Count
+    extended_rows: Count
+    rows_per_shard: Count = 1000
+
+
+class LocalSource(Section):
+    """A folder with OpenR1-Math's two sub-folders of parquet shards, `data/` and `extended/`."""
+
+    kind: Literal["local"]
+    path: Path = Field(description="The folder; relative paths start at the repository.")
+
+
+class HubSource(Section):
+    """A dataset of OpenR1-Math's schema on the Hugging Face Hub."""
+
+    kind: Literal["hub"]
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    revision: str
+
+
+class Quotas(Section):
+    """Rows to sample from each stratum: subset x bucket (appendix A.2)."""
+
+    default_mixed: int = Field(ge=0)
+    default_correct: int = Field(ge=0)
+    extended_mixed: int = Field(ge=0)
+    extended_correct: int = Field(ge=0)
+
+    @property
+    def total(self) -> int:
+        return self.default_mixed + self.default_correct + self.extended_mixed + self.extended_correct
+
+
+class Deduplication(Section):
+    """MinHash-LSH over the problem texts."""
+
+    permutations: Count = 128
+    threshold: float = Field(0.8, gt=0, lt=1, description="Jaccard similarity.")
+    shingle: Count = Field(5, description="Words per shingle.")
+
+
+class Data(Section):
+    """From OpenR1-Math to the training pool (appendix A.2)."""
+
+    source: Annotated[StandInSource | LocalSource | HubSource, Field(discriminator="kind")]
+    tokenizer: Name = Field(description="The backbone whose tokenizer measures lengths.")
+    min_generations: Count = 2
+    max_prompt_tokens: Count = Field(4096, description="First length filter, on every row.")
+    max_response_tokens: Count = Field(4096, description="At least one boxed generation must not be longer.")
+    final_prompt_tokens: Count = Field(1024, description="Last length filter, after sampling.")
+    deduplication: Deduplication = Deduplication()
+    quotas: Quotas
+    validation_rows: Count = Field(description="Taken out of the sampled rows.")
+    seed: Seed
+
+
+class Training(Section):
+    """What every training has in common."""
+
+    platform: Literal["cpu", "cuda"]
+    prompts_per_step: Count = Field(description="Prompts in a rollout batch, which is also one PPO mini-batch.")
+    rollouts: Annotated[int, Field(ge=2)] = Field(description="Responses per prompt, N.")
+    epochs: Count | None = None
+    steps: Count | None = Field(None, description="Optimiser steps; give this or `epochs`.")
+    learning_rate: float = Field(gt=0)
+    temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = -1
+    save_every: Count = Field(description="Steps between checkpoints: the most that a failure can lose.")
+    validate_every: Count = Field(description="Steps between validations.")
+    time_limit_minutes: float = Field(gt=0, description="A training that takes longer is stopped; it resumes.")
+    stall_minutes: float = Field(
+        15, gt=0, description="A training that shows no progress for so long is stopped; it resumes."
+    )
+    nodes: Count = 1
+    gpus_per_node: Count = 1
+    verl: dict[str, Any] = Field({}, description="Further verl settings by dotted key; they win over ours.")
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Training:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give exactly one of epochs and steps")
+        return self
+
+
+class Evaluation(Section):
+    """Decoding and trials: one run of every benchmark per seed."""
+
+    seeds: tuple[Seed, ...] = Field(min_length=1, description="One trial per seed.")
+    temperature: float = Field(0.6, ge=0)
+    top_p: float = Field(0.95, gt=0, le=1)
+    top_k: int = 20
+    concurrency: Count = Field(64, description="Requests in flight.")
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    kv_cache_gib: float | None = Field(None, gt=0, description="CPU only: memory for vLLM's KV cache.")
+    platform: Literal["cpu", "cuda"]
+    gpus: Count = 1
+    time_limit_minutes: float = Field(gt=0)
+
+
+class Ablations(Section):
+    """Table 2."""
+
+    backbone: Name
+    methods: tuple[Name, ...]
+    benchmarks: tuple[Name, ...]
+
+
+class Experiment(Section):
+    """A whole experiment: everything between the source data and the tables."""
+
+    experiment: Name = Field(description="Results appear in results/<experiment>/.")
+    note: str = Field("", description="Printed under every table and figure: what these results can mean.")
+    backbones: tuple[Name, ...] = Field(min_length=1)
+    methods: tuple[Name, ...] = Field(min_length=1)
+    training_seeds: tuple[Seed, ...] = Field(min_length=1)
+    benchmarks: tuple[Name, ...] = Field(min_length=1)
+    ablations: Ablations | None = None
+    data: Data
+    training: Training
+    evaluation: Evaluation
+
+
+class Catalogue(Section):
+    """An experiment together with the entries that it names."""
+
+    experiment: Experiment
+    methods: dict[Name, Method]
+    backbones: dict[Name, Backbone]
+    benchmarks: dict[Name, Benchmark]
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def _suggest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys allowed at the place of an error, as far as the model tells them."""
+    schema = model.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in location:
+        while "$ref" in node:
+            node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+        mapping = node.get("discriminator", {}).get("mapping", {})
+        if part in mapping:
+            node = {"$ref": mapping[part]}
+        elif part in node.get("properties", {}):
+            node = node["properties"][part]
+        else:
+            node = next((option for option in node.get("anyOf", []) if "$ref" in option), {})
+    while "$ref" in node:
+        node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+    return list(node.get("properties", {}))
+
+
+def _describe(error: dict[str, Any], model: type[BaseModel]) -> str:
+    """One error of pydantic's as a line: key, value, and what is allowed there."""
+    tags = {"hub", "local", "synthetic", "standin"}
+    key = ".".join(str(part) for part in error["loc"] if part not in tags) or "(top level)"
+    if error["type"] == "extra_forbidden":
+        known = _keys_beside(model, error["loc"][:-1])
+        return f"{key}: there is no such key.{_suggest(str(error['loc'][-1]), known)} Allowed here: {', '.join(known)}."
+    if error["type"] == "missing":
+        return f"{key}: this key is missing."
+    message = error["msg"].removeprefix("Value error, ")
+    value = "" if isinstance(error["input"], dict) else f"{error['input']!r} is not allowed: "
+    return f"{key}: {value}{message}."
+
+
+def parse(model: type[Section], values: Any, source: str) -> Any:
+    """`values` as `model`, or a UserError with one line per wrong key of the file `source`."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [f"{source}: {_describe(dict(item), model)}" for item in error.errors()]
+        raise UserError("\n".join(lines)) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, or a UserError that says what is wrong with the file."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected keys with values, found {type(values).__name__}.")
+    return values
+
+
+def _read_catalogue(name: str, model: type[Section]) -> dict[str, Any]:
+    path = ROOT / "config" / f"{name}.yaml"
+    return {key: parse(model, value, f"config/{name}.yaml: {key}") for key, value in read_yaml(path).items()}
+
+
+def _pick(names: Iterable[str], entries: dict[str, Any], key: str, source: str, file: str) -> dict[str, Any]:
+    for name in names:
+        if name not in entries:
+            raise UserError(
+                f"{source}: {key}: '{name}' is not an entry of config/{file}.{_suggest(name, entries)} "
+                f"Known: {', '.join(entries)}."
+            )
+    return {name: entries[name] for name in dict.fromkeys(names)}
+
+
+def _check_folder(path: Path, where: str, wants: str) -> None:
+    folder = path if path.is_absolute() else ROOT / path
+    if not folder.is_dir():
+        raise UserError(f"{where}: '{path}' is not a folder. Give the path of {wants}.")
+
+
+def _check_paths(catalogue: Catalogue, source: str) -> None:
+    """Every local folder that the experiment names must be there before anything runs."""
+    for name, backbone in catalogue.backbones.items():
+        if isinstance(backbone.source, LocalModel):
+            where = f"config/backbones.yaml: {name}.source.path"
+            _check_folder(backbone.source.path, where, "a model in Hugging Face format")
+            folder = ROOT / backbone.source.path
+            if not (folder / "config.json").is_file():
+                raise UserError(f"{where}: '{backbone.source.path}' holds no config.json: it is no Hugging Face model.")
+    for name, benchmark in catalogue.benchmarks.items():
+        if isinstance(benchmark.source, LocalBenchmark):
+            where = f"config/benchmarks.yaml: {name}.source.path"
+            _check_folder(benchmark.source.path, where, f"a dataset in the format of evalscope's {benchmark.adapter}")
+    data = catalogue.experiment.data.source
+    if isinstance(data, LocalSource):
+        _check_folder(data.path, f"{source}: data.source.path", "a folder with data/ and extended/")
+
+
+def _check_sense(experiment: Experiment, source: str) -> None:
+    """What no single key can tell: sizes that contradict each other."""
+    data, training = experiment.data, experiment.training
+    rows = data.quotas.total - data.validation_rows
+    if rows < training.prompts_per_step:
+        raise UserError(
+            f"{source}: data.quotas: {data.quotas.total} rows less data.validation_rows {data.validation_rows} are fewer "
+            f"than training.prompts_per_step {training.prompts_per_step}: raise the quotas or lower the batch."
+        )
+    for key in ("training_seeds", "backbones", "methods", "benchmarks"):
+        values = getattr(experiment, key)
+        if len(set(values)) < len(values):
+            raise UserError(f"{source}: {key}: an entry stands twice.")
+    if len(set(experiment.evaluation.seeds)) < len(experiment.evaluation.seeds):
+        raise UserError(f"{source}: evaluation.seeds: two trials with one seed would be one trial counted twice.")
+    if "base" in experiment.methods:
+        raise UserError(f"{source}: methods: 'base' is the untrained backbone and always evaluated; take it out.")
+
+
+def load(values: dict[str, Any], source: str) -> Catalogue:
+    """The experiment described by `values`, checked, with the catalogue entries that it names.
+
+    `source` is the file that messages name. Raises UserError, one line per wrong key.
+    """
+    experiment: Experiment = parse(Experiment, values, source)
+    methods = _read_catalogue("methods", Method)
+    backbones = _read_catalogue("backbones", Backbone)
+    benchmarks = _read_catalogue("benchmarks", Benchmark)
+    ablations = experiment.ablations
+    _check_sense(experiment, source)
+    if ablations is not None:
+        _pick([ablations.backbone], {name: 0 for name in experiment.backbones}, "ablations.backbone", source, "backbones.yaml")
+        _pick(ablations.methods, methods, "ablations.methods", source, "methods.yaml")
+        _pick(ablations.benchmarks, {name: 0 for name in experiment.benchmarks}, "ablations.benchmarks", source, "benchmarks.yaml")
+    catalogue = Catalogue(
+        experiment=experiment,
+        methods=_pick(
+            (*experiment.methods, *(ablations.methods if ablations else ())), methods, "methods", source, "methods.yaml"
+        ),
+        backbones=_pick(
+            (*experiment.backbones, experiment.data.tokenizer), backbones, "backbones", source, "backbones.yaml"
+        ),
+        benchmarks=_pick(experiment.benchmarks, benchmarks, "benchmarks", source, "benchmarks.yaml"),
+    )
+    _check_paths(catalogue, source)
+    return catalogue
+
+
+def write_schemas(folder: Path) -> None:
+    """JSON schemas of the configuration files, for editors that complete and check YAML."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, model in {"experiment": Experiment, "method": Method, "backbone": Backbone, "benchmark": Benchmark}.items():
+        schema = model.model_json_schema()
+        if name != "experiment":  # a catalogue file maps names to entries
+            schema = {"type": "object", "additionalProperties": {"$ref": f"#/$defs/{model.__name__}"},
+                      "$defs": {**schema.pop("$defs", {}), model.__name__: schema}}
+        (folder / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    write_schemas(ROOT / "config" / "schemas")

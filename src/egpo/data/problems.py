@@ -1,0 +1,129 @@
+"""Synthetic problems that a tiny model can learn: sums of rising difficulty, with computed answers.
+
+They feed the stand-in dataset, the warm-up of the synthetic backbones and the synthetic benchmarks.
+Everything drawn here is a pure function of the random generator passed in. The wordings of training
+and of evaluation are disjoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+LEVELS = (1, 2, 3, 4, 5)
+
+# {e} is the sum, with blanks around its plus signs.
+SUMS = {
+    "train": (
+        "What is {e}?",
+        "Compute {e}.",
+        "Find the value of {e}.",
+        "Calculate the sum {e}.",
+        "Add the numbers: {e}.",
+        "Find the sum of the numbers {l}.",
+        "What do you get when you add {l}?",
+    ),
+    "held-out": (
+        "Find {e}.",
+        "What is the value of {e}?",
+        "Compute the sum of {l}.",
+        "Add {l}.",
+    ),
+}
+# {l} is the list of the numbers, {n} a name, {t} a thing.
+STORIES = {
+    "train": (
+        "{n} has {l} {t} in different boxes. How many {t} does {n} have?",
+        "{n} finds {l} {t} on different days. How many {t} is that in all?",
+        "A shop sells {l} {t}. How many {t} does the shop sell in all?",
+        "There are {l} {t} in the boxes of {n}. How many {t} are there?",
+    ),
+    "held-out": (
+        "{n} sells {l} {t} on different days. How many {t} does {n} sell?",
+        "A shop has {l} {t} in boxes. How many {t} are there in all?",
+        "There are {l} {t} in a shop. How many {t} is that?",
+    ),
+}
+NAMES = ("Ann", "Ben", "Chen", "Dora", "Emil", "Fatima", "Goran", "Hana")
+THINGS = ("apples", "books", "coins", "eggs", "lamps", "pens", "shells", "stones")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A sum in words: its text, its terms and its difficulty (1 to 5)."""
+
+    text: str
+    terms: tuple[int, ...]
+    level: int
+    wording: str
+
+    @property
+    def answer(self) -> str:
+        return str(sum(self.terms))
+
+
+def draw_terms(rng: Random, level: int) -> tuple[int, ...]:
+    """Terms of a sum: one digit each, two and one, two and two, three and two, three of two digits."""
+    sizes = {1: (1, 1), 2: (2, 1), 3: (2, 2), 4: (3, 2), 5: (2, 2, 2)}[level]
+    return tuple(rng.randint(10 ** (size - 1), 10**size - 1) for size in sizes)
+
+
+def draw_problem(rng: Random, split: str, wording: str | None = None, level: int | None = None) -> Problem:
+    """A random problem.
+
+    split: "train" or "held-out", which share no wording. wording: "sums" or "stories"; level: 1 to 5;
+    both drawn evenly when None.
+    """
+    wording = wording or rng.choice(("sums", "stories"))
+    level = level or rng.choice(LEVELS)
+    terms = draw_terms(rng, level)
+    words = [str(term) for term in terms]
+    template = rng.choice({"sums": SUMS, "stories": STORIES}[wording][split])
+    text = template.format(
+        e=" + ".join(words), l=", ".join(words[:-1]) + " and " + words[-1], n=rng.choice(NAMES), t=rng.choice(THINGS)
+    )
+    return Problem(text=text, terms=terms, level=level, wording=wording)
+
+
+def _steps(terms: tuple[int, ...]) -> str:
+    """The sum worked out, e.g. '47+38: 7+8=15, 40+30=70, 70+15=85'."""
+    total = sum(terms)
+    expression = "+".join(str(term) for term in terms)
+    if len(terms) == 3:
+        first = terms[0] + terms[1]
+        return f"{expression}: {terms[0]}+{terms[1]}={first}, {first}+{terms[2]}={total}"
+    a, b = terms
+    if a < 10:
+        return f"{expression}={total}"
+    if a >= 100:
+        low = a % 100 + b
+        return f"{expression}: {a % 100}+{b}={low}, {a - a % 100}+{low}={total}"
+    low, high = a % 10 + b % 10, a - a % 10 + b - b % 10
+    if b < 10:
+        return f"{expression}: {a % 10}+{b}={low}, {a - a % 10}+{low}={total}"
+    return f"{expression}: {a % 10}+{b % 10}={low}, {a - a % 10}+{b - b % 10}={high}, {high}+{low}={total}"
+
+
+def correct_generation(problem: Problem, rng: Random, worked: float = 0.5) -> str:
+    """A right answer in the manner of DeepSeek-R1: a thought, then the boxed answer.
+
+    With probability `worked` the thought goes step by step, else straight to the result. A tiny model
+    errs less when it works step by step, which is what reinforcement can find out.
+    """
+    direct = "+".join(str(term) for term in problem.terms) + f"={problem.answer}"
+    thought = _steps(problem.terms) if rng.random() < worked else direct
+    return f"<think>\n{thought}\n</think>\n\n\\boxed{{{problem.answer}}}"
+
+
+def wrong_generation(problem: Problem, rng: Random) -> str:
+    """A slip of one digit in the result, boxed with confidence."""
+    slip = rng.choice((-10, -2, -1, 1, 2, 10))
+    result = abs(int(problem.answer) + slip)
+    expression = "+".join(str(term) for term in problem.terms)
+    return f"<think>\n{expression}={result}\n</think>\n\n\\boxed{{{result}}}"
+
+
+def without_think_tags(generation: str) -> str:
+    """The same generation for a model that does not mark its thoughts: 'thought. \\boxed{answer}'."""
+    thought, _, rest = generation.removeprefix("<think>\n").partition("\n</think>\n\n")
+    return f"{thought}. {rest}"

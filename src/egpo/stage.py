@@ -1,0 +1,65 @@
+"""What every rule's script runs in: a log file, progress on the terminal, and readable failures."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from egpo.errors import UserError
+
+
+class Reporter:
+    """Progress for a person: short lines on the terminal, and the same lines in the log."""
+
+    def __init__(self, name: str, terminal: int) -> None:
+        self.name = name
+        self._terminal = terminal
+
+    def __call__(self, message: str) -> None:
+        for line in message.splitlines():
+            text = f"[{time.strftime('%H:%M:%S')}] {self.name}: {line}\n".encode()
+            os.write(self._terminal, text)
+            os.write(2, text)
+
+
+def duration(seconds: float) -> str:
+    """'45 s', '3 min 20 s', '2 h 05 min'."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+@contextlib.contextmanager
+def stage(name: str, log: str | Path) -> Iterator[Reporter]:
+    """Send all output of this process and its children to `log`; report on the terminal.
+
+    A UserError ends the process with its message alone. Any other exception leaves its traceback in the
+    log and one line on the terminal.
+    """
+    log = Path(log)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    terminal = os.dup(2)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    report = Reporter(name, terminal)
+    try:
+        yield report
+    except UserError as error:
+        report(f"error: {error}")
+        sys.exit(1)
+    except Exception as error:
+        traceback.print_exc()
+        report(f"failed: {type(error).__name__}: {error}\nThe whole story is in {log}")
+        sys.exit(1)
