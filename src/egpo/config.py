@@ -284,6 +284,14 @@ class Ablations(Section):
     benchmarks: tuple[Name, ...]
 
 
+class Definitions(Section):
+    """Entries of this experiment alone; they add to the catalogues, or take the place of an entry there."""
+
+    methods: dict[Name, Method] = {}
+    backbones: dict[Name, Backbone] = {}
+    benchmarks: dict[Name, Benchmark] = {}
+
+
 class Experiment(Section):
     """A whole experiment: everything between the source data and the tables."""
 
@@ -297,6 +305,7 @@ class Experiment(Section):
     data: Data
     training: Training
     evaluation: Evaluation
+    define: Definitions = Definitions()
 
 
 class Catalogue(Section):
@@ -371,9 +380,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _read_catalogue(name: str, model: type[Section]) -> dict[str, Any]:
-    path = ROOT / "config" / f"{name}.yaml"
-    return {key: parse(model, value, f"config/{name}.yaml: {key}") for key, value in read_yaml(path).items()}
+def _read_catalogue(name: str, model: type[Section], own: dict[str, Any]) -> dict[str, Any]:
+    """Entries of config/<name>.yaml and the experiment's own."""
+    entries = read_yaml(ROOT / "config" / f"{name}.yaml")
+    return {key: parse(model, value, f"config/{name}.yaml: {key}") for key, value in entries.items()} | own
 
 
 def _pick(names: Iterable[str], entries: dict[str, Any], key: str, source: str, file: str) -> dict[str, Any]:
@@ -387,23 +397,26 @@ def _pick(names: Iterable[str], entries: dict[str, Any], key: str, source: str, 
 
 
 def _check_folder(path: Path, where: str, wants: str) -> None:
-    folder = path if path.is_absolute() else ROOT / path
-    if not folder.is_dir():
+    if not (ROOT / path).is_dir():
         raise UserError(f"{where}: '{path}' is not a folder. Give the path of {wants}.")
 
 
 def _check_paths(catalogue: Catalogue, source: str) -> None:
     """Every local folder that the experiment names must be there before anything runs."""
+
+    def place(kind: str, name: str) -> str:
+        own = name in getattr(catalogue.experiment.define, kind)
+        return f"{source}: define.{kind}.{name}" if own else f"config/{kind}.yaml: {name}"
+
     for name, backbone in catalogue.backbones.items():
         if isinstance(backbone.source, LocalModel):
-            where = f"config/backbones.yaml: {name}.source.path"
+            where = f"{place('backbones', name)}.source.path"
             _check_folder(backbone.source.path, where, "a model in Hugging Face format")
-            folder = ROOT / backbone.source.path
-            if not (folder / "config.json").is_file():
+            if not (ROOT / backbone.source.path / "config.json").is_file():
                 raise UserError(f"{where}: '{backbone.source.path}' holds no config.json: it is no Hugging Face model.")
     for name, benchmark in catalogue.benchmarks.items():
         if isinstance(benchmark.source, LocalBenchmark):
-            where = f"config/benchmarks.yaml: {name}.source.path"
+            where = f"{place('benchmarks', name)}.source.path"
             _check_folder(benchmark.source.path, where, f"a dataset in the format of evalscope's {benchmark.adapter}")
     data = catalogue.experiment.data.source
     if isinstance(data, LocalSource):
@@ -416,8 +429,8 @@ def _check_sense(experiment: Experiment, source: str) -> None:
     rows = data.quotas.total - data.validation_rows
     if rows < training.prompts_per_step:
         raise UserError(
-            f"{source}: data.quotas: {data.quotas.total} rows less data.validation_rows {data.validation_rows} are fewer "
-            f"than training.prompts_per_step {training.prompts_per_step}: raise the quotas or lower the batch."
+            f"{source}: data.quotas: {data.quotas.total} rows less data.validation_rows {data.validation_rows} are "
+            f"fewer than training.prompts_per_step {training.prompts_per_step}: raise the quotas or lower the batch."
         )
     for key in ("training_seeds", "backbones", "methods", "benchmarks"):
         values = getattr(experiment, key)
@@ -435,15 +448,28 @@ def load(values: dict[str, Any], source: str) -> Catalogue:
     `source` is the file that messages name. Raises UserError, one line per wrong key.
     """
     experiment: Experiment = parse(Experiment, values, source)
-    methods = _read_catalogue("methods", Method)
-    backbones = _read_catalogue("backbones", Backbone)
-    benchmarks = _read_catalogue("benchmarks", Benchmark)
+    methods = _read_catalogue("methods", Method, experiment.define.methods)
+    backbones = _read_catalogue("backbones", Backbone, experiment.define.backbones)
+    benchmarks = _read_catalogue("benchmarks", Benchmark, experiment.define.benchmarks)
     ablations = experiment.ablations
     _check_sense(experiment, source)
     if ablations is not None:
-        _pick([ablations.backbone], {name: 0 for name in experiment.backbones}, "ablations.backbone", source, "backbones.yaml")
+        # Table 2 shows base and EGPO beside the ablations: its backbone and benchmarks are Table 1's.
+        _pick(
+            [ablations.backbone],
+            {name: 0 for name in experiment.backbones},
+            "ablations.backbone",
+            source,
+            "backbones.yaml",
+        )
         _pick(ablations.methods, methods, "ablations.methods", source, "methods.yaml")
-        _pick(ablations.benchmarks, {name: 0 for name in experiment.benchmarks}, "ablations.benchmarks", source, "benchmarks.yaml")
+        _pick(
+            ablations.benchmarks,
+            {name: 0 for name in experiment.benchmarks},
+            "ablations.benchmarks",
+            source,
+            "benchmarks.yaml",
+        )
     catalogue = Catalogue(
         experiment=experiment,
         methods=_pick(
@@ -461,11 +487,19 @@ def load(values: dict[str, Any], source: str) -> Catalogue:
 def write_schemas(folder: Path) -> None:
     """JSON schemas of the configuration files, for editors that complete and check YAML."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, model in {"experiment": Experiment, "method": Method, "backbone": Backbone, "benchmark": Benchmark}.items():
+    for name, model in {
+        "experiment": Experiment,
+        "method": Method,
+        "backbone": Backbone,
+        "benchmark": Benchmark,
+    }.items():
         schema = model.model_json_schema()
         if name != "experiment":  # a catalogue file maps names to entries
-            schema = {"type": "object", "additionalProperties": {"$ref": f"#/$defs/{model.__name__}"},
-                      "$defs": {**schema.pop("$defs", {}), model.__name__: schema}}
+            schema = {
+                "type": "object",
+                "additionalProperties": {"$ref": f"#/$defs/{model.__name__}"},
+                "$defs": {**schema.pop("$defs", {}), model.__name__: schema},
+            }
         (folder / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n")
 
 

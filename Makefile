@@ -1,0 +1,49 @@
+# Every target does its own set-up; `make help` lists them.
+PYTHON ?= python3.11
+CORES ?= 2
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+
+.PHONY: help env demo test test-slow lint format lock schemas
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+env: ## make or repair .venv from the pinned list; nothing to do when it is whole
+	@$$(command -v $(PYTHON) || echo python3) envs/install.py
+
+demo: env ## the whole experiment, small, on a CPU
+	@$(SNAKEMAKE) --configfile config/demo.yaml all
+	@echo "Tables:  results/demo/tables/table1.md (also .csv, .tex)"
+	@echo "Figures: results/demo/figures/learning_curve.png (also .pdf)"
+
+test: env ## all tests but the slow ones
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-slow: env ## the tests that take minutes
+	@$(BIN)/python -m pytest -m slow
+
+lint: env ## formatting, lint and Snakemake's own lint
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/snakefmt --check Snakefile rules
+
+format: env ## format the code in place
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/snakefmt Snakefile rules
+
+schemas: env ## write config/schemas/ anew from src/egpo/config.py
+	@$(BIN)/python -m egpo.config
+
+# For maintainers; needs uv (`pip install uv`). The torch of the CPU list loses its local version, so that
+# any CPU build of that release will do. UV_ARGS takes e.g. --find-links for the CPU wheel of torch.
+UV ?= uv
+UV_ARGS ?=
+lock: ## resolve envs/*.in into the pinned lists
+	$(UV) pip compile --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links $(UV_ARGS) \
+		--override envs/cpu.overrides envs/cpu.in | sed -E 's/^(torch==[0-9.]+)\+cpu/\1/' > envs/cpu.txt.new
+	mv envs/cpu.txt.new envs/cpu.txt
+	$(UV) pip compile --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links \
+		--python-platform x86_64-manylinux_2_28 --override envs/gpu.overrides envs/gpu.in > envs/gpu.txt.new
+	mv envs/gpu.txt.new envs/gpu.txt

@@ -1,0 +1,25 @@
+# Know What You Know: EGPO as one workflow. Targets and includes, nothing else; see README.md.
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/backbones.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.tables.input,
+        rules.figures.input,
+
+
+localrules:
+    all,
+    data,
+    train,
+    evaluate,
+    tables,
+    figures,

@@ -1,0 +1,62 @@
+# The models that trainings start from: fetched from the Hub, or made here.
+def of_kind(kind):
+    names = [name for name, backbone in CATALOGUE.backbones.items() if backbone.source.kind == kind]
+    return "|".join(map(re.escape, names)) or "-"  # "-" is no backbone's name
+
+
+rule backbone_fetch:
+    output:
+        PATHS.backbone() / "manifest.json",
+    log:
+        PATHS.log("backbones", "{backbone}"),
+    wildcard_constraints:
+        backbone=of_kind("hub"),
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        name="backbone {backbone}",
+        source=lambda w: plain(CATALOGUE.backbones[w.backbone].source),
+        model=PATHS.backbone() / "model",
+    script:
+        "../workflow/scripts/backbone_fetch.py"
+
+
+rule backbone_tokenizer:
+    output:
+        PATHS.tokenizer() / "tokenizer.json",
+    log:
+        PATHS.log("backbones", "{backbone}-tokenizer"),
+    wildcard_constraints:
+        backbone=of_kind("synthetic"),
+    resources:
+        mem_mb=2000,
+        runtime=5,
+    params:
+        name="tokenizer {backbone}",
+        backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
+        code=code_version("backbones/tokenizer.py", "data/problems.py", "data/verl_rows.py"),
+    script:
+        "../workflow/scripts/backbone_tokenizer.py"
+
+
+rule backbone_warm_up:
+    input:
+        PATHS.tokenizer() / "tokenizer.json",
+    output:
+        PATHS.backbone() / "manifest.json",
+    log:
+        PATHS.log("backbones", "{backbone}"),
+    wildcard_constraints:
+        backbone=of_kind("synthetic"),
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        name="backbone {backbone}",
+        backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
+        model=PATHS.backbone() / "model",
+        code=code_version("backbones", "data/problems.py", "data/verl_rows.py", "boxed.py"),
+    script:
+        "../workflow/scripts/backbone_warm_up.py"

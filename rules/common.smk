@@ -1,0 +1,100 @@
+# Configuration, names of the experiment's parts, and what the rules share.
+import functools
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from egpo import config as settings
+from egpo.errors import UserError
+from egpo.paths import BASE, BASE_SEED, Paths
+from egpo.provenance import code_version
+
+DEFAULT_CONFIG = "config/demo.yaml"
+
+
+def read_experiment():
+    """The experiment that --configfile names, or the demo; its errors stop Snakemake before any job."""
+    files = [str(path) for path in workflow.overwrite_configfiles] or [DEFAULT_CONFIG]
+    try:
+        if not workflow.overwrite_configfiles:
+            config.update({**settings.read_yaml(settings.ROOT / DEFAULT_CONFIG), **config})
+        return settings.load(config, " + ".join(files))
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+CATALOGUE = read_experiment()
+EXPERIMENT = CATALOGUE.experiment
+PATHS = Paths(EXPERIMENT.experiment)
+
+
+wildcard_constraints:
+    backbone="|".join(map(re.escape, CATALOGUE.backbones)),
+    method="|".join(map(re.escape, [BASE, *CATALOGUE.methods])),
+    benchmark="|".join(map(re.escape, CATALOGUE.benchmarks)),
+    seed=r"\d+",
+
+
+def plain(model):
+    """A section of the configuration as plain values: Snakemake stores and compares them as params."""
+    return model.model_dump(mode="json")
+
+
+def table1_models():
+    """(backbone, method, training seed) of every row of Table 1."""
+    for backbone in EXPERIMENT.backbones:
+        yield backbone, BASE, BASE_SEED
+        for method in EXPERIMENT.methods:
+            for seed in EXPERIMENT.training_seeds:
+                yield backbone, method, seed
+
+
+def table2_models():
+    """(backbone, method, training seed) of the ablations; base and EGPO are those of Table 1."""
+    if EXPERIMENT.ablations is not None:
+        for method in EXPERIMENT.ablations.methods:
+            for seed in EXPERIMENT.training_seeds:
+                yield EXPERIMENT.ablations.backbone, method, seed
+
+
+def models():
+    return list(dict.fromkeys([*table1_models(), *table2_models()]))
+
+
+def trained_models():
+    return [model for model in models() if model[1] != BASE]
+
+
+def benchmarks_of(method):
+    """An ablation that Table 1 does not hold is run on Table 2's benchmarks alone."""
+    if method == BASE or method in EXPERIMENT.methods:
+        return list(EXPERIMENT.benchmarks)
+    return list(EXPERIMENT.ablations.benchmarks)
+
+
+def backbone_model(backbone):
+    """Folder of the backbone's weights: made or fetched by a rule, or the user's own."""
+    source = CATALOGUE.backbones[backbone].source
+    return str(source.path) if source.kind == "local" else str(PATHS.backbone(backbone) / "model")
+
+
+def backbone_ready(backbone):
+    """What a job that reads a backbone's weights waits for."""
+    source = CATALOGUE.backbones[backbone].source
+    return (
+        str(settings.ROOT / source.path / "config.json")
+        if source.kind == "local"
+        else str(PATHS.backbone(backbone) / "manifest.json")
+    )
+
+
+def tokenizer_folder(backbone):
+    """Where a backbone's tokenizer lies; synthetic backbones have theirs before they are warmed up."""
+    source = CATALOGUE.backbones[backbone].source
+    return str(PATHS.tokenizer(backbone)) if source.kind == "synthetic" else backbone_model(backbone)
+
+
+def tokenizer_ready(backbone):
+    source = CATALOGUE.backbones[backbone].source
+    return str(PATHS.tokenizer(backbone) / "tokenizer.json") if source.kind == "synthetic" else backbone_ready(backbone)

@@ -1,0 +1,49 @@
+# OpenR1-Math to the training pool (appendix A.2).
+DATA = EXPERIMENT.data
+
+
+rule data_source:
+    output:
+        PATHS.source / "manifest.json",
+    log:
+        PATHS.log("data", "source"),
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        name="data source",
+        source=plain(DATA.source),
+        folder=PATHS.source,
+        code=code_version("data/source.py", "data/standin.py", "data/problems.py"),
+    script:
+        "../workflow/scripts/data_source.py"
+
+
+rule data_pool:
+    input:
+        source=PATHS.source / "manifest.json",
+        tokenizer=tokenizer_ready(DATA.tokenizer),
+    output:
+        train=PATHS.data / "train.parquet",
+        validation=PATHS.data / "validation.parquet",
+        funnel=PATHS.data / "funnel.csv",
+        table=PATHS.data / "funnel.md",
+        manifest=PATHS.data / "manifest.json",
+    log:
+        PATHS.log("data", "pool"),
+    resources:
+        mem_mb=16000,
+        runtime=480,
+    params:
+        name="data",
+        data=plain(DATA),
+        note=EXPERIMENT.note,
+        tokenizer=tokenizer_folder(DATA.tokenizer),
+        code=code_version("data", "boxed.py"),
+    script:
+        "../workflow/scripts/data_pool.py"
+
+
+rule data:
+    input:
+        rules.data_pool.output,

@@ -1,0 +1,80 @@
+"""The last boxed answer of a text, and whether two answers are the same: for data, reward and evaluation alike."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+
+# A box that opens, an escaped character (such as \{, which is no brace), or a brace.
+_TOKEN = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+# What LaTeX writes in more than one way without a change of meaning.
+_INVISIBLE = re.compile(r"\\(?:left|right)(?![A-Za-z])|\\[!,;: ]|\$|(?<!\d)\s+|\s+(?!\d)")
+_FRACTION = re.compile(r"\\[dt]frac(?![A-Za-z])")
+# Powers with an exponent of five digits or more, and towers: sympy may try to write them out.
+_ENDLESS = re.compile(r"(?:\^|\*\*)\s*[{(]*\s*[+-]?\d{5,}|(?:\^|\*\*)[^\s+\-=,]*(?:\^|\*\*)|\d{4,}\s*!|!\s*!")
+_INTEGER = re.compile(r"-?\d{1,100}", re.ASCII)
+LONGEST = 300
+PARSE_SECONDS = 3
+COMPARE_SECONDS = 3
+
+
+def last_boxed(text: str) -> str | None:
+    r"""Content of the `\boxed{...}` that opens last among those that close; None if there is none.
+
+    Braces nest, escaped braces do not count. One pass, so a text full of unclosed boxes costs no more.
+    """
+    open_braces: list[int | None] = []  # where the content of a box starts; None for any other brace
+    start, content = -1, None
+    for token in _TOKEN.finditer(text):
+        if token[0].startswith("\\boxed"):
+            open_braces.append(token.end())
+        elif token[0] == "{":
+            open_braces.append(None)
+        elif token[0] == "}" and open_braces:
+            opened = open_braces.pop()
+            if opened is not None and opened > start:
+                start, content = opened, text[opened : token.start()]
+    return content
+
+
+def normalised(answer: str) -> str:
+    r"""An answer without blanks, `$`, `\left`, `\right` and a final full stop, and with one kind of fraction.
+
+    A blank between two digits stays: 1 1/2 is not 11/2.
+    """
+    plain = _INVISIBLE.sub("", _FRACTION.sub(r"\\frac", answer))
+    return plain.removesuffix(".")
+
+
+def same_answer(candidate: str, truth: str) -> bool:
+    """Whether `candidate` is the answer `truth`: as strings after normalising, else by math-verify.
+
+    Not symmetric: math-verify reads `truth` as the reference. Whatever math-verify cannot read, or not
+    within its time-out, is no match. Its time-out needs the main thread; in another thread only the
+    length and the size of powers are bounded (in the main thread as well, so that both agree).
+    """
+    short, reference = normalised(candidate), normalised(truth)
+    if not short or not reference:
+        return False
+    if short == reference:
+        return True
+    if _INTEGER.fullmatch(short) and _INTEGER.fullmatch(reference):
+        return int(short) == int(reference)  # what math-verify would say, a hundred times faster
+    if any(len(text) > LONGEST or _ENDLESS.search(text) for text in (candidate, truth)):
+        return False
+    return _verified(candidate, truth)
+
+
+def _verified(candidate: str, truth: str) -> bool:
+    main = threading.current_thread() is threading.main_thread()
+    settings = (LatexExtractionConfig(), ExprExtractionConfig())
+    try:
+        gold, answer = (
+            parse(f"\\boxed{{{text.strip().strip('$')}}}", settings, parsing_timeout=PARSE_SECONDS if main else None)
+            for text in (truth, candidate)
+        )
+        return bool(verify(gold, answer, timeout_seconds=COMPARE_SECONDS if main else None))
+    except Exception:  # math-verify and sympy raise errors of every kind on odd input
+        return False

@@ -1,0 +1,19 @@
+"""Keyed hashes: every random choice about a row depends on the seed, the choice's name and the row's key alone.
+
+So neither the order of rows nor the number of shards or workers can change a result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from random import Random
+
+
+def digest(seed: int, stage: str, key: str, size: int = 16) -> bytes:
+    """`size` bytes that look random, from the seed, the name of the choice and the key."""
+    return hashlib.blake2b(f"{seed}\n{stage}\n{key}".encode(), digest_size=size).digest()
+
+
+def generator(seed: int, stage: str, key: str) -> Random:
+    """A random generator of this key's own."""
+    return Random(int.from_bytes(digest(seed, stage, key)))

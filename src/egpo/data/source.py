@@ -1,0 +1,93 @@
+"""Where the source rows come from: the stand-in, a local folder or the Hub. All end as one folder of shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+
+from egpo.config import ROOT, HubSource, LocalSource, StandInSource
+from egpo.data.schema import FOLDERS, open_shard, shards
+from egpo.data.standin import write_standin
+from egpo.errors import UserError
+from egpo.files import read_json, sha256, write_json
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Shards that are ready to be read: their folder, the files and how many rows they hold together."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    rows: int
+
+
+def prepare(source: StandInSource | LocalSource | HubSource, folder: Path, report: Report) -> None:
+    """Make or fetch the shards under `folder`, or find them where a local source says; check each one.
+
+    Written last: `folder`/manifest.json with the shards' place, their rows and their hashes.
+    Raises UserError for a missing, broken or incomplete shard, and when the Hub cannot be reached.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder
+    if isinstance(source, StandInSource):
+        report(f"writing {source.default_rows} + {source.extended_rows} synthetic rows in OpenR1-Math's schema")
+        write_standin(source, folder)
+    elif isinstance(source, HubSource):
+        report(f"fetching {source.repo} at {source.revision}")
+        fetch(source, folder)
+    else:
+        place = ROOT / source.path
+    rows = {}
+    for subset, files in shards(place).items():
+        counts = {_name(file, place): open_shard(file).metadata.num_rows for file in files}
+        report(f"{subset}: {sum(counts.values())} rows in {len(counts)} shards")
+        rows |= counts
+    hashes = {name: sha256(place / name) for name in rows}
+    # A folder elsewhere is written as its absolute path, so that `folder / manifest["folder"]` is right for both.
+    where = "." if place == folder else str(place.resolve())
+    found = {"source": source.model_dump(mode="json"), "folder": where, "rows": rows, "sha256": hashes}
+    write_json(folder / "manifest.json", found)
+
+
+def fetch(source: HubSource, folder: Path) -> None:
+    """Download the two folders of shards of a dataset at a revision; files already there are kept."""
+    patterns = [f"{name}/*.parquet" for name in FOLDERS.values()]
+    try:
+        snapshot_download(
+            source.repo, repo_type="dataset", revision=source.revision, allow_patterns=patterns, local_dir=folder
+        )
+    except Exception as error:  # the Hub's own errors, and those of every layer of the network below
+        raise UserError(
+            f"data.source: cannot fetch {source.repo} at {source.revision} from the Hugging Face Hub "
+            f"({type(error).__name__}: {error}). Run this step where there is a network (what is fetched stays), or "
+            "give a copy of the dataset with data.source {kind: local, path: ...}."
+        ) from error
+
+
+def prepared(folder: Path) -> Prepared:
+    """The shards that `prepare` left word of at `folder`, unchanged since.
+
+    Raises UserError if a shard is gone, new or another.
+    """
+    manifest = read_json(folder / "manifest.json")
+    place = folder / manifest["folder"]
+    files = [file for names in shards(place).values() for file in names]
+    now = {_name(file, place): sha256(file) for file in files}
+    changed = sorted(
+        name for name in now.keys() | manifest["sha256"].keys() if now.get(name) != manifest["sha256"].get(name)
+    )
+    if changed:
+        raise UserError(
+            f"{place / changed[0]}: this shard has changed since it was prepared. "
+            f"Delete {folder / 'manifest.json'} and run again."
+        )
+    return Prepared(place, tuple(files), sum(manifest["rows"].values()))
+
+
+def _name(file: Path, place: Path) -> str:
+    return file.relative_to(place).as_posix()

@@ -1,0 +1,61 @@
+"""Where everything of an experiment lies. No path is put together anywhere else.
+
+Models are named `<backbone>/<method>/seed-<training seed>`; the untrained backbone is the method
+"base" with seed 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+BASE, BASE_SEED = "base", 0
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The folders and files of one experiment; `{...}` stay as Snakemake's wildcards where none is given."""
+
+    experiment: str
+
+    @property
+    def root(self) -> Path:
+        return Path("results") / self.experiment
+
+    def log(self, *parts: str) -> Path:
+        return self.root.joinpath("logs", *parts).with_suffix(".log")
+
+    # data
+    @property
+    def source(self) -> Path:
+        return self.root / "source"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    # backbones
+    def backbone(self, backbone: str = "{backbone}") -> Path:
+        return self.root / "backbones" / backbone
+
+    def tokenizer(self, backbone: str = "{backbone}") -> Path:
+        return self.backbone(backbone) / "tokenizer"
+
+    def benchmark(self, benchmark: str = "{benchmark}") -> Path:
+        return self.root / "benchmarks" / benchmark
+
+    # training and evaluation, one folder per model
+    def training(self, backbone: str = "{backbone}", method: str = "{method}", seed: str | int = "{seed}") -> Path:
+        return self.root / "train" / backbone / method / f"seed-{seed}"
+
+    def evaluation(self, backbone: str = "{backbone}", method: str = "{method}", seed: str | int = "{seed}") -> Path:
+        return self.root / "evaluate" / backbone / method / f"seed-{seed}"
+
+    # report
+    @property
+    def tables(self) -> Path:
+        return self.root / "tables"
+
+    @property
+    def figures(self) -> Path:
+        return self.root / "figures"

@@ -1,0 +1,39 @@
+"""A training from settings to manifest: what the rule `train_model` calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from egpo.config import Backbone, Method, Training
+from egpo.errors import UserError
+from egpo.files import write_json
+from egpo.provenance import origin
+
+
+def run(
+    training: Training,
+    method: Method,
+    backbone: Backbone,
+    model: Path,
+    train_file: Path,
+    validation_file: Path,
+    seed: int,
+    out: Path,
+    code: str,
+    report: Callable[[str], None],
+) -> None:
+    """Train, export, and write `out/manifest.json` last. Raises UserError for a method that is only planned."""
+    if method.not_yet:
+        raise UserError(f"config/methods.yaml: {method.label}: {method.not_yet}")
+    # verl takes seconds to import: not before the settings are known to be good.
+    from egpo.training.launch import train
+    from egpo.training.settings import verl_config
+
+    work = out / "work"
+    config = verl_config(training, method, backbone, model, train_file, validation_file, seed, work)
+    limits = training.time_limit_minutes * 60, training.stall_minutes * 60
+    train(config, out, work, *limits, report)
+    settings = {part.__class__.__name__.lower(): part.model_dump(mode="json") for part in (training, method, backbone)}
+    files = [train_file, validation_file, *sorted(model.glob("*.safetensors"))]
+    write_json(out / "manifest.json", {**origin({**settings, "seed": seed}, code, files)})

@@ -1,0 +1,144 @@
+"""Configuration: what is accepted, and what each error says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from egpo import config
+from egpo.config import ROOT, Experiment, load, read_yaml
+from egpo.errors import UserError
+
+
+def message(values: dict) -> str:
+    with pytest.raises(UserError) as caught:
+        load(values, "config/demo.yaml")
+    return str(caught.value)
+
+
+def test_both_experiments_are_valid_and_the_paper_is_whole():
+    load(read_yaml(ROOT / "config/demo.yaml"), "config/demo.yaml")
+    paper = load(read_yaml(ROOT / "config/paper.yaml"), "config/paper.yaml")
+    assert list(paper.backbones) == ["qwen2.5-math-1.5b", "deepseek-r1-1.5b", "qwen2.5-math-7b", "deepseek-r1-7b"]
+    assert list(paper.methods) == ["grpo", "dapo", "edge_grpo", "egpo", "c1", "c2", "c3", "c4", "c5", "c6"]
+    assert len(paper.experiment.evaluation.seeds) == 8
+    assert {name: benchmark.items for name, benchmark in paper.benchmarks.items()} == {
+        "math_500": 500,
+        "aime24": 30,
+        "mmlu_stem": 3018,
+        "minerva": 272,
+        "gsm8k": 1319,
+    }
+    assert len(paper.benchmarks["mmlu_stem"].subsets) == 18
+
+
+def test_paper_has_770_steps():
+    """5 epochs over 10,000 - 128 rows, 8 of them too long, in batches of 64 (equations.md)."""
+    experiment = load(read_yaml(ROOT / "config/paper.yaml"), "config/paper.yaml").experiment
+    rows = experiment.data.quotas.total - experiment.data.validation_rows - 8
+    assert experiment.training.epochs * (rows // experiment.training.prompts_per_step) == 770
+
+
+def test_misspelt_key_names_file_key_and_remedy(demo):
+    demo["training"]["rolouts"] = demo["training"].pop("rollouts")
+    text = message(demo)
+    assert "config/demo.yaml: training.rolouts: there is no such key. Did you mean 'rollouts'?" in text
+    assert "config/demo.yaml: training.rollouts: this key is missing" in text
+
+
+def test_misspelt_key_inside_a_choice(demo):
+    demo["data"]["source"]["default_row"] = 5
+    assert "data.source.default_row: there is no such key. Did you mean 'default_rows'?" in message(demo)
+
+
+def test_value_out_of_range_shows_the_value(demo):
+    demo["training"]["rollouts"] = 1
+    assert "training.rollouts: 1 is not allowed: Input should be greater than or equal to 2" in message(demo)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("methods", ["egpo", "gpro"], "methods: 'gpro' is not an entry of config/methods.yaml. Did you mean 'grpo'?"),
+        ("backbones", ["tiny-mat"], "'tiny-mat' is not an entry of config/backbones.yaml. Did you mean 'tiny-math'?"),
+        ("benchmarks", ["gsm9k"], "'gsm9k' is not an entry of config/benchmarks.yaml. Did you mean 'gsm8k'?"),
+        ("methods", ["egpo", "egpo"], "methods: an entry stands twice"),
+        ("methods", ["base"], "'base' is the untrained backbone"),
+    ],
+)
+def test_unknown_names(demo, key, value, expected):
+    demo[key] = value
+    assert expected in message(demo)
+
+
+def test_seeds_of_two_trials_must_differ(demo):
+    demo["evaluation"]["seeds"] = [3, 3]
+    assert "evaluation.seeds: two trials with one seed" in message(demo)
+
+
+def test_steps_and_epochs_exclude_each_other(demo):
+    demo["training"]["epochs"] = 2
+    assert "give exactly one of epochs and steps" in message(demo)
+
+
+def test_pool_smaller_than_a_batch(demo):
+    demo["data"]["quotas"] = {"default_mixed": 70, "default_correct": 0, "extended_mixed": 0, "extended_correct": 0}
+    assert "are fewer than training.prompts_per_step 32" in message(demo)
+
+
+def own_backbone(path: str) -> dict:
+    sizes = {"context": 512, "prompt_tokens": 256, "response_tokens": 64, "evaluation_tokens": 64}
+    return {"label": "own", "source": {"kind": "local", "path": path}, "parameters": 0.001, **sizes}
+
+
+def test_backbone_folder_that_does_not_exist(demo):
+    demo["define"] = {"backbones": {"own": own_backbone("/nowhere/model")}}
+    demo["backbones"] = ["own"]
+    expected = "config/demo.yaml: define.backbones.own.source.path: '/nowhere/model' is not a folder."
+    assert expected in message(demo)
+
+
+def test_backbone_folder_that_holds_no_model(demo, tmp_path):
+    demo["define"] = {"backbones": {"own": own_backbone(str(tmp_path))}}
+    demo["backbones"] = ["own"]
+    assert "holds no config.json" in message(demo)
+    (tmp_path / "config.json").write_text("{}")
+    assert list(load(demo, "config/demo.yaml").backbones) == ["own", "tiny-math"]
+
+
+def test_response_that_leaves_no_room_for_a_prompt(demo):
+    demo["define"] = {"backbones": {"own": own_backbone("x") | {"response_tokens": 512}}}
+    assert "response_tokens 512 leaves no room for a prompt in context 512" in message(demo)
+
+
+def test_an_experiment_may_define_its_own_method(demo):
+    demo["define"] = {"methods": {"mine": {"label": "Mine", "calibration": {"weight": "entropy", "lam_max": 1.5}}}}
+    demo["methods"] = ["mine"]
+    assert load(demo, "config/demo.yaml").methods["mine"].calibration.lam_max == 1.5
+
+
+def test_clamp_must_hold_one(demo):
+    """Eq. (8) needs lam_min <= 1 <= lam_max."""
+    demo["define"] = {"methods": {"mine": {"label": "Mine", "calibration": {"lam_min": 1.2}}}}
+    assert "define.methods.mine.calibration.lam_min: 1.2 is not allowed" in message(demo)
+
+
+def test_broken_yaml_and_missing_file(tmp_path):
+    file = tmp_path / "mine.yaml"
+    with pytest.raises(UserError, match="there is no such file"):
+        read_yaml(file)
+    file.write_text("a: [1, 2\nb: 3")
+    with pytest.raises(UserError, match="not valid YAML"):
+        read_yaml(file)
+    file.write_text("- just\n- a list")
+    with pytest.raises(UserError, match="expected keys with values, found list"):
+        read_yaml(file)
+
+
+def test_committed_schemas_are_current(tmp_path):
+    """The schemas in config/schemas/ are those of the code."""
+    config.write_schemas(tmp_path)
+    for file in sorted(tmp_path.iterdir()):
+        assert file.read_text() == (ROOT / "config" / "schemas" / file.name).read_text(), "run `make schemas`"
+    assert "prompts_per_step" in json.dumps(Experiment.model_json_schema())

@@ -1,0 +1,89 @@
+"""What a script's frame prints and logs; files that appear whole; hashes of code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from egpo import provenance
+from egpo.files import whole, write_json
+from egpo.stage import duration
+
+SCRIPT = """
+import os, subprocess, sys
+from egpo.errors import UserError
+from egpo.stage import stage
+with stage("some stage", sys.argv[1]) as report:
+    print("detail")
+    subprocess.run(["echo", "from a child"])
+    report("step 1 of 2")
+    {ending}
+"""
+
+
+def run(ending: str, log) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", SCRIPT.format(ending=ending), str(log)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_progress_on_the_terminal_and_everything_in_the_log(tmp_path):
+    log = tmp_path / "logs" / "some.log"
+    done = run("pass", log)
+    assert done.returncode == 0
+    assert done.stdout == ""
+    assert done.stderr.endswith("some stage: step 1 of 2\n")
+    assert "detail" not in done.stderr
+    for expected in ("detail", "from a child", "step 1 of 2"):
+        assert expected in log.read_text()
+
+
+def test_a_user_error_shows_its_message_and_no_traceback(tmp_path):
+    done = run("raise UserError('config/x.yaml: key: wrong')", tmp_path / "log")
+    assert done.returncode == 1
+    assert "some stage: error: config/x.yaml: key: wrong" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_defect_leaves_its_traceback_in_the_log(tmp_path):
+    log = tmp_path / "log"
+    done = run("1 / 0", log)
+    assert done.returncode == 1
+    assert "failed: ZeroDivisionError: division by zero" in done.stderr
+    assert str(log) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Traceback" in log.read_text()
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "folder" / "file.json"
+    with pytest.raises(RuntimeError), whole(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert list(path.parent.iterdir()) == []
+    write_json(path, {"a": 1})
+    assert [file.name for file in path.parent.iterdir()] == ["file.json"]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(4.6, "5 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+def version_of(tmp_path, monkeypatch, source: str) -> str:
+    (tmp_path / "module.py").write_text(source)
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
+    return provenance.code_version.__wrapped__("module.py")
+
+
+def test_code_version_changes_with_what_the_code_does_alone(tmp_path, monkeypatch):
+    before = version_of(tmp_path, monkeypatch, 'def f(x):\n    """Say."""\n    return x + 1\n')
+    cosmetic = version_of(tmp_path, monkeypatch, "# why\ndef f(x):\n    return (x + 1)\n")
+    changed = version_of(tmp_path, monkeypatch, "def f(x):\n    return x + 2\n")
+    assert before == cosmetic != changed
+
+
+def test_settings_hash_ignores_the_order_of_keys():
+    assert provenance.settings_hash({"a": 1, "b": 2}) == provenance.settings_hash({"b": 2, "a": 1})
+    assert provenance.settings_hash({"a": 1}) != provenance.settings_hash({"a": 2})

@@ -1,0 +1,11 @@
+"""A backbone from the Hugging Face Hub."""
+
+from pathlib import Path
+
+from egpo.backbones.fetch import fetch
+from egpo.config import HubModel
+from egpo.stage import stage
+
+with stage(snakemake.params.name, snakemake.log[0]) as report:
+    source = HubModel.model_validate(snakemake.params.source)
+    fetch(source, Path(snakemake.params.model), Path(snakemake.output[0]), report)

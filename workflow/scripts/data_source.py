@@ -1,0 +1,13 @@
+"""Write the synthetic stand-in, or fetch or point at the real dataset."""
+
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from egpo.config import HubSource, LocalSource, StandInSource
+from egpo.data.source import prepare
+from egpo.stage import stage
+
+with stage(snakemake.params.name, snakemake.log[0]) as report:
+    source = TypeAdapter(StandInSource | LocalSource | HubSource).validate_python(snakemake.params.source)
+    prepare(source, Path(snakemake.params.folder), report)

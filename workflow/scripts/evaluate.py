@@ -1,0 +1,21 @@
+"""Every benchmark and seed of one model, through evalscope with vLLM behind it."""
+
+from pathlib import Path
+
+from egpo.config import Backbone, Benchmark, Evaluation
+from egpo.evaluation.run import evaluate
+from egpo.stage import stage
+
+with stage(snakemake.params.name, snakemake.log[0]) as report:
+    names = snakemake.params.benchmarks
+    folders = snakemake.params.folders
+    evaluate(
+        model=Path(snakemake.params.model),
+        backbone=Backbone.model_validate(snakemake.params.backbone),
+        benchmarks={name: Benchmark.model_validate(values) for name, values in names.items()},
+        folders={name: Path(folders[name]) if name in folders else None for name in names},
+        settings=Evaluation.model_validate(snakemake.params.evaluation),
+        work=Path(snakemake.params.work),
+        out=Path(snakemake.output.manifest).parent,
+        report=report,
+    )

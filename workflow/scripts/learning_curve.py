@@ -1,0 +1,14 @@
+"""Reward by training step, for every method."""
+
+from pathlib import Path
+
+from egpo.config import Catalogue
+from egpo.report.learning_curve import learning_curve
+from egpo.stage import stage
+
+with stage(snakemake.params.name, snakemake.log[0]) as report:
+    models = [tuple(model) for model in snakemake.params.models]
+    metrics = dict(zip(models, map(Path, snakemake.input), strict=True))
+    learning_curve(Catalogue.model_validate(snakemake.params.catalogue), metrics, Path(snakemake.output[0]).parent)
+    for file in snakemake.output:
+        report(file)
