@@ -2,7 +2,10 @@
 PYTHON ?= python3.11
 CORES ?= 2
 BIN := .venv/bin
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+# Snakemake's own lock outlives a killed run and then wants a manual --unlock; the kernel's does not.
+SNAKEMAKE := mkdir -p results && flock --nonblock --conflict-exit-code 75 results/.lock \
+	$(BIN)/snakemake --nolock --cores $(CORES)
+BUSY = { status=$$?; [ $$status -ne 75 ] || echo "Another run is still at work in this folder." >&2; exit $$status; }
 
 .PHONY: help env demo test test-slow lint format lock schemas
 
@@ -13,7 +16,7 @@ env: ## make or repair .venv from the pinned list; nothing to do when it is whol
 	@$$(command -v $(PYTHON) || echo python3) envs/install.py
 
 demo: env ## the whole experiment, small, on a CPU
-	@$(SNAKEMAKE) --configfile config/demo.yaml all
+	@$(SNAKEMAKE) --configfile config/demo.yaml all || $(BUSY)
 	@echo "Tables:  results/demo/tables/table1.md (also .csv, .tex)"
 	@echo "Figures: results/demo/figures/learning_curve.png (also .pdf)"
 

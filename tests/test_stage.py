@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from egpo import provenance
@@ -54,6 +56,36 @@ def test_a_defect_leaves_its_traceback_in_the_log(tmp_path):
     assert str(log) in done.stderr
     assert "Traceback" not in done.stderr
     assert "Traceback" in log.read_text()
+
+
+DRIVER = """#!{python}
+import subprocess, sys
+subprocess.run([sys.executable, "-c", {script!r}, {log!r}])
+"""
+
+
+def test_a_job_ends_when_its_driver_is_killed(tmp_path):
+    """The driver here is a program of that name, killed with SIGKILL; the job must notice by itself."""
+    log, driver = tmp_path / "log", tmp_path / "snakemake"
+    script = SCRIPT.format(ending="import time; print('ready', flush=True); time.sleep(60)")
+    driver.write_text(DRIVER.format(python=sys.executable, script=script, log=str(log)))
+    driver.chmod(0o755)
+    process = subprocess.Popen([driver])
+    try:
+        wait_until(lambda: log.exists() and "ready" in log.read_text())
+        (job,) = psutil.Process(process.pid).children()
+        process.kill()
+        process.wait()
+        wait_until(lambda: not job.is_running())
+    finally:
+        process.kill()
+
+
+def wait_until(condition, seconds: float = 15) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 from egpo.errors import UserError
 
@@ -37,12 +41,33 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
+def end_with_driver() -> None:
+    """Send this process SIGTERM once the Snakemake that started it is gone.
+
+    A driver that is killed cannot stop its jobs; they would go on beside those of its successor.
+    """
+    driver = next((process for process in psutil.Process().parents() if "snakemake" in process.name()), None)
+    if driver is None:  # run by hand
+        return
+
+    def watch() -> None:
+        while driver.is_running() and driver.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _terminate(*_: object) -> None:
+    raise SystemExit("stopped by SIGTERM")
+
+
 @contextlib.contextmanager
 def stage(name: str, log: str | Path) -> Iterator[Reporter]:
     """Send all output of this process and its children to `log`; report on the terminal.
 
-    A UserError ends the process with its message alone. Any other exception leaves its traceback in the
-    log and one line on the terminal.
+    A UserError ends the process with its message alone, an interrupt (Ctrl-C) with one line. Any other exception
+    leaves its traceback in the log and one line on the terminal.
     """
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +79,9 @@ def stage(name: str, log: str | Path) -> Iterator[Reporter]:
     os.dup2(file, 2)
     os.close(file)
     report = Reporter(name, terminal)
+    # As an exception, so that `finally` blocks end what the stage has started.
+    signal.signal(signal.SIGTERM, _terminate)
+    end_with_driver()
     try:
         yield report
     except UserError as error:
@@ -63,3 +91,6 @@ def stage(name: str, log: str | Path) -> Iterator[Reporter]:
         traceback.print_exc()
         report(f"failed: {type(error).__name__}: {error}\nThe whole story is in {log}")
         sys.exit(1)
+    except KeyboardInterrupt:
+        report("interrupted; run the same command again to go on")
+        sys.exit(130)

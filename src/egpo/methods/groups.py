@@ -1,0 +1,78 @@
+"""Groups of responses to one prompt: statistics and kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which response belongs to which prompt.
+
+    member: (n,) int64, the number of each response's group, from 0 to count - 1.
+    """
+
+    member: torch.Tensor
+    count: int
+
+    @classmethod
+    def of(cls, prompts: Sequence[Hashable]) -> Groups:
+        """Groups from one prompt identity per response; equal identities are one group."""
+        numbers: dict[Hashable, int] = {}
+        member = [numbers.setdefault(prompt, len(numbers)) for prompt in prompts]
+        return cls(torch.tensor(member, dtype=torch.int64), len(numbers))
+
+    @cached_property
+    def blocks(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Groups of equal size stacked: (group numbers (g,), rows (g, size)) for each size.
+
+        A reduction over a block gives the very bits of a reduction over each group alone, which a sum
+        by scattering would not.
+        """
+        order = torch.argsort(self.member, stable=True)
+        sizes = torch.bincount(self.member, minlength=self.count)
+        starts = torch.cumsum(sizes, 0) - sizes
+        blocks = []
+        for size in torch.unique(sizes).tolist():
+            groups = torch.nonzero(sizes == size).flatten()
+            blocks.append((groups, order[starts[groups, None] + torch.arange(size)]))
+        return blocks
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """(count,) mean of `values` (n,) in each group."""
+        out = values.new_empty(self.count)
+        for groups, rows in self.blocks:
+            out[groups] = values[rows].mean(dim=1)
+        return out
+
+    def std(self, values: torch.Tensor) -> torch.Tensor:
+        """(count,) unbiased standard deviation in each group; 1 for a group of one, as in verl."""
+        out = values.new_ones(self.count)
+        for groups, rows in self.blocks:
+            if rows.shape[1] > 1:
+                out[groups] = values[rows].std(dim=1)
+        return out
+
+    def spread(self, per_group: torch.Tensor) -> torch.Tensor:
+        """(n,) from (count,): each response gets its group's value."""
+        return per_group[self.member]
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """(count,) booleans: every group is exactly one of mixed, entirely correct, entirely incorrect."""
+
+    mixed: torch.Tensor
+    entirely_correct: torch.Tensor
+    entirely_incorrect: torch.Tensor
+
+
+def kinds(rewards: torch.Tensor, groups: Groups) -> Kinds:
+    """Kinds of the groups from rewards (n,) of exactly +1 or -1 (Eq. 1)."""
+    mean = groups.mean(rewards)
+    correct, incorrect = mean == 1, mean == -1
+    return Kinds(~correct & ~incorrect, correct, incorrect)

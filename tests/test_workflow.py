@@ -1,0 +1,106 @@
+"""The workflow as a user meets it: plans, messages, targets. Dry runs; nothing here starts a training."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from egpo.config import ROOT
+
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+
+
+def snakemake(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [SNAKEMAKE, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
+    )
+
+
+def planned_jobs(text: str) -> dict[str, int]:
+    """Jobs per rule, from the table that a dry run prints."""
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", text, flags=re.MULTILINE)}
+
+
+def fresh(tmp_path: Path, values: dict) -> str:
+    """A configuration file whose results cannot be there yet."""
+    values["experiment"] = "never-run"
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(values))
+    return str(file)
+
+
+PAPER = {  # 4 backbones x (base + 4 methods) + 6 ablations
+    "backbone_fetch": 4,
+    "data_source": 1,
+    "data_pool": 1,
+    "train_model": 4 * 4 + 6,
+    "evaluate_model": 4 * 5 + 6,
+    "table1": 1,
+    "learning_curve": 1,
+}
+
+
+@pytest.mark.parametrize("arguments", [("--configfile", "config/paper.yaml"), ("--profile", "slurm")])
+def test_the_papers_whole_matrix_is_planned(arguments):
+    plan = snakemake(*arguments, "-n", "all")
+    assert plan.returncode == 0, plan.stderr
+    jobs = planned_jobs(plan.stdout + plan.stderr)
+    assert {rule: jobs.get(rule) for rule in PAPER} == PAPER
+    for backbone in ("qwen2.5-math-1.5b", "deepseek-r1-1.5b", "qwen2.5-math-7b", "deepseek-r1-7b"):
+        for method in ("grpo", "dapo", "edge_grpo", "egpo"):
+            assert f"results/paper/train/{backbone}/{method}/seed-1/manifest.json" in plan.stdout + plan.stderr
+
+
+def test_demo_is_planned_by_default(tmp_path, demo):
+    plan = snakemake("--configfile", fresh(tmp_path, demo), "-n", "all")
+    jobs = planned_jobs(plan.stdout + plan.stderr)
+    assert (jobs["train_model"], jobs["evaluate_model"], jobs["benchmark_make"]) == (2, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("target", "rules"),
+    [
+        ("data", {"data_source", "data_pool", "backbone_tokenizer"}),
+        ("train", {"data_source", "data_pool", "backbone_tokenizer", "backbone_warm_up", "train_model"}),
+    ],
+)
+def test_targets_plan_what_they_need_alone(tmp_path, demo, target, rules):
+    plan = snakemake("--configfile", fresh(tmp_path, demo), "-n", target)
+    assert set(planned_jobs(plan.stdout + plan.stderr)) == {target, "total", *rules}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"trainng": {}}, "trainng: there is no such key. Did you mean 'training'?"),
+        ({"backbones": ["own"]}, "'own' is not an entry of config/backbones.yaml"),
+        ({"training_seeds": [-1]}, "training_seeds.0: -1 is not allowed"),
+    ],
+)
+def test_a_wrong_key_stops_before_any_job_with_one_message(tmp_path, demo, change, expected):
+    file = fresh(tmp_path, demo | change)
+    run = snakemake("--configfile", file, "--cores", "1", "all")
+    text = run.stdout + run.stderr
+    assert run.returncode != 0
+    assert f"{file}: {expected}" in text
+    assert "Traceback" not in text
+    assert "rule " not in text, "no job was started"
+
+
+def test_a_method_that_is_only_planned_stops_with_its_reason(tmp_path):
+    """Real job of the real rule, with everything before it already there: stops before verl is imported."""
+    from egpo.config import Backbone, Method, Training, parse, read_yaml
+    from egpo.errors import UserError
+    from egpo.training.run import run
+
+    method = parse(Method, read_yaml(ROOT / "config/methods.yaml")["dapo"], "methods.yaml")
+    backbone = parse(Backbone, read_yaml(ROOT / "config/backbones.yaml")["tiny-math"], "backbones.yaml")
+    training = parse(Training, read_yaml(ROOT / "config/demo.yaml")["training"], "demo.yaml")
+    nothing = tmp_path / "nothing"
+    with pytest.raises(UserError, match="DAPO: DAPO needs verl's dynamic sampling"):
+        run(training, method, backbone, nothing, nothing, nothing, 1, tmp_path, "code", print)
