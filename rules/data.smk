@@ -14,7 +14,7 @@ rule data_source:
         name="data source",
         source=plain(DATA.source),
         folder=PATHS.source,
-        code=code_version("data/source.py", "data/standin.py", "data/problems.py"),
+        code=code_version(*(f"data/{name}.py" for name in ("source", "standin", "schema", "keyed", "problems")), "boxed.py"),
     script:
         "../workflow/scripts/data_source.py"
 
@@ -24,6 +24,7 @@ rule data_pool:
         source=PATHS.source / "manifest.json",
         tokenizer=tokenizer_ready(DATA.tokenizer),
     output:
+        flags=PATHS.data / "flags.parquet",
         train=PATHS.data / "train.parquet",
         validation=PATHS.data / "validation.parquet",
         funnel=PATHS.data / "funnel.csv",

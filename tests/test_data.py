@@ -102,6 +102,7 @@ def first_shard(folder: Path) -> Path:
         (r"\boxed{\left\{1\right.}", r"\left\{1\right."),
         (r"\boxed {5}", "5"),
         (r"}} {\boxed{6}", "6"),
+        (r"\boxed{1 + \boxed{2}}", "2"),  # the one that opens last
         (r"\boxed{}", ""),
         ("no box", None),
         (r"\boxed{7", None),
@@ -332,6 +333,7 @@ def jaccard(one: str, other: str) -> float:
 def test_tokens_keep_digits_and_operators() -> None:
     assert tokens("x+y=3") != tokens("x-y=3")
     assert tokens("Find $x$  in 2x = 10.") == tokens("find x in 2X=10.")
+    assert shingles("a b c d e f", 5) == {"a b c d e", "b c d e f"}
     assert shingles("a b c", 5) == {"a b c"} and shingles(" $ ", 5) == set()
 
 

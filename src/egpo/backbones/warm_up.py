@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 
 import torch
@@ -20,6 +21,9 @@ IGNORED = -100  # label of the tokens that the loss leaves out
 # Shares of the levels of difficulty in the corpus: much of the easy, so that it is solved always, little of
 # the hard, so that it is hardly ever.
 LEVEL_WEIGHTS = (0.3, 0.3, 0.2, 0.1, 0.1)
+
+
+Example = tuple[list[int], int]  # token ids of prompt and response, length of the prompt
 
 
 def make_model(source: SyntheticModel, tokenizer: PreTrainedTokenizerFast, context: int) -> Qwen2ForCausalLM:
@@ -42,8 +46,8 @@ def make_model(source: SyntheticModel, tokenizer: PreTrainedTokenizerFast, conte
     return Qwen2ForCausalLM(config)
 
 
-def example(problem: Problem, rng: Random, thinks: bool, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], int]:
-    """Token ids of prompt and correct response, and the length of the prompt."""
+def example(problem: Problem, rng: Random, thinks: bool, tokenizer: PreTrainedTokenizerFast) -> Example:
+    """A problem as it is asked, with a correct response."""
     generation = correct_generation(problem, rng)
     response = generation.removeprefix("<think>\n") if thinks else without_think_tags(generation)
     asked = tokenizer.apply_chat_template(prompt(problem.text), add_generation_prompt=True, tokenize=False)
@@ -51,7 +55,7 @@ def example(problem: Problem, rng: Random, thinks: bool, tokenizer: PreTrainedTo
     return head + tokenizer.encode(response + END_OF_TURN), len(head)
 
 
-def batch_of(examples: list[tuple[list[int], int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+def batch_of(examples: list[Example], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Padded ids and labels, both (batch, longest); labels only on responses."""
     longest = max(len(ids) for ids, _ in examples)
     ids = torch.full((len(examples), longest), pad)
@@ -60,6 +64,14 @@ def batch_of(examples: list[tuple[list[int], int]], pad: int) -> tuple[torch.Ten
         ids[row, : len(tokens)] = torch.tensor(tokens)
         labels[row, head : len(tokens)] = ids[row, head : len(tokens)]
     return ids, labels
+
+
+def batches(examples: list[Example], size: int, rng: Random) -> Iterator[list[Example]]:
+    """Random batches without end, each of examples of much the same length: padding would be a third of the work."""
+    while True:
+        drawn = sorted(rng.sample(examples, min(8 * size, len(examples))), key=lambda one: len(one[0]))
+        parts = [drawn[start : start + size] for start in range(0, len(drawn), size)]
+        yield from rng.sample(parts, len(parts))
 
 
 def teach(
@@ -80,8 +92,8 @@ def teach(
     )
     model.train()
     start = time.monotonic()
-    for step in range(1, warm_up.steps + 1):
-        ids, labels = batch_of(rng.sample(corpus, warm_up.batch), tokenizer.pad_token_id)
+    for step, batch in enumerate(itertools.islice(batches(corpus, warm_up.batch, rng), warm_up.steps), 1):
+        ids, labels = batch_of(batch, tokenizer.pad_token_id)
         loss = model(input_ids=ids, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

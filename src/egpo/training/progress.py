@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,13 @@ def read_phase(path: Path) -> str | None:
 
 
 class MetricsLog:
-    """A logger of verl's kind: appends `{"step": ..., "time": ..., <metric>: ...}` lines to a file."""
+    """A logger of verl's kind: appends `{"step": ..., "time": ..., <metric>: ...}` lines to a file.
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    written: called with the step after each line.
+    """
+
+    def __init__(self, path: str | Path, written: Callable[[int], None]) -> None:
+        self.path, self.written = Path(path), written
 
     def log(self, data: dict[str, Any], step: int) -> None:
         values = {key: _number(value) for key, value in data.items()}
@@ -43,6 +47,7 @@ class MetricsLog:
         line.update({key: value for key, value in values.items() if value is not None})
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
+        self.written(step)
 
 
 def _number(value: Any) -> float | int | None:

@@ -9,7 +9,6 @@ Selected by trainer.v1.trainer_mode=egpo; its own settings stand in config.egpo_
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import transfer_queue as tq
@@ -34,7 +33,7 @@ class EgpoTrainer(PPOTrainerSync):
             config.trainer.v1.trainer_mode = "sync"  # the base class compares this literal
         self.settings = config.egpo_run
         self.heartbeat = Heartbeat(self.settings.heartbeat)
-        self.step_started = time.monotonic()
+        self.saved: int | None = None
         super().__init__(config)
         self.replay_buffer.poll_interval = POLL_SECONDS
 
@@ -62,7 +61,14 @@ class EgpoTrainer(PPOTrainerSync):
     def _log_lines(self) -> None:
         """Let verl's logger write our file of metrics as well."""
         if "egpo" not in self.logger.logger:
-            self.logger.logger["egpo"] = MetricsLog(self.settings.metrics)
+            self.logger.logger["egpo"] = MetricsLog(self.settings.metrics, self._on_logged)
+
+    def _on_logged(self, step: int) -> None:
+        # Only now: a checkpoint counts when its step's metrics are written too.
+        if self.saved == step:
+            folder = self.config.trainer.default_local_dir
+            checkpoints.mark_complete(folder, step)
+            checkpoints.keep_last(folder)
 
     def on_validate_begin(self) -> None:
         self._log_lines()
@@ -82,9 +88,7 @@ class EgpoTrainer(PPOTrainerSync):
 
     def _save_checkpoint(self) -> None:
         super()._save_checkpoint()
-        folder = self.config.trainer.default_local_dir
-        checkpoints.mark_complete(folder, self.global_steps)
-        checkpoints.keep_last(folder)
+        self.saved = self.global_steps
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> Any:
         batch = super()._update_actor(batch, metrics)

@@ -1,0 +1,95 @@
+"""The driver of one training: `python -m egpo.training.child verl.yaml`, started by egpo.training.launch.
+
+verl's own entry point starts a Ray actor to run the trainer in, which imports everything once more. Here
+the driver runs the trainer itself, and starts Ray while it imports.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import ray
+from omegaconf import DictConfig, OmegaConf
+
+from egpo.errors import UserError
+from egpo.files import write_text
+from egpo.training.cpu_environment import RUN_FOLDER
+
+FAILURE = "failure.txt"  # beside verl.yaml: a message for the user
+
+
+def _import_verl() -> None:
+    importlib.import_module("verl.trainer.ppo.v1")
+
+
+def _start_ray(config: DictConfig) -> None:
+    settings: dict[str, Any] = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
+    if "address" not in settings:
+        settings["_temp_dir"] = os.environ[RUN_FOLDER]
+    environment = {key: value for key, value in (settings.pop("runtime_env", None) or {}).items() if value is not None}
+    ray.init(**settings, **({"runtime_env": environment} if environment else {}))
+
+
+def check_registered() -> None:
+    """Raise UserError unless verl knows our names: it says nothing when a plug-in fails to load."""
+    from verl.plugin.platform import PlatformRegistry, get_platform
+    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
+    from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
+
+    del get_platform  # importing it has resolved VERL_PLATFORM
+    for what, name, known in (
+        ("advantage estimator", "egpo", ADV_ESTIMATOR_REGISTRY),
+        ("trainer", "egpo", TRAINER_REGISTRY),
+    ):
+        if name not in known:
+            raise UserError(
+                f"verl has no {what} '{name}': our plug-in did not load. Install this package in the environment "
+                "(make env), and leave VERL_USE_EXTERNAL_PLUGINS unset. "
+                f"Import egpo.training.plugin by hand to see the error. Known: {', '.join(sorted(known))}."
+            )
+    del PlatformRegistry
+
+
+def run(config: DictConfig) -> None:
+    """Check, then train to the end."""
+    importing = threading.Thread(target=_import_verl)
+    importing.start()
+    _start_ray(config)
+    importing.join()
+    from egpo.training.settings import check
+
+    check(config)
+    check_registered()
+    import transfer_queue
+    from verl.trainer.ppo.v1 import AgentLoopManagerTQ, get_trainer_cls
+
+    transfer_queue.init(config.transfer_queue)
+    trainer = get_trainer_cls(config.trainer.v1.trainer_mode)(config=config)
+    trainer.init()
+    manager = AgentLoopManagerTQ.create(
+        config=config,
+        llm_client=trainer.get_llm_client(),
+        teacher_client=trainer.get_teacher_client(),
+        reward_loop_worker_handles=trainer.get_reward_handles(),
+    )
+    trainer.fit(manager)
+    trainer.logger.finish()
+
+
+def main(path: Path) -> int:
+    config = OmegaConf.load(path)
+    try:
+        run(config)
+    except UserError as error:
+        write_text(path.with_name(FAILURE), str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

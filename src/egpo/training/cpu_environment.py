@@ -1,0 +1,25 @@
+"""Environment of a training on a CPU: what must be set before a process starts."""
+
+from __future__ import annotations
+
+import os
+
+RUN_FOLDER = "EGPO_RUN_FOLDER"  # a folder of one training alone, with a short path
+
+
+def cpu_environment() -> dict[str, str]:
+    """Variables for all processes of a training on this machine's CPU."""
+    cores = str(len(os.sched_getaffinity(0)))
+    return {
+        "VERL_PLATFORM": "cpu",
+        "CUDA_VISIBLE_DEVICES": "0",  # the one logical GPU that Ray is started with
+        "VLLM_TARGET_DEVICE": "cpu",
+        # Ray would give each actor one thread. Actor and rollouts take turns, so each may use all cores.
+        "OMP_NUM_THREADS": cores,
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        # Compiling costs minutes at the start and saves nothing on a tiny model.
+        "TORCHDYNAMO_DISABLE": "1",
+        # Ray would start a process for each logical CPU.
+        "RAY_prestart_worker_first_driver": "0",
+        "RAY_enable_worker_prestart": "0",
+    }

@@ -1,0 +1,232 @@
+"""Running one training under watch: start, progress, limits, resume, export."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from egpo.errors import UserError
+from egpo.files import read_json, sha256, write_json, write_text
+from egpo.provenance import settings_hash
+from egpo.stage import duration
+from egpo.training import checkpoints
+from egpo.training.child import FAILURE
+from egpo.training.cpu_environment import RUN_FOLDER, cpu_environment
+from egpo.training.progress import REWARD, forget_after, read_lines, read_phase
+
+Report = Callable[[str], None]
+POLL_SECONDS = 0.5
+SECONDS_TO_END = 60  # for the guard to end a tree of processes
+
+
+def train(config: DictConfig, out: Path, work: Path, time_limit_s: float, stall_s: float, report: Report) -> None:
+    """Run verl on `config` (of egpo.training.settings.verl_config) until its last step.
+
+    Resumes from the latest whole checkpoint in `work` if it belongs to the same settings and files.
+    Writes out/model (Hugging Face format), out/metrics.jsonl and out/verl.yaml. No process is left behind,
+    however this one ends. Raises UserError when a limit is reached or verl refuses the settings, and
+    RuntimeError when the training fails; its story is then in this process' standard error.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    steps = total_steps(config)
+    start = _prepare(config, work, report)
+    with open_dict(config):
+        config.trainer.val_before_train = start == 0
+    if start < steps:
+        OmegaConf.save(config, work / "verl.yaml", resolve=True)
+        _watch(work, start, steps, time_limit_s, stall_s, report, config.trainer.device)
+    _export(config, checkpoints.folder_of(config.trainer.default_local_dir, steps), out, work)
+    report(f"{steps} steps done, the model is in {out / 'model'}")
+
+
+def total_steps(config: DictConfig) -> int:
+    """Optimiser steps of the whole training, as verl counts them."""
+    if config.trainer.total_training_steps is not None:
+        return config.trainer.total_training_steps
+    from pyarrow.parquet import read_metadata
+
+    rows = read_metadata(config.data.train_files).num_rows
+    return rows // config.data.train_batch_size * config.trainer.total_epochs
+
+
+# --- before ----------------------------------------------------------------------------------------
+
+
+def _identity(config: DictConfig) -> str:
+    """Hash of what a checkpoint must agree with to be resumed: settings and the content of the files."""
+    model = Path(config.actor_rollout_ref.model.path)
+    files = [Path(config.data.train_files), Path(config.data.val_files), *sorted(model.glob("*.safetensors"))]
+    settings = OmegaConf.to_container(config, resolve=True)
+    return settings_hash([settings, [sha256(file) for file in files]])
+
+
+def _prepare(config: DictConfig, work: Path, report: Report) -> int:
+    """Put `work` in order; the step to resume from, 0 for a new start."""
+    work.mkdir(parents=True, exist_ok=True)
+    mark, identity = work / "identity.json", _identity(config)
+    if mark.exists() and read_json(mark) != identity:
+        report("settings or inputs differ from those of the saved checkpoints: starting anew")
+        shutil.rmtree(work)
+        work.mkdir()
+    write_json(mark, identity)
+    start = checkpoints.repair(config.trainer.default_local_dir)
+    forget_after(Path(config.egpo_run.metrics), start if start else -1)
+    for stale in (FAILURE, "heartbeat.json"):
+        (work / stale).unlink(missing_ok=True)
+    if start:
+        report(f"resuming after step {start}")
+    return start
+
+
+# --- during ----------------------------------------------------------------------------------------
+
+
+def _environment(folder: str, work: Path, device: str) -> dict[str, str]:
+    """The environment of the training's processes: defaults, then what the user has set, then what must be."""
+    defaults = {
+        "TOKENIZERS_PARALLELISM": "true",
+        "NCCL_DEBUG": "WARN",
+        "VLLM_LOGGING_LEVEL": "WARN",
+        "VLLM_DISABLE_COMPILE_CACHE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS": "0",
+        "HF_HUB_OFFLINE": "1",  # everything is in local folders
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one into the home folder
+    }
+    needed = {"TENSORBOARD_DIR": str(work / "tensorboard"), RUN_FOLDER: folder}
+    return {**defaults, **os.environ, **needed, **(cpu_environment() if device == "cpu" else {})}
+
+
+@contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """SIGTERM unwinds the stack as Ctrl-C does, so that the training's processes are ended first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _guarded(work: Path, device: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The training under its guard, ended with everything it started when the block is left."""
+    # Short, as Ray's sockets have paths of at most 107 characters.
+    folder = tempfile.mkdtemp(prefix="egpo-", dir="/tmp")
+    command = [sys.executable, "-m", "egpo.training.guard", folder]
+    command += [sys.executable, "-m", "egpo.training.child", str(work / "verl.yaml")]
+    environment = _environment(folder, work.absolute(), device)
+    guard = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True)
+    try:
+        yield guard
+    finally:
+        guard.stdin.close()
+        guard.wait(SECONDS_TO_END)
+
+
+def _watch(
+    work: Path, start: int, steps: int, time_limit_s: float, stall_s: float, report: Report, device: str
+) -> None:
+    progress = Progress(work, start, steps, report)
+    with _sigterm_as_exit(), _guarded(work, device) as guard:
+        while guard.poll() is None:
+            time.sleep(POLL_SECONDS)
+            progress.look()
+            if progress.seconds > time_limit_s:
+                raise UserError(_stopped(work, f"took longer than {duration(time_limit_s)}", "time_limit_minutes"))
+            if progress.silence > stall_s:
+                raise UserError(_stopped(work, f"showed no progress for {duration(stall_s)}", "stall_minutes"))
+    progress.look()
+    if guard.returncode:
+        failure = work / FAILURE
+        if failure.exists():
+            raise UserError(failure.read_text())
+        raise RuntimeError(
+            f"verl's trainer ended with code {guard.returncode} at '{read_phase(work / 'heartbeat.json')}'; "
+            "the first error above in this log is the cause. Run again to resume."
+        )
+
+
+def _stopped(work: Path, what: str, key: str) -> str:
+    phase = read_phase(work / "heartbeat.json") or "start-up"
+    return f"the training {what} (at '{phase}') and was stopped. Run again to resume; training.{key} is the limit."
+
+
+class Progress:
+    """Turns heartbeat and metrics of a training into lines for a person."""
+
+    def __init__(self, work: Path, start: int, steps: int, report: Report) -> None:
+        self._metrics, self._heartbeat = work / "metrics.jsonl", work / "heartbeat.json"
+        self._steps, self._report, self._done = steps, report, start
+        self._began = self._moved = time.monotonic()
+        self._phase: str | None = None
+        self._times: list[float] = []
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    @property
+    def silence(self) -> float:
+        return time.monotonic() - self._moved
+
+    def look(self) -> None:
+        phase = read_phase(self._heartbeat)
+        if phase != self._phase:
+            self._phase, self._moved = phase, time.monotonic()
+            if phase and not phase.startswith("step"):
+                self._report(f"{phase} ({duration(self.seconds)} since the start)")
+        for line in read_lines(self._metrics):
+            if line["step"] > self._done and REWARD in line:
+                self._step(line)
+
+    def _step(self, line: dict[str, Any]) -> None:
+        self._done, self._moved = line["step"], time.monotonic()
+        self._times = [*self._times, line["timing_s/step"]][-10:]
+        # The first step warms up: it tells nothing of the others.
+        pace = sorted(self._times)[len(self._times) // 2]
+        left = pace * (self._steps - self._done)
+        self._report(
+            f"step {self._done}/{self._steps}, reward {line[REWARD]:.2f}, {pace:.1f} s a step, {duration(left)} left"
+        )
+
+
+# --- after -----------------------------------------------------------------------------------------
+
+
+def _export(config: DictConfig, checkpoint: Path, out: Path, work: Path) -> None:
+    """Copy the model of the last checkpoint, the metrics and the settings to `out`, each whole."""
+    source = checkpoint / "actor" / "huggingface"
+    if not list(source.glob("*.safetensors")):
+        raise RuntimeError(f"{source} holds no model: the last checkpoint is not what verl should have written")
+    parts, model = out / ".model.part", out / "model"
+    shutil.rmtree(parts, ignore_errors=True)
+    shutil.copytree(source, parts)
+    original = Path(config.actor_rollout_ref.model.path)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
+        if (original / name).exists():  # unchanged by training: the original is the better copy
+            shutil.copy2(original / name, parts / name)
+    shutil.rmtree(model, ignore_errors=True)
+    parts.rename(model)
+    write_text(out / "verl.yaml", OmegaConf.to_yaml(config, resolve=True))
+    write_text(out / "metrics.jsonl", Path(config.egpo_run.metrics).read_text())

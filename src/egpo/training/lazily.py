@@ -1,0 +1,42 @@
+"""Acting after a module was imported, without importing it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from typing import Any
+
+
+class _Watcher(MetaPathFinder):
+    def __init__(self) -> None:
+        self.actions: dict[str, Callable[[], object]] = {}
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if name not in self.actions:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is None or spec.loader is None:
+            return None
+        action, execute = self.actions.pop(name), spec.loader.exec_module
+
+        def execute_then_act(module: Any) -> None:
+            execute(module)
+            action()
+
+        spec.loader.exec_module = execute_then_act  # type: ignore[method-assign]
+        return spec
+
+
+_WATCHER = _Watcher()
+
+
+def after_import(name: str, action: Callable[[], object]) -> None:
+    """Call `action` once, right after the module `name` has been imported; at once if it already is."""
+    if name in sys.modules:
+        action()
+        return
+    _WATCHER.actions[name] = action
+    if _WATCHER not in sys.meta_path:
+        sys.meta_path.insert(0, _WATCHER)

@@ -1,0 +1,192 @@
+"""verl's settings for one training: verl's own defaults, then what the method and the experiment say."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from egpo.config import Backbone, Method, Training
+from egpo.errors import UserError
+
+ACTOR, ROLLOUT, MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
+# Epochs that no training reaches: with a number of steps given, the steps end it.
+ENDLESS = 10**6
+
+
+def _method(method: Method) -> dict[str, Any]:
+    return {
+        "algorithm.adv_estimator": "egpo",
+        "algorithm.egpo": method.calibration.model_dump(mode="json"),
+        # Old log-probabilities must be the actor's own: Eq. (5) reads them.
+        "algorithm.rollout_correction.bypass_mode": False,
+        "algorithm.use_kl_in_reward": False,
+        "algorithm.filter_groups.enable": method.dynamic_sampling,
+        "algorithm.filter_groups.metric": "acc",
+        f"{ACTOR}.clip_ratio": method.clip_low,
+        f"{ACTOR}.clip_ratio_low": method.clip_low,
+        f"{ACTOR}.clip_ratio_high": method.clip_high,
+        f"{ACTOR}.loss_agg_mode": "token-mean",
+        f"{ACTOR}.use_kl_loss": False,
+        f"{ACTOR}.entropy_coeff": 0,
+        "trainer.v1.trainer_mode": "egpo",
+        "reward.custom_reward_function.path": "pkg://egpo.training.reward",
+        "reward.custom_reward_function.name": "compute_score",
+    }
+
+
+def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, Any]:
+    longest = backbone.prompt_tokens + backbone.response_tokens
+    return {
+        "data.train_batch_size": training.prompts_per_step,
+        "data.max_prompt_length": backbone.prompt_tokens,
+        "data.max_response_length": backbone.response_tokens,
+        # A prompt that is too long stops the training: the data stage has filtered by length.
+        "data.truncation": "error",
+        "data.shuffle": True,
+        "data.seed": seed,
+        f"{ACTOR}.optim.lr": training.learning_rate,
+        f"{ACTOR}.ppo_mini_batch_size": training.prompts_per_step,
+        f"{ACTOR}.ppo_epochs": 1,
+        f"{ACTOR}.use_dynamic_bsz": True,
+        f"{ACTOR}.ppo_max_token_len_per_gpu": max(16384, 2 * longest),
+        f"{ACTOR}.strategy": "fsdp2",
+        f"{ACTOR}.data_loader_seed": seed,
+        f"{ACTOR}.fsdp_config.seed": seed,
+        # The last checkpoint holds the model to export.
+        f"{ACTOR}.checkpoint.save_contents": ["model", "optimizer", "extra", "hf_model"],
+        f"{ACTOR}.checkpoint.load_contents": ["model", "optimizer", "extra"],
+        f"{ROLLOUT}.name": "vllm",
+        f"{ROLLOUT}.n": training.rollouts,
+        f"{ROLLOUT}.temperature": training.temperature,
+        f"{ROLLOUT}.top_p": training.top_p,
+        f"{ROLLOUT}.top_k": training.top_k,
+        f"{ROLLOUT}.seed": seed,
+        f"{ROLLOUT}.max_model_len": longest,
+        f"{ROLLOUT}.tensor_model_parallel_size": 1,
+        "trainer.nnodes": training.nodes,
+        "trainer.n_gpus_per_node": training.gpus_per_node,
+        "trainer.total_training_steps": training.steps,
+        "trainer.total_epochs": training.epochs or ENDLESS,
+        "trainer.save_freq": training.save_every,
+        "trainer.test_freq": training.validate_every,
+        "trainer.resume_mode": "auto",
+        "trainer.logger": ["tensorboard"],
+        "critic.enable": False,
+        "trainer.project_name": "egpo",
+        "trainer.experiment_name": "training",
+    }
+
+
+def _ray() -> dict[str, Any]:
+    """A Ray of this training's own; egpo.training.launch gives it a folder."""
+    return {
+        "ray_kwargs.ray_init._node_ip_address": "127.0.0.1",
+        "ray_kwargs.ray_init.include_dashboard": False,
+    }
+
+
+def _files(model: Path, train_file: Path, validation_file: Path, work: Path) -> dict[str, Any]:
+    work = work.absolute()
+    return {
+        f"{MODEL}.path": str(model.absolute()),
+        "data.train_files": str(train_file.absolute()),
+        "data.val_files": str(validation_file.absolute()),
+        "trainer.default_local_dir": str(work / "checkpoints"),
+        "egpo_run": {
+            "heartbeat": str(work / "heartbeat.json"),
+            "metrics": str(work / "metrics.jsonl"),
+            "tensorboard": str(work / "tensorboard"),
+        },
+    }
+
+
+def _cpu() -> dict[str, Any]:
+    """One process of each kind, float32, and none of what a CPU build lacks (see egpo.training.cpu_platform)."""
+    return {
+        "trainer.device": "cpu",
+        "ray_kwargs.ray_init.num_cpus": 16,  # logical: actors reserve them, whatever the machine has
+        "ray_kwargs.ray_init.num_gpus": 1,
+        "ray_kwargs.ray_init.object_store_memory": 2**29,
+        "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
+        "data.dataloader_num_workers": 0,
+        "reward.num_workers": 1,
+        f"{ROLLOUT}.agent.num_workers": 1,
+        # bf16 autocast would make the actor's log-probabilities differ from the rollout's.
+        f"{ACTOR}.fsdp_config.dtype": "float32",
+        f"{ACTOR}.fsdp_config.use_torch_compile": False,
+        f"{ACTOR}.use_torch_compile": False,
+        f"{MODEL}.use_remove_padding": False,  # needs flash-attention
+        f"{MODEL}.override_config": {"attn_implementation": "sdpa"},
+        f"{MODEL}.enable_gradient_checkpointing": False,
+        f"{ROLLOUT}.dtype": "float32",
+        f"{ROLLOUT}.enforce_eager": True,
+        f"{ROLLOUT}.enable_sleep_mode": False,
+        f"{ROLLOUT}.free_cache_engine": False,
+        f"{ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": 64,
+        f"{ROLLOUT}.engine_kwargs.vllm": {
+            "worker_extension_cls": "egpo.training.cpu_worker.CpuWorkerExtension",
+            "kv_cache_memory_bytes": 2**30,
+        },
+    }
+
+
+def verl_config(
+    training: Training,
+    method: Method,
+    backbone: Backbone,
+    model: Path,
+    train_file: Path,
+    validation_file: Path,
+    seed: int,
+    work: Path,
+) -> DictConfig:
+    """verl's full settings for one training. `check` lets verl validate them; a training does so first of all.
+
+    model: folder in Hugging Face format. train_file, validation_file: parquet of egpo.data.verl_rows.
+    seed: order of the data, vLLM's sampler and torch. work: where checkpoints, metrics and heartbeat go.
+    Keys of `training.verl` win over everything here.
+    """
+    with initialize_config_dir(str(_verl_folder() / "trainer" / "config"), version_base=None):
+        config = compose(config_name="ppo_trainer")
+    overrides = {
+        **_method(method),
+        **_experiment(training, backbone, seed),
+        **_files(model, train_file, validation_file, work),
+        **(_ray() if training.nodes == 1 else {}),
+        **(_cpu() if training.platform == "cpu" else {}),
+        **training.verl,
+    }
+    with open_dict(config):
+        for key, value in overrides.items():
+            OmegaConf.update(config, key, value, merge=not isinstance(value, list), force_add=True)
+    return config
+
+
+def _verl_folder() -> Path:
+    """Where verl is installed, without importing it."""
+    spec = find_spec("verl")
+    if spec is None or spec.origin is None:
+        raise UserError("verl is not installed in this environment: run `make env`.")
+    return Path(spec.origin).parent
+
+
+def check(config: DictConfig) -> None:
+    """verl's own validation; imports verl, which takes seconds. Raises UserError if verl refuses."""
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy
+    from verl.utils.config import validate_config
+
+    try:
+        validate_config(
+            OmegaConf.create(OmegaConf.to_container(config)),  # a copy: verl's checks may write
+            use_reference_policy=need_reference_policy(config),
+            use_critic=need_critic(config),
+        )
+    except (AssertionError, ValueError) as error:
+        raise UserError(
+            f"verl refuses the settings of this training: {error}\nLook at the section `training` of the experiment, "
+            "above all at prompts_per_step, rollouts, nodes, gpus_per_node and the keys under `verl`."
+        ) from error
