@@ -12,6 +12,7 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
+        rules.evaluate.input,
         rules.tables.input,
         rules.figures.input,
 

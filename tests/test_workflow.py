@@ -87,7 +87,7 @@ def test_a_wrong_key_stops_before_any_job_with_one_message(tmp_path, demo, chang
     run = snakemake("--configfile", file, "--cores", "1", "all")
     text = run.stdout + run.stderr
     assert run.returncode != 0
-    assert f"{file}: {expected}" in text
+    assert f"{file}: " in text and expected in text
     assert "Traceback" not in text
     assert "rule " not in text, "no job was started"
 

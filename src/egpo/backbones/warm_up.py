@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random
 
 import torch
@@ -66,14 +65,6 @@ def batch_of(examples: list[Example], pad: int) -> tuple[torch.Tensor, torch.Ten
     return ids, labels
 
 
-def batches(examples: list[Example], size: int, rng: Random) -> Iterator[list[Example]]:
-    """Random batches without end, each of examples of much the same length: padding would be a third of the work."""
-    while True:
-        drawn = sorted(rng.sample(examples, min(8 * size, len(examples))), key=lambda one: len(one[0]))
-        parts = [drawn[start : start + size] for start in range(0, len(drawn), size)]
-        yield from rng.sample(parts, len(parts))
-
-
 def teach(
     model: Qwen2ForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
@@ -92,8 +83,9 @@ def teach(
     )
     model.train()
     start = time.monotonic()
-    for step, batch in enumerate(itertools.islice(batches(corpus, warm_up.batch, rng), warm_up.steps), 1):
-        ids, labels = batch_of(batch, tokenizer.pad_token_id)
+    for step in range(1, warm_up.steps + 1):
+        # Purely random batches: those of even length would spare a third of the work, but did not learn.
+        ids, labels = batch_of(rng.sample(corpus, warm_up.batch), tokenizer.pad_token_id)
         loss = model(input_ids=ids, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

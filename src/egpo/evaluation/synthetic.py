@@ -88,5 +88,5 @@ def write_benchmark(benchmark: Benchmark, folder: Path) -> None:
     write_text(
         folder / "README.md",
         f"---\nconfigs:\n- config_name: {configuration}\n  data_files:\n{files}---\n"
-        f"Synthetic problems in the format of {benchmark.adapter}: made from the seed {source.seed}, no real benchmark.\n",
+        f"Synthetic problems in the format of {benchmark.adapter}, made from the seed {source.seed}.\n",
     )

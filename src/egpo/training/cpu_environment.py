@@ -17,6 +17,9 @@ def cpu_environment() -> dict[str, str]:
         # Ray would give each actor one thread. Actor and rollouts take turns, so each may use all cores.
         "OMP_NUM_THREADS": cores,
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # else vLLM gives a CPU worker a process of its own
+        "TQ_NUM_THREADS": cores,
+        "TQ_CLIENT_ZMQ_IO_THREADS": "1",
         # Compiling costs minutes at the start and saves nothing on a tiny model.
         "TORCHDYNAMO_DISABLE": "1",
         # Ray would start a process for each logical CPU.

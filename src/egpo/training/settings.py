@@ -115,8 +115,8 @@ def _cpu() -> dict[str, Any]:
         "data.dataloader_num_workers": 0,
         "reward.num_workers": 1,
         f"{ROLLOUT}.agent.num_workers": 1,
-        # bf16 autocast would make the actor's log-probabilities differ from the rollout's.
-        f"{ACTOR}.fsdp_config.dtype": "float32",
+        # verl's bf16 would make the actor's log-probabilities differ from the rollout's.
+        f"{ACTOR}.fsdp_config.mixed_precision": {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"},
         f"{ACTOR}.fsdp_config.use_torch_compile": False,
         f"{ACTOR}.use_torch_compile": False,
         f"{MODEL}.use_remove_padding": False,  # needs flash-attention
@@ -130,6 +130,7 @@ def _cpu() -> dict[str, Any]:
         f"{ROLLOUT}.engine_kwargs.vllm": {
             "worker_extension_cls": "egpo.training.cpu_worker.CpuWorkerExtension",
             "kv_cache_memory_bytes": 2**30,
+            "distributed_executor_backend": "uni",  # the model in the engine's own process
         },
     }
 

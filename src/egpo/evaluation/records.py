@@ -1,0 +1,107 @@
+"""One row per question and trial, from evalscope's files per sample: nothing leaves the denominator.
+
+evalscope leaves out of its accuracy what failed, was excluded or is missing. Here such rows are wrong,
+and `status` says why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from egpo.errors import UserError
+
+MODEL = "model"  # evalscope's name of the model, in its paths
+STATUS = {
+    "scored": "evalscope's rule scorer judged it",
+    "excluded": "the scorer could not judge it, or not in time",
+    "missing": "evalscope wrote no score for it",
+    "failed": "vLLM refused it or failed on it",
+    "overflow": "prompt and answer would not fit into the context; not asked",
+}
+METADATA = b"egpo"  # key of the parquet file's metadata: how the answers were made, as JSON
+SCHEMA = pa.schema(
+    [
+        ("benchmark", pa.string()),
+        ("subset", pa.string()),
+        ("question", pa.int32()),  # 0 to items - 1 over all subsets, in evalscope's order
+        ("trial", pa.int32()),  # from 1
+        ("seed", pa.int64()),
+        ("correct", pa.bool_()),
+        ("status", pa.string()),
+        ("response_tokens", pa.int32()),  # null where there is no response
+        ("truncated", pa.bool_()),
+        ("extracted", pa.string()),
+        ("response", pa.string()),
+    ]
+)
+USABLE = ("success", "fallback", "degraded")  # evalscope's ScoreStatus.is_usable
+
+
+def read_samples(folder: Path, kind: str, adapter: str, subset: str) -> dict[int, dict[str, Any]]:
+    """evalscope's rows of one subset by index; kind: "predictions" or "reviews". Empty without a file."""
+    path = folder / kind / MODEL / f"{adapter}_{subset}.jsonl"
+    if not path.exists():
+        return {}
+    rows: dict[int, dict[str, Any]] = {}
+    lines = path.read_text().removesuffix("\n").split("\n")  # splitlines() would split inside of responses
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            rows[row["index"]] = row
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{path}: line {number} is damaged. Delete {folder} to run this trial again.") from None
+    return rows
+
+
+def outcome(prediction: dict[str, Any] | None, review: dict[str, Any] | None) -> dict[str, Any]:
+    """The columns of a record that depend on the answer, from evalscope's rows of one sample."""
+    output = (prediction or {}).get("model_output") or {}
+    choice = (output.get("choices") or [{}])[0]
+    error = output.get("error")
+    score = review["sample_score"]["score"] if review else {}
+    value = score.get("value", {}).get(score.get("main_score_name"))
+    if error is not None:
+        status = "overflow" if choice.get("stop_reason") == "model_length" else "failed"
+    elif not review:
+        status = "missing"
+    elif value is None or score.get("status") not in USABLE:
+        status = "excluded"
+    else:
+        status = "scored"
+    answered = prediction is not None and error is None
+    return {
+        "correct": status == "scored" and float(value) > 0.99,
+        "status": status,
+        "response_tokens": output["usage"]["output_tokens"] if answered else None,
+        "truncated": answered and choice.get("stop_reason") == "max_tokens",
+        "extracted": score.get("extracted_prediction") if answered else None,
+        "response": choice["message"]["content"] if answered else None,
+    }
+
+
+def trial_rows(
+    name: str, adapter: str, subsets: dict[str, int], folder: Path, trial: int, seed: int
+) -> Iterable[dict[str, Any]]:
+    """A row for every question that one trial should have, whatever evalscope wrote.
+
+    subsets: number of questions in each, in order; folder: evalscope's working folder of the trial.
+    """
+    question = 0
+    for subset, count in subsets.items():
+        predictions = read_samples(folder, "predictions", adapter, subset)
+        reviews = read_samples(folder, "reviews", adapter, subset)
+        for index in range(count):
+            yield {
+                "benchmark": name,
+                "subset": subset,
+                "question": question,
+                "trial": trial,
+                "seed": seed,
+                **outcome(predictions.get(index), reviews.get(index)),
+            }
+            question += 1

@@ -1,0 +1,133 @@
+"""One benchmark, one seed, through evalscope: its prompts, its answer extraction, its rule scores.
+
+Importing this module imports evalscope, which takes seconds: egpo.evaluation.run does it while vLLM loads.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from evalscope import TaskConfig, run_task
+from evalscope.api.messages import ChatMessage, ChatMessageAssistant
+from evalscope.api.model import ChatCompletionChoice, GenerateConfig, ModelAPI, ModelOutput, ModelUsage
+from evalscope.api.registry import get_benchmark
+
+from egpo.config import Benchmark, Evaluation
+from egpo.errors import UserError
+from egpo.evaluation.engine import Answer, Engine, request_seed
+from egpo.evaluation.records import MODEL
+
+# One line per parsed answer, to say that evalscope keeps time itself.
+logging.getLogger("math_verify").setLevel(logging.ERROR)
+
+
+def model_output(answer: Answer) -> ModelOutput:
+    """evalscope's form of an answer. One that failed has no text, and says so in `error` and `metadata`."""
+    if answer.error is not None:
+        reason = "model_length" if answer.overflow else "unknown"
+    else:
+        reason = "max_tokens" if answer.truncated else "stop"
+    message = ChatMessageAssistant(content=answer.text, model=MODEL, source="generate")
+    return ModelOutput(
+        model=MODEL,
+        choices=[ChatCompletionChoice(message=message, stop_reason=reason)],
+        usage=ModelUsage(
+            input_tokens=answer.prompt_tokens,
+            output_tokens=answer.tokens,
+            total_tokens=answer.prompt_tokens + answer.tokens,
+        ),
+        error=answer.error,
+    )
+
+
+class TrialModel(ModelAPI):
+    """The engine as evalscope sees it in one trial; `tick` is called after each answer, in any thread."""
+
+    def __init__(self, engine: Engine, seed: int, tick: Callable[[], None]) -> None:
+        super().__init__(model_name=MODEL)
+        self._engine = engine
+        self._seed = seed
+        self._tick = tick
+
+    def generate(self, input: list[ChatMessage], tools: Any, tool_choice: Any, config: GenerateConfig) -> ModelOutput:
+        messages = [{"role": message.role, "content": message.text} for message in input]
+        answer = self._engine.ask(messages, request_seed(self._seed, messages)).result()
+        self._tick()
+        return model_output(answer)
+
+
+def task(
+    model: ModelAPI | str, name: str, benchmark: Benchmark, folder: Path | None, settings: Evaluation, work: Path
+) -> TaskConfig:
+    """evalscope's task for one benchmark. Raises UserError for settings that evalscope would ignore."""
+    arguments: dict[str, Any] = {"few_shot_num": benchmark.shots}
+    if folder is not None:
+        arguments["local_path"] = str(folder.resolve())
+    if benchmark.subsets:
+        arguments["subset_list"] = list(benchmark.subsets)
+    if benchmark.prompt is not None:
+        if benchmark.shots:
+            raise UserError(f"config/benchmarks.yaml: {name}.prompt: possible with `shots: 0` alone.")
+        arguments["prompt_template"] = benchmark.prompt
+    return TaskConfig(
+        model=model,
+        model_id=MODEL,
+        eval_type="openai_api",
+        datasets=[benchmark.adapter],
+        dataset_args={benchmark.adapter: arguments},
+        eval_batch_size=settings.concurrency,
+        judge={"strategy": "rule"},
+        # One odd sample must not stop the others. It is counted all the same: see egpo.evaluation.records.
+        ignore_errors=True,
+        work_dir=str(work),
+        no_timestamp=True,
+        # It would seed torch, which nothing here uses; sampling has the seeds of `request_seed`.
+        seed=None,
+        collect_perf=False,
+    )
+
+
+def count_questions(name: str, benchmark: Benchmark, folder: Path | None, settings: Evaluation) -> dict[str, int]:
+    """Number of questions that evalscope reads in each subset.
+
+    Raises UserError when it cannot read them, or when their sum is not what the configuration says.
+    """
+    where = f"config/benchmarks.yaml: {name}"
+    try:
+        adapter = get_benchmark(benchmark.adapter, task(MODEL, name, benchmark, folder, settings, Path()))
+        counts = {subset: len(samples) for subset, samples in adapter.load_dataset().items()}
+    except UserError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        place = f"in {folder} " if folder is not None else ""
+        raise UserError(
+            f"{where}: evalscope cannot read its '{benchmark.adapter}' {place}({type(error).__name__}: {error}). "
+            f"The data must be there in the format that evalscope's {benchmark.adapter} reads."
+        ) from error
+    total = sum(counts.values())
+    if total != benchmark.items:
+        found = ", ".join(f"{subset} {count}" for subset, count in counts.items())
+        raise UserError(
+            f"{where}.items: {benchmark.items}, but evalscope reads {total} questions ({found}). All accuracies are "
+            f"counted over `items`: correct it, or the data, or `subsets`."
+        )
+    return counts
+
+
+def run_trial(
+    name: str,
+    benchmark: Benchmark,
+    folder: Path | None,
+    settings: Evaluation,
+    engine: Engine,
+    seed: int,
+    work: Path,
+    tick: Callable[[], None],
+) -> None:
+    """Ask and score every question of a benchmark once; evalscope's files appear in the empty folder `work`."""
+    run_task(task(TrialModel(engine, seed, tick), name, benchmark, folder, settings, work))
