@@ -1,6 +1,6 @@
 # Configuration, names of the experiment's parts, and what the rules share.
-import functools
-import sys
+import os
+import re
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -11,6 +11,10 @@ from egpo.paths import BASE, BASE_SEED, Paths
 from egpo.provenance import code_version
 
 DEFAULT_CONFIG = "config/demo.yaml"
+
+# Inherited by every job. OpenMP threads that wait by spinning steal the cores from the other processes of a
+# job: with 2 cores and two busy processes, a training step takes several times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def read_experiment():

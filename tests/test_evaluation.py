@@ -22,7 +22,7 @@ from egpo.data.problems import LEVELS, draw_problem
 from egpo.errors import UserError
 from egpo.evaluation.engine import Engine, EngineError, request_seed
 from egpo.evaluation.records import STATUS, outcome
-from egpo.evaluation.run import evaluate
+from egpo.evaluation.run import evaluate, hashes, model_files, plan
 from egpo.evaluation.statistics import accuracy, clustered_se, correctness, sd_over_trials
 from egpo.evaluation.synthetic import draw_items, write_benchmark
 
@@ -183,7 +183,7 @@ def model(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("model")
     tokenizer = make_tokenizer(False, 1, 256)
-    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
     torch.manual_seed(0)
     Qwen2ForCausalLM(
         Qwen2Config(
@@ -214,7 +214,7 @@ import json, sys
 from pathlib import Path
 import psutil
 from egpo.config import Backbone, Benchmark, Evaluation
-from egpo.evaluation.run import evaluate
+from egpo.evaluation.run import evaluate, hashes, model_files, plan
 a = json.loads(sys.argv[1])
 evaluate(Path(a["model"]), Backbone.model_validate(a["backbone"]),
          {name: Benchmark.model_validate(values) for name, values in a["benchmarks"].items()},
@@ -314,14 +314,14 @@ def test_a_lost_line_stays_in_the_denominator(run, first):
     assert not mine["correct"][lost]
 
 
-def test_another_model_does_not_inherit_finished_trials(run, first, tmp_path):
-    from egpo.evaluation.run import plan
-
-    def finished(model: str) -> int:
-        trials = plan({model: "hash"}, BACKBONE, run.benchmarks, run.folders, settings(3), run.out / "work")
+def test_finished_trials_count_for_the_same_model_alone(run, first):
+    def finished(model: dict[str, str]) -> int:
+        trials = plan(model, BACKBONE, run.benchmarks, run.folders, settings(3), run.out / "work")
         return sum(trial.finished is not None for trial in trials)
 
-    assert finished("another") == 0
+    own = hashes(model_files(run.model))
+    assert finished(own) == 6
+    assert finished({**own, str(run.model / "model.safetensors"): "other weights"}) == 0
 
 
 def test_the_seed_of_a_request_depends_on_question_and_trial():
@@ -332,7 +332,7 @@ def test_the_seed_of_a_request_depends_on_question_and_trial():
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(UserError, match="holds no config.json"):
+    with pytest.raises(UserError, match=r"holds no config\.json"):
         evaluate(tmp_path, BACKBONE, {}, {}, settings(1), tmp_path / "work", tmp_path / "out", print)
 
 
@@ -352,7 +352,8 @@ def test_a_dead_engine_is_an_error_and_not_a_wait(model):
 def test_the_engine_ends_when_its_owner_is_killed(model, tmp_path):
     script = (
         "import sys, time; sys.path.insert(0, sys.argv[2]); from test_evaluation import *\n"
-        "engine = Engine(Path(sys.argv[1]), BACKBONE, settings(1)); print(engine._process.pid, flush=True); time.sleep(60)"
+        "engine = Engine(Path(sys.argv[1]), BACKBONE, settings(1))\n"
+        "print(engine._process.pid, flush=True); time.sleep(60)"
     )
     owner = subprocess.Popen(
         [sys.executable, "-c", script, str(model), str(Path(__file__).parent)],

@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -83,13 +82,12 @@ def sampling_arguments(backbone: Backbone, settings: Evaluation) -> dict[str, An
     }
 
 
-def environment(model: Path | str, backbone: Backbone, settings: Evaluation, temporary: str) -> dict[str, str]:
+def environment(model: Path | str, backbone: Backbone, settings: Evaluation) -> dict[str, str]:
     """Environment of the vLLM process."""
     added = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_NO_USAGE_STATS": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        "TMPDIR": temporary,
     }
     if Path(model).is_dir():
         added["HF_HUB_OFFLINE"] = "1"
@@ -112,12 +110,11 @@ class Engine:
         self._ready: Future[None] = Future()
         self._lock = threading.Lock()
         self._ended = False
-        self._temporary = tempfile.TemporaryDirectory(prefix="egpo-")
         self._connection, theirs = Pipe()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "egpo.evaluation.engine_process", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
-            env=environment(model, backbone, settings, self._temporary.name),
+            env=environment(model, backbone, settings),
             # A group of its own, so that vLLM's workers can be ended with it. It ends by itself when
             # this process does, whatever the cause, because the connection closes.
             start_new_session=True,
@@ -142,7 +139,6 @@ class Engine:
         self._process.wait()
         self._reader.join()
         self._connection.close()
-        self._temporary.cleanup()
 
     @property
     def alive(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import queue
 import sys
+import tempfile
 import threading
 from multiprocessing.connection import Connection
 from typing import Any
@@ -19,13 +20,23 @@ from egpo.evaluation.engine import Answer
 Request = tuple[int, list[dict[str, str]], int]
 
 
-def receive(connection: Connection, inbox: queue.SimpleQueue[Request]) -> None:
+def own_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for the temporary files of this process, of which vLLM leaves some."""
+    folder = tempfile.TemporaryDirectory(prefix="egpo-", ignore_cleanup_errors=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = folder.name
+    return folder
+
+
+def receive(
+    connection: Connection, inbox: queue.SimpleQueue[Request], folder: tempfile.TemporaryDirectory[str]
+) -> None:
     """Pass requests on; end the whole process, at once, when there will be no more."""
     try:
         while (request := connection.recv()) is not None:
             inbox.put(request)
     except (EOFError, OSError):
         pass
+    folder.cleanup()
     os._exit(0)
 
 
@@ -107,7 +118,7 @@ def main(descriptor: int) -> None:
     connection = Connection(descriptor)
     arguments, sampling = connection.recv()
     inbox: queue.SimpleQueue[Request] = queue.SimpleQueue()
-    threading.Thread(target=receive, args=(connection, inbox), daemon=True).start()
+    threading.Thread(target=receive, args=(connection, inbox, own_folder()), daemon=True).start()
     try:
         llm = load(arguments)
     except ValueError as error:

@@ -134,7 +134,7 @@ def plan(
     for name, benchmark in benchmarks.items():
         folder = folders.get(name)
         files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
-        data = {"benchmark": benchmark.model_dump(mode="json"), "files": hashes(files)}
+        data = {"benchmark": benchmark.model_dump(mode="json", exclude={"label"}), "files": hashes(files)}
         for number, seed in enumerate(settings.seeds, start=1):
             key = settings_hash({**common, **data, "seed": seed})
             place = work / name / f"seed-{seed}"

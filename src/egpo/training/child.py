@@ -18,7 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from egpo.errors import UserError
 from egpo.files import write_text
+from egpo.training import quick_start  # noqa: F401
 from egpo.training.cpu_environment import RUN_FOLDER
+from egpo.training.cpu_server import start_server
+from egpo.training.settings import check
 
 FAILURE = "failure.txt"  # beside verl.yaml: a message for the user
 
@@ -37,11 +40,9 @@ def _start_ray(config: DictConfig) -> None:
 
 def check_registered() -> None:
     """Raise UserError unless verl knows our names: it says nothing when a plug-in fails to load."""
-    from verl.plugin.platform import PlatformRegistry, get_platform
     from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
     from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
 
-    del get_platform  # importing it has resolved VERL_PLATFORM
     for what, name, known in (
         ("advantage estimator", "egpo", ADV_ESTIMATOR_REGISTRY),
         ("trainer", "egpo", TRAINER_REGISTRY),
@@ -52,7 +53,20 @@ def check_registered() -> None:
                 "(make env), and leave VERL_USE_EXTERNAL_PLUGINS unset. "
                 f"Import egpo.training.plugin by hand to see the error. Known: {', '.join(sorted(known))}."
             )
-    del PlatformRegistry
+
+
+@ray.remote(num_cpus=0)
+def _warm_up(module: str) -> None:
+    importlib.import_module(module)
+
+
+def _warm_up_workers() -> None:
+    """Let idle workers of Ray import what the agent loop, the reward loop and the load balancer will need.
+
+    They would do so one after the other, each when the trainer comes to it.
+    """
+    for module in ("verl.trainer.ppo.v1", "verl.trainer.ppo.v1", "verl.workers.rollout.router"):
+        _warm_up.remote(module)
 
 
 def run(config: DictConfig) -> None:
@@ -60,15 +74,16 @@ def run(config: DictConfig) -> None:
     importing = threading.Thread(target=_import_verl)
     importing.start()
     _start_ray(config)
-    importing.join()
-    from egpo.training.settings import check
-
-    check(config)
-    check_registered()
+    server = start_server(config) if config.trainer.device == "cpu" else None
     import transfer_queue
-    from verl.trainer.ppo.v1 import AgentLoopManagerTQ, get_trainer_cls
 
     transfer_queue.init(config.transfer_queue)
+    _warm_up_workers()
+    importing.join()
+    check(config)
+    check_registered()
+    from verl.trainer.ppo.v1 import AgentLoopManagerTQ, get_trainer_cls
+
     trainer = get_trainer_cls(config.trainer.v1.trainer_mode)(config=config)
     trainer.init()
     manager = AgentLoopManagerTQ.create(
@@ -79,6 +94,7 @@ def run(config: DictConfig) -> None:
     )
     trainer.fit(manager)
     trainer.logger.finish()
+    del server  # it lives as long as its handle
 
 
 def main(path: Path) -> int:

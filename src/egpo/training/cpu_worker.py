@@ -1,4 +1,4 @@
-"""What vLLM's worker process gets on a CPU in place of verl's own extension."""
+"""The receiving end of verl's weight transfer on a CPU, in vLLM's worker."""
 
 from __future__ import annotations
 
@@ -7,11 +7,24 @@ from typing import Any
 import torch
 from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
 
-from egpo.training.cpu_rollout import keep_weights, own_socket
+from egpo.training.cpu_environment import own_socket
+
+
+def keep_weights() -> None:
+    """Obstacle 8: vLLM's CPU layers pack their weights after loading and drop the parameters.
+
+    A later weight update then finds nothing to write to. Plain linear layers read the parameters.
+    """
+    from vllm.model_executor.layers import utils
+
+    def dispatch_cpu_unquantized_gemm(layer: torch.nn.Module, remove_weight: bool) -> None:
+        layer.cpu_linear = torch.nn.functional.linear
+
+    utils.dispatch_cpu_unquantized_gemm = dispatch_cpu_unquantized_gemm
 
 
 class CpuWorkerExtension(vLLMColocateWorkerExtension):
-    """The receiving end of the weight transfer; named in the settings as vLLM's worker_extension_cls."""
+    """verl's extension of the worker; egpo.training.settings names it as vLLM's worker_extension_cls."""
 
     def __new__(cls, **kwargs: Any) -> CpuWorkerExtension:
         keep_weights()
