@@ -39,7 +39,7 @@ rule benchmark_make:
     params:
         name="benchmark {benchmark}",
         benchmark=lambda w: plain(CATALOGUE.benchmarks[w.benchmark]),
-        code=code_version("evaluation/synthetic.py", "data/problems.py"),
+        code=code_version("evaluation/synthetic.py", "data/problems.py", "data/keyed.py"),
     script:
         "../workflow/scripts/benchmark_make.py"
 
@@ -67,7 +67,7 @@ rule evaluate_model:
         benchmarks=lambda w: {name: plain(CATALOGUE.benchmarks[name]) for name in benchmarks_of(w.method)},
         folders=lambda w: benchmark_folders(benchmarks_of(w.method)),
         evaluation=plain(EVALUATION),
-        code=code_version("evaluation", "boxed.py"),
+        code=code_version("evaluation", "data/keyed.py"),
     script:
         "../workflow/scripts/evaluate.py"
 

@@ -32,7 +32,7 @@ def _import_verl() -> None:
 
 def _start_ray(config: DictConfig) -> None:
     settings: dict[str, Any] = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
-    if "address" not in settings:
+    if "RAY_ADDRESS" not in os.environ:  # a Ray of this training's own
         settings["_temp_dir"] = os.environ[RUN_FOLDER]
     environment = {key: value for key, value in (settings.pop("runtime_env", None) or {}).items() if value is not None}
     ray.init(**settings, **({"runtime_env": environment} if environment else {}))

@@ -40,6 +40,8 @@ def train(config: DictConfig, out: Path, work: Path, time_limit_s: float, stall_
     however this one ends. Raises UserError when a limit is reached or verl refuses the settings, and
     RuntimeError when the training fails; its story is then in this process' standard error.
     """
+    if config.trainer.nnodes > 1 and "RAY_ADDRESS" not in os.environ:
+        raise UserError("training.nodes: several nodes need a Ray that spans them: start it and set RAY_ADDRESS.")
     out.mkdir(parents=True, exist_ok=True)
     steps = total_steps(config)
     start = _prepare(config, work, report)
@@ -47,7 +49,7 @@ def train(config: DictConfig, out: Path, work: Path, time_limit_s: float, stall_
         config.trainer.val_before_train = start == 0
     if start < steps:
         OmegaConf.save(config, work / "verl.yaml", resolve=True)
-        _watch(work, start, steps, time_limit_s, stall_s, report, config.trainer.device)
+        _watch(config, work, start, time_limit_s, stall_s, report)
     _export(config, checkpoints.folder_of(config.trainer.default_local_dir, steps), out, work)
     report(f"{steps} steps done, the model is in {out / 'model'}")
 
@@ -94,7 +96,7 @@ def _prepare(config: DictConfig, work: Path, report: Report) -> int:
 # --- during ----------------------------------------------------------------------------------------
 
 
-def _environment(folder: str, work: Path, device: str) -> dict[str, str]:
+def _environment(config: DictConfig, folder: str) -> dict[str, str]:
     """The environment of the training's processes: defaults, then what the user has set, then what must be."""
     defaults = {
         "TOKENIZERS_PARALLELISM": "true",
@@ -107,8 +109,11 @@ def _environment(folder: str, work: Path, device: str) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",  # everything is in local folders
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one into the home folder
     }
-    needed = {"TENSORBOARD_DIR": str(work / "tensorboard"), RUN_FOLDER: folder}
-    return {**defaults, **os.environ, **needed, **(cpu_environment() if device == "cpu" else {})}
+    user = dict(os.environ)
+    if config.trainer.nnodes == 1:
+        user.pop("RAY_ADDRESS", None)  # the training has a Ray of its own
+    needed = {"TENSORBOARD_DIR": config.egpo_run.tensorboard, RUN_FOLDER: folder}
+    return {**defaults, **user, **needed, **(cpu_environment() if config.trainer.device == "cpu" else {})}
 
 
 @contextmanager
@@ -129,13 +134,13 @@ def _sigterm_as_exit() -> Iterator[None]:
 
 
 @contextmanager
-def _guarded(work: Path, device: str) -> Iterator[subprocess.Popen[bytes]]:
+def _guarded(config: DictConfig, work: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The training under its guard, ended with everything it started when the block is left."""
     # Short, as Ray's sockets have paths of at most 107 characters.
     folder = tempfile.mkdtemp(prefix="egpo-", dir="/tmp")
     command = [sys.executable, "-m", "egpo.training.guard", folder]
     command += [sys.executable, "-m", "egpo.training.child", str(work / "verl.yaml")]
-    environment = _environment(folder, work.absolute(), device)
+    environment = _environment(config, folder)
     guard = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True)
     try:
         yield guard
@@ -144,11 +149,9 @@ def _guarded(work: Path, device: str) -> Iterator[subprocess.Popen[bytes]]:
         guard.wait(SECONDS_TO_END)
 
 
-def _watch(
-    work: Path, start: int, steps: int, time_limit_s: float, stall_s: float, report: Report, device: str
-) -> None:
-    progress = Progress(work, start, steps, report)
-    with _sigterm_as_exit(), _guarded(work, device) as guard:
+def _watch(config: DictConfig, work: Path, start: int, time_limit_s: float, stall_s: float, report: Report) -> None:
+    progress = Progress(work, start, total_steps(config), report)
+    with _sigterm_as_exit(), _guarded(config, work) as guard:
         while guard.poll() is None:
             time.sleep(POLL_SECONDS)
             progress.look()

@@ -1,0 +1,368 @@
+"""From settings to an exported model: reward, verl's configuration, and real runs through verl and vLLM."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+
+from egpo.backbones.tokenizer import make_tokenizer
+from egpo.backbones.warm_up import make_model
+from egpo.config import ROOT, Backbone, Method, Training, load, read_yaml
+from egpo.data.problems import draw_problem
+from egpo.data.verl_rows import verl_row
+from egpo.errors import UserError
+from egpo.training import checkpoints, progress
+from egpo.training.guard import descendants
+from egpo.training.judge import Judge, same_answer_in_time
+from egpo.training.launch import total_steps, train
+from egpo.training.reward import compute_score
+from egpo.training.settings import check, verl_config
+
+CATALOGUES = {
+    name: load(read_yaml(ROOT / "config" / f"{name}.yaml"), f"config/{name}.yaml") for name in ("demo", "paper")
+}
+METHODS = {name: Method.model_validate(entry) for name, entry in read_yaml(ROOT / "config" / "methods.yaml").items()}
+
+
+def compose(
+    training: Training, method: Method, backbone: Backbone, folder: Path = Path("/nowhere"), seed: int = 1
+) -> OmegaConf:
+    files = folder / "train.parquet", folder / "validation.parquet"
+    return verl_config(training, method, backbone, folder / "model", *files, seed, folder / "out" / "work")
+
+
+# --- reward -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("response", "truth", "correct"),
+    [
+        (r"47+38=85. \boxed{85}", "85", True),
+        (r"47+38=85. \boxed{84}", "85", False),
+        ("47+38=85", "85", False),
+        ("", "85", False),
+        (r"\boxed{85} or \boxed{84}", "85", False),
+        (r"\boxed{84}, no: \boxed{85}", "85", True),
+        (r"\boxed{\frac{1}{2}}", r"\dfrac12", True),
+        (r"\boxed{0.5}", r"\frac{1}{2}", True),
+        (r"\boxed{85", "85", False),
+        (r"\boxed{}", "85", False),
+        (r"\boxed{85}\boxed{8", "85", True),
+        (r"\boxed{x^2 + 1}", "1+x^2", True),
+    ],
+)
+def test_reward(response, truth, correct):
+    assert compute_score("any", response, truth) == {"score": 1.0 if correct else -1.0, "acc": float(correct)}
+
+
+def test_reward_in_a_thread_as_verl_calls_it():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(compute_score("any", r"\boxed{\sqrt{4}}", "2")))
+    thread.start()
+    thread.join()
+    assert found == [{"score": 1.0, "acc": 1.0}]
+
+
+def test_a_judge_that_hangs_or_dies_says_wrong_and_is_replaced(monkeypatch):
+    judge = Judge()
+    assert judge.same("0.5", "1/2")
+    os.kill(judge._process.pid, signal.SIGSTOP)  # hangs as sympy would
+    monkeypatch.setattr("egpo.training.judge.SECONDS", 0.5)
+    assert not judge.same("0.5", "1/2")
+    monkeypatch.undo()
+    assert judge.same("0.5", "1/2")
+    judge._process.kill()
+    judge._process.wait()
+    assert not judge.same("0.5", "1/2")
+    assert judge.same("0.5", "1/2")
+    judge.stop()
+
+
+def test_equal_strings_need_no_judge(monkeypatch):
+    monkeypatch.setattr(Judge, "same", lambda *_: pytest.fail("asked the judge"))
+    assert same_answer_in_time(" $85$ ", "85")
+
+
+# --- settings -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("experiment", CATALOGUES)
+def test_verl_accepts_every_backbone_with_every_method(experiment, capsys):
+    catalogue = CATALOGUES[experiment]
+    training = catalogue.experiment.training
+    for backbone in catalogue.backbones.values():
+        for method in METHODS.values():
+            config = compose(training, method, backbone)
+            check(config)
+            assert config.algorithm.egpo == method.calibration.model_dump()
+            actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+            assert (actor.clip_ratio_low, actor.clip_ratio_high) == (method.clip_low, method.clip_high)
+            assert config.algorithm.rollout_correction.bypass_mode is False
+            assert rollout.n == training.rollouts and rollout.max_model_len <= backbone.context
+            assert config.data.train_batch_size == actor.ppo_mini_batch_size == training.prompts_per_step
+
+
+def test_seed_reaches_data_order_sampler_and_torch():
+    demo = CATALOGUES["demo"]
+    configs = [
+        compose(demo.experiment.training, METHODS["egpo"], demo.backbones["tiny-math"], seed=seed) for seed in (1, 2)
+    ]
+    flat = [pd.json_normalize(OmegaConf.to_container(config, resolve=True)).iloc[0] for config in configs]
+    differing = {key for key in flat[0].index if str(flat[0][key]) != str(flat[1][key])}
+    assert differing == {
+        "data.seed",
+        "actor_rollout_ref.actor.data_loader_seed",
+        "actor_rollout_ref.actor.fsdp_config.seed",
+        "actor_rollout_ref.rollout.seed",
+    }
+
+
+def test_own_verl_keys_win_and_what_verl_refuses_is_said():
+    demo = CATALOGUES["demo"]
+    training = demo.experiment.training.model_copy(
+        update={"verl": {"actor_rollout_ref.actor.ppo_mini_batch_size": 999, "trainer.new_key": 1}}
+    )
+    config = compose(training, METHODS["egpo"], demo.backbones["tiny-math"])
+    assert config.trainer.new_key == 1
+    with pytest.raises(UserError, match="verl refuses"):
+        check(config)
+
+
+def test_steps_from_epochs(tmp_path):
+    pd.DataFrame({"row": range(9872 // 8)}).to_parquet(tmp_path / "train.parquet")
+    paper = CATALOGUES["paper"]
+    training = paper.experiment.training.model_copy(update={"prompts_per_step": 8})
+    config = compose(training, METHODS["grpo"], next(iter(paper.backbones.values())), tmp_path)
+    assert total_steps(config) == 770
+
+
+# --- plug-in ------------------------------------------------------------------------------------------
+
+
+def python(code: str, **environment: str) -> str:
+    """Standard output of a fresh interpreter."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_plugin_is_light_and_does_nothing_on_a_gpu():
+    loaded = python("import sys, verl; print(*sys.modules)", VERL_PLATFORM="").split()
+    assert "egpo.training.plugin" in loaded
+    heavy = {"vllm", "verl.workers.engine", "verl.trainer.ppo.v1", "transfer_queue", "egpo.training.cpu_platform"}
+    assert not heavy & set(loaded)
+
+
+def test_plugin_registers_with_the_trainer_and_never_imports_vllm():
+    code = """
+        import sys, verl.trainer.ppo.v1
+        from egpo.training.child import check_registered
+        from verl.utils.device import get_device_name
+        check_registered()
+        assert "vllm" not in sys.modules
+        print(get_device_name())
+    """
+    assert python(code, VERL_PLATFORM="cpu").split()[-1] == "cpu"
+
+
+def test_missing_registration_is_named():
+    code = """
+        import verl.trainer.ppo.v1
+        from egpo.errors import UserError
+        from egpo.training.child import check_registered
+        try:
+            check_registered()
+        except UserError as error:
+            print(error)
+    """
+    assert "no advantage estimator 'egpo'" in python(code, VERL_USE_EXTERNAL_PLUGINS="none")
+
+
+# --- files of a training --------------------------------------------------------------------------------
+
+
+def test_half_written_checkpoints_do_not_count(tmp_path):
+    for step in (2, 4, 6, 8):
+        checkpoints.folder_of(tmp_path, step).mkdir()
+    for step in (2, 4, 6):
+        checkpoints.mark_complete(tmp_path, step)
+    (tmp_path / checkpoints.TRACKER).write_text("")  # killed while writing it
+    assert checkpoints.repair(tmp_path) == 6
+    assert (tmp_path / checkpoints.TRACKER).read_text() == "6"
+    assert not checkpoints.folder_of(tmp_path, 8).exists()
+    checkpoints.keep_last(tmp_path)
+    assert checkpoints.complete_steps(tmp_path) == [4, 6]
+    assert checkpoints.repair(tmp_path / "new") == 0
+
+
+def test_repeated_steps_are_forgotten(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = progress.MetricsLog(path, lambda _: None)
+    for step in range(5):
+        log.log({"a": float(step), "nan": float("nan"), "text": "b"}, step)
+    with path.open("a") as file:
+        file.write('{"step": 5, "a"')  # killed while writing it
+    progress.forget_after(path, 2)
+    log.log({"a": 7}, 3)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 1, 2, 3]
+    assert lines[-1]["a"] == 7 and set(lines[-1]) == {"step", "time", "a"}
+
+
+# --- real runs ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> Path:
+    """A random model and a few problems."""
+    folder = tmp_path_factory.mktemp("training")
+    backbone = CATALOGUES["demo"].backbones["tiny-math"]
+    tokenizer = make_tokenizer(False, 1, backbone.context)
+    make_model(backbone.source, tokenizer, backbone.context).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    rng = random.Random(1)
+    for name, count, split in (("train", 16, "train"), ("validation", 2, "held-out")):
+        problems = [draw_problem(rng, split, level=1) for _ in range(count)]
+        rows = [verl_row(problem.text, problem.answer, index=i) for i, problem in enumerate(problems)]
+        pd.DataFrame(rows).to_parquet(folder / f"{name}.parquet")
+    return folder
+
+
+def small(inputs: Path, method: str, **changes) -> OmegaConf:
+    demo = CATALOGUES["demo"]
+    small_sizes = {"prompts_per_step": 4, "rollouts": 4, "steps": 2, "save_every": 1, "validate_every": 100}
+    training = demo.experiment.training.model_copy(update={**small_sizes, **changes})
+    backbone = demo.backbones["tiny-math"].model_copy(update={"response_tokens": 12})
+    return compose(training, METHODS[method], backbone, inputs)
+
+
+def identity(pid: int) -> tuple[int, str] | None:
+    try:
+        return pid, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+
+
+@contextmanager
+def nothing_left_behind(root: int, patience: float = 0):
+    """Fails if a process that was seen below `root` during the block is still there `patience` seconds later."""
+    before, seen, over = set(descendants(os.getpid())), set(), threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.3):
+            seen.update(identity(pid) for pid in descendants(root) if pid not in before)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+    seen.discard(None)
+    assert len(seen) > 1
+    deadline = time.monotonic() + patience
+    while left := [one for one in seen if identity(one[0]) == one]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.3)
+
+
+def test_egpo_trains_through_verl_and_vllm(inputs, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    reports: list[str] = []
+    config = small(inputs, "egpo")
+    with nothing_left_behind(os.getpid()):
+        train(config, tmp_path, tmp_path / "work", 400, 300, reports.append)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 1, 2]
+    assert "val-core/egpo/boxed-math/acc/mean@1" in lines[0]
+    for line in lines[1:]:
+        assert -1 <= line["critic/score/mean"] <= 1
+        kinds = [line[f"egpo/groups/{kind}"] for kind in ("mixed", "entirely_correct", "entirely_incorrect")]
+        assert sum(kinds) == pytest.approx(1)
+        # A random model is nearly uniform: its entropy is the logarithm of its vocabulary.
+        assert line["egpo/entropy/incorrect/mean"] == pytest.approx(line["actor/entropy"], abs=0.1)
+        # The actor's log-probabilities are those of the weights that vLLM sampled from.
+        assert line["rollout_corr/log_ppl_abs_diff"] < 1e-3
+        assert line["actor/grad_norm"] > 0
+    assert any(report.startswith("step 2/2, reward ") for report in reports)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    start = AutoModelForCausalLM.from_pretrained(inputs / "model")
+    changes = [(a - b).abs().max().item() for a, b in zip(model.parameters(), start.parameters(), strict=True)]
+    assert max(changes) > 1e-4
+    assert AutoTokenizer.from_pretrained(tmp_path / "model").chat_template
+    assert OmegaConf.load(tmp_path / "verl.yaml").algorithm.adv_estimator == "egpo"
+
+
+@pytest.mark.parametrize("limit", ["time_limit_minutes", "stall_minutes"])
+def test_limits_end_everything(inputs, tmp_path, limit):
+    seconds = {"time_limit_minutes": 300.0, "stall_minutes": 300.0, limit: 6.0}
+    with nothing_left_behind(os.getpid()), pytest.raises(UserError, match=f"was stopped.*{limit}"):
+        train(small(inputs, "egpo"), tmp_path, tmp_path / "work", *seconds.values(), lambda _: None)
+
+
+RUN = """
+import sys
+from pathlib import Path
+from omegaconf import OmegaConf
+from egpo.training.launch import train
+out = Path(sys.argv[1])
+train(OmegaConf.load(out / "config.yaml"), out, out / "work", 400, 300, lambda line: print(line, flush=True))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_signals_end_everything(inputs, tmp_path, number):
+    OmegaConf.save(small(inputs, "egpo"), tmp_path / "config.yaml")
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)], start_new_session=True)
+    with nothing_left_behind(process.pid, patience=10):
+        time.sleep(12)  # Ray is up by then
+        process.send_signal(number)
+        process.wait(30)
+
+
+@pytest.mark.slow
+def test_killed_training_resumes(inputs, tmp_path):
+    config = small(inputs, "grpo", steps=6, save_every=2)
+    OmegaConf.save(config, tmp_path / "config.yaml")
+    command = [sys.executable, "-c", RUN, str(tmp_path)]
+    process = subprocess.Popen(command, start_new_session=True)
+    folder = Path(config.trainer.default_local_dir)
+    with nothing_left_behind(process.pid, patience=20):
+        while not checkpoints.complete_steps(folder):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+    saved = checkpoints.complete_steps(folder)[-1]
+    assert saved < 6
+    half = checkpoints.folder_of(folder, 99) / "actor"
+    half.mkdir(parents=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"resuming after step {saved}" in done.stdout
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [0, 1, 2, 3, 4, 5, 6]
+    assert len(checkpoints.complete_steps(folder)) == checkpoints.KEPT
+    again = subprocess.run(command, capture_output=True, text=True, timeout=60)  # all steps are done: only exports
+    assert again.returncode == 0 and "6 steps done" in again.stdout
