@@ -12,9 +12,9 @@ from egpo.provenance import code_version
 
 DEFAULT_CONFIG = "config/demo.yaml"
 
-# Inherited by every job. OpenMP threads that wait by spinning steal the cores from the other processes of a
-# job: with 2 cores and two busy processes, a training step takes several times as long.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Inherited by every job. By default OpenMP's idle threads spin for milliseconds, and so take the cores from the
+# other processes of a job; this makes them sleep after some microseconds.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def read_experiment():

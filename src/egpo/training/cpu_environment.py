@@ -16,8 +16,8 @@ def cpu_environment() -> dict[str, str]:
         "VLLM_TARGET_DEVICE": "cpu",
         # Ray would give each actor one thread. Actor and rollouts take turns, so each may use all cores.
         "OMP_NUM_THREADS": cores,
-        # Threads that wait by spinning would take the cores from the process whose turn it is.
-        "OMP_WAIT_POLICY": "PASSIVE",
+        # Idle threads sleep after some microseconds, not milliseconds: the cores are for the process whose turn it is.
+        "GOMP_SPINCOUNT": "10000",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # else vLLM gives a CPU worker a process of its own
         "TQ_NUM_THREADS": cores,
