@@ -16,7 +16,7 @@ env: ## make or repair .venv from the pinned list; nothing to do when it is whol
 	@$$(command -v $(PYTHON) || echo python3) envs/install.py
 
 demo: env ## the whole experiment, small, on a CPU
-	@$(SNAKEMAKE) --configfile config/demo.yaml all || $(BUSY)
+	@$(SNAKEMAKE) all --configfile config/demo.yaml || $(BUSY)
 	@echo "Tables:  results/demo/tables/table1.md (also .csv, .tex)"
 	@echo "Figures: results/demo/figures/learning_curve.png (also .pdf)"
 

@@ -84,7 +84,7 @@ def test_targets_plan_what_they_need_alone(tmp_path, demo, target, rules):
 )
 def test_a_wrong_key_stops_before_any_job_with_one_message(tmp_path, demo, change, expected):
     file = fresh(tmp_path, demo | change)
-    run = snakemake("--configfile", file, "--cores", "1", "all")
+    run = snakemake("--cores", "1", "all", "--configfile", file)
     text = run.stdout + run.stderr
     assert run.returncode != 0
     assert f"{file}: " in text and expected in text

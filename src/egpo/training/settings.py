@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from egpo.config import Backbone, Method, Training
 from egpo.errors import UserError
@@ -149,7 +152,7 @@ def verl_config(
 
     model: folder in Hugging Face format. train_file, validation_file: parquet of egpo.data.verl_rows.
     seed: order of the data, vLLM's sampler and torch. work: where checkpoints, metrics and heartbeat go.
-    Keys of `training.verl` win over everything here.
+    Keys of `training.verl` win over everything here. Raises UserError for one that verl does not have.
     """
     with initialize_config_dir(str(_verl_folder() / "trainer" / "config"), version_base=None):
         config = compose(config_name="ppo_trainer")
@@ -159,12 +162,29 @@ def verl_config(
         **_files(model, train_file, validation_file, work),
         **(_ray() if training.nodes == 1 else {}),
         **(_cpu() if training.platform == "cpu" else {}),
-        **training.verl,
+        **_users(training, config),
     }
     with open_dict(config):
         for key, value in overrides.items():
             OmegaConf.update(config, key, value, merge=not isinstance(value, list), force_add=True)
     return config
+
+
+def _users(training: Training, config: DictConfig) -> dict[str, Any]:
+    """`training.verl`, where a key that verl does not have must start with "+", as on Hydra's command line."""
+    settings = {}
+    for key, value in training.verl.items():
+        parent, _, name = key.removeprefix("+").rpartition(".")
+        beside = OmegaConf.select(config, parent) if parent else config
+        if not key.startswith("+") and (not isinstance(beside, DictConfig) or name not in beside):
+            close = get_close_matches(name, list(beside)) if isinstance(beside, DictConfig) else []
+            raise UserError(
+                f"training.verl: verl has no setting '{key}'."
+                + (f" Did you mean '{parent}.{close[0]}'?" if close else "")
+                + f" To add a new one, write '+{key}'."
+            )
+        settings[key.removeprefix("+")] = value
+    return settings
 
 
 def _verl_folder() -> Path:
@@ -186,7 +206,7 @@ def check(config: DictConfig) -> None:
             use_reference_policy=need_reference_policy(config),
             use_critic=need_critic(config),
         )
-    except (AssertionError, ValueError) as error:
+    except (AssertionError, ValueError, HydraException, OmegaConfBaseException) as error:
         raise UserError(
             f"verl refuses the settings of this training: {error}\nLook at the section `training` of the experiment, "
             "above all at prompts_per_step, rollouts, nodes, gpus_per_node and the keys under `verl`."

@@ -1,0 +1,177 @@
+"""A whole experiment, end to end: real verl, vLLM and evalscope, killed in the middle and taken up again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+from PIL import Image
+
+from egpo.config import ROOT
+
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+NAME = "test-end-to-end"
+RESULTS = ROOT / "results" / NAME
+TRAINING = RESULTS / "train/minute/egpo/seed-1"
+STEPS = 4
+SMALL = {
+    "experiment": NAME,
+    "note": "Synthetic, of the tests: these numbers mean nothing.",
+    "backbones": ["minute"],
+    "methods": ["egpo"],
+    "define": {
+        "backbones": {
+            "minute": {
+                "label": "minute (synthetic)",
+                "source": {
+                    "kind": "synthetic",
+                    "layers": 2,
+                    "width": 64,
+                    "heads": 2,
+                    "warm_up": {
+                        "problems": 500,
+                        "steps": 20,
+                        "batch": 8,
+                        "learning_rate": 1e-3,
+                        # An untaught model: what is tested here is the line, not the learning.
+                        "pass_rate": [0, 1],
+                        "group_share": 0,
+                    },
+                },
+                "parameters": 0.0001,
+                "context": 512,
+                "prompt_tokens": 256,
+                "response_tokens": 16,
+                "evaluation_tokens": 16,
+            }
+        },
+        "benchmarks": {
+            name: {
+                "label": name,
+                "adapter": adapter,
+                "source": {"kind": "synthetic", "seed": 3, "templates": templates},
+                "items": 10,
+                "shots": 0,
+            }
+            for name, adapter, templates in (("few-sums", "math_500", "sums"), ("few-stories", "gsm8k", "stories"))
+        },
+    },
+    "benchmarks": ["few-sums", "few-stories"],
+}
+
+
+@pytest.fixture(scope="module")
+def configuration(tmp_path_factory) -> str:
+    values = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()) | SMALL
+    values["data"] |= {
+        "tokenizer": "minute",
+        "source": {"kind": "standin", "seed": 7, "default_rows": 300, "extended_rows": 100},
+        "quotas": {"default_mixed": 40, "default_correct": 20, "extended_mixed": 5, "extended_correct": 5},
+        "validation_rows": 6,
+    }
+    values["training"] |= {"prompts_per_step": 8, "rollouts": 4, "steps": STEPS, "save_every": 1, "validate_every": 4}
+    file = tmp_path_factory.mktemp("configuration") / "small.yaml"
+    file.write_text(yaml.safe_dump(values))
+    shutil.rmtree(RESULTS, ignore_errors=True)
+    yield str(file)
+    shutil.rmtree(RESULTS, ignore_errors=True)
+
+
+def start(configuration: str) -> subprocess.Popen:
+    command = [SNAKEMAKE, "--nolock", "--cores", "2", "all", "--configfile", configuration]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def descendants(process: subprocess.Popen) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def steps_done() -> list[int]:
+    file = TRAINING / "work" / "metrics.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [json.loads(line)["step"] for line in lines]
+
+
+def left_behind() -> list[str]:
+    """Command lines of processes that belong to this experiment's training or evaluation."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ", "status"]):
+        words = " ".join(process.info["cmdline"] or [])
+        environment = process.info["environ"] or {}
+        ours = str(RESULTS) in words or str(RESULTS) in environment.get("TENSORBOARD_DIR", "")
+        if ours and process.info["status"] != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
+            found.append(words)
+    return found
+
+
+def test_a_killed_training_ends_the_run_and_leaves_no_process(configuration):
+    run = start(configuration)
+    deadline = time.monotonic() + 400
+    while max(steps_done(), default=0) < 2:
+        assert run.poll() is None, run.stdout.read()
+        assert time.monotonic() < deadline, "the training did not start"
+        time.sleep(0.2)
+    victim = next(child for child in descendants(run) if "egpo.training.child" in " ".join(child.cmdline()))
+    victim.send_signal(signal.SIGKILL)
+    text = run.communicate(timeout=120)[0]
+    assert run.returncode != 0
+    assert "train minute egpo seed 1: failed" in text
+    assert "Run again to resume" in text
+    assert not (TRAINING / "manifest.json").exists()
+    assert left_behind() == []
+
+
+def test_the_next_run_resumes_and_ends_well(configuration):
+    run = start(configuration)
+    text = run.communicate(timeout=600)[0]
+    assert run.returncode == 0, text
+    resumed = re.search(r"resuming after step (\d)", text)
+    assert resumed and int(resumed[1]) >= 1
+    assert left_behind() == []
+    metrics = pd.read_json(TRAINING / "metrics.jsonl", lines=True)
+    assert metrics["step"].loc[metrics["step"] > 0].tolist() == [1, 2, 3, 4], "each step once"
+
+
+def test_results_are_whole(configuration):
+    for method, seed in (("base", 0), ("egpo", 1)):
+        records = pd.read_parquet(RESULTS / f"evaluate/minute/{method}/seed-{seed}/records.parquet")
+        assert records.groupby(["benchmark", "seed"]).size().tolist() == [10, 10, 10, 10]
+    table = pd.read_csv(RESULTS / "tables" / "table1.csv")
+    assert len(table) == 4
+    assert set(table["n_questions"]) == {10}
+    for suffix in ("md", "tex", "csv"):
+        assert "these numbers mean nothing" in (RESULTS / "tables" / f"table1.{suffix}").read_text()
+    assert Image.open(RESULTS / "figures" / "learning_curve.png").size[0] > 500
+    assert (RESULTS / "figures" / "learning_curve.pdf").read_bytes().startswith(b"%PDF")
+    manifest = json.loads((TRAINING / "manifest.json").read_text())
+    assert {"settings", "code", "inputs", "packages"} <= set(manifest)
+
+
+def test_the_exported_model_loads_and_differs_from_the_backbone(configuration):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    before, after = (
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict()
+        for folder in (RESULTS / "backbones/minute/model", TRAINING / "model")
+    )
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_third_run_has_nothing_to_do(configuration):
+    text = start(configuration).communicate(timeout=60)[0]
+    assert "Nothing to be done" in text
