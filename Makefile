@@ -16,7 +16,7 @@ env: ## make or repair .venv from the pinned list; nothing to do when it is whol
 	@$$(command -v $(PYTHON) || echo python3) envs/install.py
 
 demo: env ## the whole experiment, small, on a CPU
-	@$(SNAKEMAKE) all --configfile config/demo.yaml || $(BUSY)
+	@$(SNAKEMAKE) all --configfile config/demo.yaml --quiet rules host reason || $(BUSY)
 	@echo "Tables:  results/demo/tables/table1.md (also .csv, .tex)"
 	@echo "Figures: results/demo/figures/learning_curve.png (also .pdf)"
 

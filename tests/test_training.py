@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from egpo.backbones.tokenizer import make_tokenizer
 from egpo.backbones.warm_up import make_model
@@ -38,10 +38,15 @@ METHODS = {name: Method.model_validate(entry) for name, entry in read_yaml(ROOT 
 
 
 def compose(
-    training: Training, method: Method, backbone: Backbone, folder: Path = Path("/nowhere"), seed: int = 1
-) -> OmegaConf:
+    training: Training,
+    method: Method,
+    backbone: Backbone,
+    folder: Path = Path("/nowhere"),
+    out: Path = Path("/nowhere/out"),
+    seed: int = 1,
+) -> DictConfig:
     files = folder / "train.parquet", folder / "validation.parquet"
-    return verl_config(training, method, backbone, folder / "model", *files, seed, folder / "out" / "work")
+    return verl_config(training, method, backbone, folder / "model", *files, seed, out / "work")
 
 
 # --- reward -------------------------------------------------------------------------------------------
@@ -130,7 +135,7 @@ def test_seed_reaches_data_order_sampler_and_torch():
     }
 
 
-def with_verl(**keys) -> OmegaConf:
+def with_verl(**keys) -> DictConfig:
     demo = CATALOGUES["demo"]
     training = demo.experiment.training.model_copy(update={"verl": keys})
     return compose(training, METHODS["egpo"], demo.backbones["tiny-math"])
@@ -180,7 +185,11 @@ def python(code: str, **environment: str) -> str:
 def test_plugin_is_light_and_does_nothing_on_a_gpu():
     loaded = python("import sys, verl; print(*sys.modules)", VERL_PLATFORM="").split()
     assert "egpo.training.plugin" in loaded
-    heavy = {"vllm", "verl.workers.engine", "verl.trainer.ppo.v1", "egpo.training.cpu_platform", "egpo.training.trainer"}
+    heavy = {"vllm", "verl.workers.engine"} | {
+        "verl.trainer.ppo.v1",
+        "egpo.training.trainer",
+        "egpo.training.cpu_platform",
+    }
     assert heavy & set(loaded) == set()
 
 
@@ -259,12 +268,12 @@ def inputs(tmp_path_factory) -> Path:
     return folder
 
 
-def small(inputs: Path, method: str, **changes) -> OmegaConf:
+def small(inputs: Path, out: Path, method: str, **changes) -> DictConfig:
     demo = CATALOGUES["demo"]
     small_sizes = {"prompts_per_step": 4, "rollouts": 4, "steps": 2, "save_every": 1, "validate_every": 100}
     training = demo.experiment.training.model_copy(update={**small_sizes, **changes})
     backbone = demo.backbones["tiny-math"].model_copy(update={"response_tokens": 12})
-    return compose(training, METHODS[method], backbone, inputs)
+    return compose(training, METHODS[method], backbone, inputs, out)
 
 
 def identity(pid: int) -> tuple[int, str] | None:
@@ -302,7 +311,7 @@ def test_egpo_trains_through_verl_and_vllm(inputs, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     reports: list[str] = []
-    config = small(inputs, "egpo")
+    config = small(inputs, tmp_path, "egpo")
     with nothing_left_behind(os.getpid()):
         train(config, tmp_path, tmp_path / "work", 400, 300, reports.append)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -330,13 +339,13 @@ def test_egpo_trains_through_verl_and_vllm(inputs, tmp_path):
 def test_limits_end_everything(inputs, tmp_path, limit):
     seconds = {"time_limit_minutes": 300.0, "stall_minutes": 300.0, limit: 6.0}
     with nothing_left_behind(os.getpid()), pytest.raises(UserError, match=f"was stopped.*{limit}"):
-        train(small(inputs, "egpo"), tmp_path, tmp_path / "work", *seconds.values(), lambda _: None)
+        train(small(inputs, tmp_path, "egpo"), tmp_path, tmp_path / "work", *seconds.values(), lambda _: None)
 
 
 RUN = """
 import sys
 from pathlib import Path
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from egpo.training.launch import train
 out = Path(sys.argv[1])
 train(OmegaConf.load(out / "config.yaml"), out, out / "work", 400, 300, lambda line: print(line, flush=True))
@@ -345,7 +354,7 @@ train(OmegaConf.load(out / "config.yaml"), out, out / "work", 400, 300, lambda l
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_signals_end_everything(inputs, tmp_path, number):
-    OmegaConf.save(small(inputs, "egpo"), tmp_path / "config.yaml")
+    OmegaConf.save(small(inputs, tmp_path, "egpo"), tmp_path / "config.yaml")
     process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)], start_new_session=True)
     with nothing_left_behind(process.pid, patience=10):
         time.sleep(12)  # Ray is up by then
@@ -355,7 +364,7 @@ def test_signals_end_everything(inputs, tmp_path, number):
 
 @pytest.mark.slow
 def test_killed_training_resumes(inputs, tmp_path):
-    config = small(inputs, "grpo", steps=6, save_every=2)
+    config = small(inputs, tmp_path, "grpo", steps=6, save_every=2)
     OmegaConf.save(config, tmp_path / "config.yaml")
     command = [sys.executable, "-c", RUN, str(tmp_path)]
     process = subprocess.Popen(command, start_new_session=True)

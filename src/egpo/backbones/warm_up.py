@@ -12,14 +12,11 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from egpo.backbones.tokenizer import END_OF_TURN
 from egpo.boxed import last_boxed, same_answer
 from egpo.config import Backbone, SyntheticModel, WarmUp
-from egpo.data.problems import LEVELS, Problem, correct_generation, draw_problem, without_think_tags
+from egpo.data.problems import Problem, correct_generation, draw_problem, without_think_tags
 from egpo.data.verl_rows import prompt
 from egpo.stage import duration
 
 IGNORED = -100  # label of the tokens that the loss leaves out
-# Shares of the levels of difficulty in the corpus: much of the easy, so that it is solved always, little of
-# the hard, so that it is hardly ever.
-LEVEL_WEIGHTS = (0.3, 0.3, 0.2, 0.1, 0.1)
 
 
 Example = tuple[list[int], int]  # token ids of prompt and response, length of the prompt
@@ -74,8 +71,7 @@ def teach(
 ) -> None:
     """Supervised training on correct generations of training wordings, in place."""
     rng = Random(f"warm-up {source.seed}")
-    levels = rng.choices(LEVELS, LEVEL_WEIGHTS, k=warm_up.problems)
-    problems = [draw_problem(rng, "train", level=level) for level in levels]
+    problems = [draw_problem(rng, "train") for _ in range(warm_up.problems)]
     corpus = [example(problem, rng, source.thinks, tokenizer) for problem in problems]
     optimiser = torch.optim.AdamW(model.parameters(), lr=warm_up.learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

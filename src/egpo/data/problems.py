@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from random import Random
 
 LEVELS = (1, 2, 3, 4, 5)
+# Shares of the levels: much of the easy, so that a tiny model solves it always, and little of the hard, so
+# that it hardly ever does: entirely-incorrect groups must occur, but many of them drown all other signal.
+LEVEL_WEIGHTS = (0.3, 0.35, 0.25, 0.05, 0.05)
 
 # {e} is the sum, with blanks around its plus signs.
 SUMS = {
@@ -71,11 +74,11 @@ def draw_terms(rng: Random, level: int) -> tuple[int, ...]:
 def draw_problem(rng: Random, split: str, wording: str | None = None, level: int | None = None) -> Problem:
     """A random problem.
 
-    split: "train" or "held-out", which share no wording. wording: "sums" or "stories"; level: 1 to 5;
-    both drawn evenly when None.
+    split: "train" or "held-out", which share no wording. wording: "sums" or "stories", drawn evenly when
+    None. level: 1 to 5, drawn by LEVEL_WEIGHTS when None.
     """
     wording = wording or rng.choice(("sums", "stories"))
-    level = level or rng.choice(LEVELS)
+    level = level or rng.choices(LEVELS, LEVEL_WEIGHTS)[0]
     terms = draw_terms(rng, level)
     words = [str(term) for term in terms]
     template = rng.choice({"sums": SUMS, "stories": STORIES}[wording][split])

@@ -55,20 +55,6 @@ def check_registered() -> None:
             )
 
 
-@ray.remote(num_cpus=0)
-def _warm_up(module: str) -> None:
-    importlib.import_module(module)
-
-
-def _warm_up_workers() -> None:
-    """Let idle workers of Ray import what the agent loop, the reward loop and the load balancer will need.
-
-    They would do so one after the other, each when the trainer comes to it.
-    """
-    for module in ("verl.trainer.ppo.v1", "verl.trainer.ppo.v1", "verl.workers.rollout.router"):
-        _warm_up.remote(module)
-
-
 def run(config: DictConfig) -> None:
     """Check, then train to the end."""
     importing = threading.Thread(target=_import_verl)
@@ -78,7 +64,6 @@ def run(config: DictConfig) -> None:
     import transfer_queue
 
     transfer_queue.init(config.transfer_queue)
-    _warm_up_workers()
     importing.join()
     check(config)
     check_registered()

@@ -7,6 +7,10 @@ import os
 RUN_FOLDER = "EGPO_RUN_FOLDER"  # a folder of one training alone, with a short path
 
 
+# Logical CPUs of a training's Ray: three that verl reserves for the actor, three for its other workers.
+CPUS = 6
+
+
 def cpu_environment() -> dict[str, str]:
     """Variables for all processes of a training on this machine's CPU."""
     cores = str(len(os.sched_getaffinity(0)))
@@ -24,10 +28,10 @@ def cpu_environment() -> dict[str, str]:
         "TQ_CLIENT_ZMQ_IO_THREADS": "1",
         # Compiling costs minutes at the start and saves nothing on a tiny model.
         "TORCHDYNAMO_DISABLE": "1",
-        # Ray would start a process for each logical CPU.
-        "RAY_prestart_worker_first_driver": "0",
-        "RAY_enable_worker_prestart": "0",
-        "RAY_preload_python_modules": "egpo.training.quick_start",
+        # Ray starts a worker for each logical CPU at once, and each begins with the imports that all share,
+        # while the driver does its own: actors then find a worker that is ready.
+        "RAY_prestart_worker_first_driver": "1",
+        "RAY_preload_python_modules": "egpo.training.quick_start,verl",
     }
 
 

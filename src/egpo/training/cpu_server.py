@@ -24,6 +24,7 @@ class CpuServer:
         from verl.workers.rollout.vllm_rollout.vllm_async_server import RolloutMode, vLLMHttpServer
 
         self._server = vLLMHttpServer(rollout_mode=RolloutMode.HYBRID, **settings)
+        self._server._server_address = "127.0.0.1"  # its HTTP port is of no use to others
         self._launch: asyncio.Future[None] | None = None
 
     async def launched(self) -> None:

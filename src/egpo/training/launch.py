@@ -42,6 +42,8 @@ def train(config: DictConfig, out: Path, work: Path, time_limit_s: float, stall_
     """
     if config.trainer.nnodes > 1 and "RAY_ADDRESS" not in os.environ:
         raise UserError("training.nodes: several nodes need a Ray that spans them: start it and set RAY_ADDRESS.")
+    if Path(config.egpo_run.work) != work.absolute():
+        raise ValueError(f"config was made for {config.egpo_run.work}, not for {work}")
     out.mkdir(parents=True, exist_ok=True)
     steps = total_steps(config)
     start = _prepare(config, work, report)
@@ -110,9 +112,10 @@ def _environment(config: DictConfig, folder: str) -> dict[str, str]:
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one into the home folder
     }
     user = dict(os.environ)
-    if config.trainer.nnodes == 1:
-        user.pop("RAY_ADDRESS", None)  # the training has a Ray of its own
     needed = {"TENSORBOARD_DIR": config.egpo_run.tensorboard, RUN_FOLDER: folder}
+    if config.trainer.nnodes == 1:  # the training has a Ray of its own
+        user.pop("RAY_ADDRESS", None)
+        needed["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's way to say: on the loopback interface only
     return {**defaults, **user, **needed, **(cpu_environment() if config.trainer.device == "cpu" else {})}
 
 

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from egpo.config import Backbone, Method, Training
 from egpo.errors import UserError
+from egpo.training.cpu_environment import CPUS
 
 ACTOR, ROLLOUT, MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
 # Epochs that no training reaches: with a number of steps given, the steps end it.
@@ -87,7 +88,6 @@ def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, 
 def _ray() -> dict[str, Any]:
     """A Ray of this training's own; egpo.training.launch gives it a folder."""
     return {
-        "ray_kwargs.ray_init._node_ip_address": "127.0.0.1",
         "ray_kwargs.ray_init.include_dashboard": False,
     }
 
@@ -103,6 +103,7 @@ def _files(model: Path, train_file: Path, validation_file: Path, work: Path) -> 
             "heartbeat": str(work / "heartbeat.json"),
             "metrics": str(work / "metrics.jsonl"),
             "tensorboard": str(work / "tensorboard"),
+            "work": str(work),
         },
     }
 
@@ -111,7 +112,7 @@ def _cpu() -> dict[str, Any]:
     """One process of each kind, float32, and none of what a CPU build lacks (see egpo.training.cpu_platform)."""
     return {
         "trainer.device": "cpu",
-        "ray_kwargs.ray_init.num_cpus": 16,  # logical: actors reserve them, whatever the machine has
+        "ray_kwargs.ray_init.num_cpus": CPUS,
         "ray_kwargs.ray_init.num_gpus": 1,
         "ray_kwargs.ray_init.object_store_memory": 2**29,
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
