@@ -113,11 +113,18 @@ def require_cpu_torch(python: Path, version: str) -> None:
 
 
 def pip(python: Path, *arguments: str) -> None:
-    """Run the environment's pip: errors on the terminal, the whole story in a log beside it."""
+    """Run the environment's pip; what it says goes to a log, and its errors to the terminal if it fails."""
     log = python.parents[1] / "install.log"
-    run = subprocess.run([python, "-m", "pip", "-qq", "--disable-pip-version-check", "--log", log, *arguments])
+    command = [python, "-m", "pip", "--disable-pip-version-check", *arguments]
+    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with log.open("a") as file:
+        file.write(run.stdout)
     if run.returncode != 0:
-        fail(f"`pip {' '.join(arguments[:3])} ...` failed (exit code {run.returncode}); see above and {log}")
+        errors = [line for line in run.stdout.splitlines() if "ERROR" in line] or run.stdout.splitlines()[-5:]
+        lines = "\n".join(errors)
+        fail(
+            f"`pip {' '.join(arguments[:3])} ...` failed (exit code {run.returncode}); the whole story: {log}\n{lines}"
+        )
 
 
 def build(venv: Path, pin_file: Path, pins: dict[str, str], have: dict[str, str] | None) -> None:
