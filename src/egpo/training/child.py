@@ -31,9 +31,11 @@ def _import_verl() -> None:
 
 
 def _start_ray(config: DictConfig) -> None:
+    if "RAY_ADDRESS" in os.environ:  # a Ray that spans several nodes and is there already
+        ray.init()
+        return
     settings: dict[str, Any] = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
-    if "RAY_ADDRESS" not in os.environ:  # a Ray of this training's own
-        settings["_temp_dir"] = os.environ[RUN_FOLDER]
+    settings["_temp_dir"] = os.environ[RUN_FOLDER]
     environment = {key: value for key, value in (settings.pop("runtime_env", None) or {}).items() if value is not None}
     ray.init(**settings, **({"runtime_env": environment} if environment else {}))
 

@@ -78,17 +78,11 @@ def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, 
         "trainer.save_freq": training.save_every,
         "trainer.test_freq": training.validate_every,
         "trainer.resume_mode": "auto",
+        "ray_kwargs.ray_init.include_dashboard": False,
         "trainer.logger": ["tensorboard"],
         "critic.enable": False,
         "trainer.project_name": "egpo",
         "trainer.experiment_name": "training",
-    }
-
-
-def _ray() -> dict[str, Any]:
-    """A Ray of this training's own; egpo.training.launch gives it a folder."""
-    return {
-        "ray_kwargs.ray_init.include_dashboard": False,
     }
 
 
@@ -161,7 +155,6 @@ def verl_config(
         **_method(method),
         **_experiment(training, backbone, seed),
         **_files(model, train_file, validation_file, work),
-        **(_ray() if training.nodes == 1 else {}),
         **(_cpu() if training.platform == "cpu" else {}),
         **_users(training, config),
     }
