@@ -17,7 +17,7 @@ rule backbone_fetch:
     params:
         name="backbone {backbone}",
         source=lambda w: plain(CATALOGUE.backbones[w.backbone].source),
-        model=PATHS.backbone() / "model",
+        model=str(PATHS.backbone() / "model"),  # as text: a Path would keep its {wildcards}
     script:
         "../workflow/scripts/backbone_fetch.py"
 
@@ -56,7 +56,7 @@ rule backbone_warm_up:
     params:
         name="backbone {backbone}",
         backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
-        model=PATHS.backbone() / "model",
+        model=str(PATHS.backbone() / "model"),  # as text: a Path would keep its {wildcards}
         code=code_version("backbones", "data/problems.py", "data/verl_rows.py", "boxed.py"),
     script:
         "../workflow/scripts/backbone_warm_up.py"

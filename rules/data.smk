@@ -14,7 +14,9 @@ rule data_source:
         name="data source",
         source=plain(DATA.source),
         folder=PATHS.source,
-        code=code_version(*(f"data/{name}.py" for name in ("source", "standin", "schema", "keyed", "problems")), "boxed.py"),
+        code=code_version(
+            *(f"data/{name}.py" for name in ("source", "standin", "schema", "keyed", "problems")), "boxed.py"
+        ),
     script:
         "../workflow/scripts/data_source.py"
 

@@ -62,7 +62,7 @@ rule evaluate_model:
     params:
         name="evaluate {backbone} {method} seed {seed}",
         model=lambda w: evaluated(w)[1],
-        work=PATHS.evaluation() / "work",
+        work=str(PATHS.evaluation() / "work"),
         backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
         benchmarks=lambda w: {name: plain(CATALOGUE.benchmarks[name]) for name in benchmarks_of(w.method)},
         folders=lambda w: benchmark_folders(benchmarks_of(w.method)),

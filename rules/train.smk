@@ -25,7 +25,7 @@ rule train_model:
     params:
         name="train {backbone} {method} seed {seed}",
         model=lambda w: backbone_model(w.backbone),
-        folder=PATHS.training(),
+        folder=str(PATHS.training()),  # as text: a Path would keep its {wildcards}
         training=plain(TRAINING),
         method=lambda w: plain(CATALOGUE.methods[w.method]),
         backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
