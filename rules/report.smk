@@ -22,7 +22,7 @@ rule learning_curve:
     input:
         [PATHS.training(*model) / "metrics.jsonl" for model in trained_models()],
     output:
-        [PATHS.figures / f"learning_curve.{suffix}" for suffix in ("png", "pdf")],
+        [PATHS.figures / f"learning_curve.{suffix}" for suffix in ("png", "pdf", "csv")],
     log:
         PATHS.log("report", "learning_curve"),
     resources:

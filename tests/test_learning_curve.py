@@ -1,0 +1,46 @@
+"""The learning curve from metrics files written here."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from egpo.config import load
+from egpo.errors import UserError
+from egpo.report.learning_curve import REWARD, VALIDATION, learning_curve, quarter_gain
+
+
+def write(path, rewards):
+    lines = [{"step": 0, VALIDATION: 0.25}]
+    lines += [{"step": step, REWARD: reward} for step, reward in enumerate(rewards, 1)]
+    lines[-1][VALIDATION] = 0.75
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    return path
+
+
+def test_quarter_gain_by_hand():
+    """First quarter 0, 0.2; last 0.6, 1.0: gain 0.7, variances 0.02 and 0.08 over 2 steps each."""
+    rewards = pd.Series([0, 0.2, 9, 9, 9, 9, 0.6, 1.0])
+    assert quarter_gain(rewards) == pytest.approx((0.7, 0.05**0.5))
+
+
+def test_figure_and_numbers(tmp_path, demo):
+    catalogue = load(demo, "demo")
+    rising = write(tmp_path / "grpo.jsonl", [step / 8 for step in range(8)])
+    flat = write(tmp_path / "egpo.jsonl", [0.5] * 8)
+    learning_curve(catalogue, {("tiny-math", "grpo", 1): rising, ("tiny-math", "egpo", 1): flat}, tmp_path / "out")
+    assert min(Image.open(tmp_path / "out" / "learning_curve.png").size) > 500
+    numbers = pd.read_csv(tmp_path / "out" / "learning_curve.csv")
+    assert numbers["gain"].tolist() == [0.75, 0]
+    assert numbers["validation_last"].tolist() == [0.75, 0.75]
+    assert numbers["note"].str.contains("Synthetic").all()
+
+
+def test_a_file_without_rewards_is_refused_by_name(tmp_path, demo):
+    file = tmp_path / "metrics.jsonl"
+    file.write_text('{"step": 1}')
+    with pytest.raises(UserError, match=r"metrics\.jsonl: holds no"):
+        learning_curve(load(demo, "demo"), {("tiny-math", "grpo", 1): file}, tmp_path)
