@@ -124,8 +124,8 @@ def test_a_killed_training_ends_the_run_and_leaves_no_process(configuration):
         assert run.poll() is None, run.stdout.read()
         assert time.monotonic() < deadline, "the training did not start"
         time.sleep(0.2)
-    victim = next(child for child in descendants(run) if "egpo.training.child" in " ".join(child.cmdline()))
-    victim.send_signal(signal.SIGKILL)
+    (trainer,) = (child for child in descendants(run) if child.cmdline()[1:3] == ["-m", "egpo.training.child"])
+    trainer.send_signal(signal.SIGKILL)
     text = run.communicate(timeout=120)[0]
     assert run.returncode != 0
     assert "train minute egpo seed 1: failed" in text
