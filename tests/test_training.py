@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
@@ -360,6 +361,16 @@ def test_signals_end_everything(inputs, tmp_path, number):
         time.sleep(12)  # Ray is up by then
         process.send_signal(number)
         process.wait(30)
+
+
+def test_a_killed_guard_leaves_nothing(inputs, tmp_path):
+    OmegaConf.save(small(inputs, tmp_path, "egpo"), tmp_path / "config.yaml")
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)], start_new_session=True)
+    with nothing_left_behind(process.pid, patience=10):
+        time.sleep(12)  # Ray is up by then
+        (guard,) = psutil.Process(process.pid).children()
+        guard.kill()
+        assert process.wait(30) != 0
 
 
 @pytest.mark.slow

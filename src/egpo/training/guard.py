@@ -26,7 +26,7 @@ SECONDS_TO_TIDY = 3  # for multiprocessing's resource trackers, which unlink sha
 KILLED = 137
 
 
-def _prctl(option: int, value: int) -> None:
+def prctl(option: int, value: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
@@ -93,9 +93,9 @@ def end_all(root: int) -> None:
 
 
 def main(folder: str, command: list[str]) -> int:
-    _prctl(SET_CHILD_SUBREAPER, 1)
+    prctl(SET_CHILD_SUBREAPER, 1)
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, preexec_fn=lambda: _prctl(SET_PDEATHSIG, signal.SIGKILL)
+        command, stdin=subprocess.DEVNULL, preexec_fn=lambda: prctl(SET_PDEATHSIG, signal.SIGKILL)
     )
     code = None
     while code is None:

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from egpo.stage import duration
 from egpo.training import checkpoints
 from egpo.training.child import FAILURE
 from egpo.training.cpu_environment import RUN_FOLDER, cpu_environment
+from egpo.training.guard import SET_CHILD_SUBREAPER, descendants, prctl
 from egpo.training.progress import REWARD, forget_after, read_lines, read_phase
 
 Report = Callable[[str], None]
@@ -144,12 +145,25 @@ def _guarded(config: DictConfig, work: Path) -> Iterator[subprocess.Popen[bytes]
     command = [sys.executable, "-m", "egpo.training.guard", folder]
     command += [sys.executable, "-m", "egpo.training.child", str(work / "verl.yaml")]
     environment = _environment(config, folder)
+    before = set(descendants(os.getpid()))
+    prctl(SET_CHILD_SUBREAPER, 1)
     guard = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True)
     try:
         yield guard
     finally:
         guard.stdin.close()
-        guard.wait(SECONDS_TO_END)
+        if guard.wait(SECONDS_TO_END) < 0:  # killed itself, so it has ended nothing
+            _end_orphans(before)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_orphans(before: set[int]) -> None:
+    """Kill what a dead guard has left: it has become ours, as this process is the next reaper above it."""
+    while found := set(descendants(os.getpid())) - before:
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
 
 
 def _watch(config: DictConfig, work: Path, start: int, time_limit_s: float, stall_s: float, report: Report) -> None:
