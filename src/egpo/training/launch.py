@@ -155,6 +155,7 @@ def _guarded(config: DictConfig, work: Path) -> Iterator[subprocess.Popen[bytes]
         if guard.wait(SECONDS_TO_END) < 0:  # killed itself, so it has ended nothing
             _end_orphans(before)
             shutil.rmtree(folder, ignore_errors=True)
+        prctl(SET_CHILD_SUBREAPER, 0)
 
 
 def _end_orphans(before: set[int]) -> None:
