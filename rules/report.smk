@@ -32,7 +32,7 @@ rule learning_curve:
         name="learning curve",
         models=[list(model) for model in trained_models()],
         catalogue=plain(CATALOGUE),
-        code=code_version("report/learning_curve.py"),
+        code=code_version("report/learning_curve.py", "report/style.py", "training/progress.py"),
     script:
         "../workflow/scripts/learning_curve.py"
 

@@ -14,9 +14,9 @@ from egpo.data.verl_rows import DATA_SOURCE
 from egpo.errors import UserError
 from egpo.files import write_text
 from egpo.report.style import COLOURS, LINES, save
+from egpo.training.progress import REWARD
 
-# verl's names: mean reward of a step's rollouts, accuracy on the validation rows.
-REWARD, VALIDATION = "critic/score/mean", f"val-core/{DATA_SOURCE}/acc/mean@1"
+VALIDATION = f"val-core/{DATA_SOURCE}/acc/mean@1"  # verl's name of the accuracy on the validation rows
 Model = tuple[str, str, int]
 
 
