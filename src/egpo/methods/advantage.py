@@ -9,8 +9,8 @@ import torch
 
 from egpo.config import Calibration
 from egpo.methods.entropy import response_entropy
-from egpo.methods.groups import Groups, Kinds, kinds
-from egpo.methods.weights import entropy_weights
+from egpo.methods.groups import Groups, Kinds, kinds_of
+from egpo.methods.weights import Weights, entropy_weights
 
 EPSILON = 1e-6  # added to the standard deviation: verl's value
 
@@ -24,59 +24,69 @@ class Calibrated:
 
     advantages: torch.Tensor
     base: torch.Tensor
-    weights: torch.Tensor
+    weights: Weights
     entropies: torch.Tensor
-    rewards: torch.Tensor
+    correct: torch.Tensor
     lengths: torch.Tensor
     groups: Groups
     kinds: Kinds
 
 
-def check_rewards(rewards: torch.Tensor) -> None:
-    """Raise ValueError unless every reward is +1 or -1 (Eq. 1)."""
-    wrong = rewards[(rewards != 1) & (rewards != -1)]
+def outcomes(rewards: torch.Tensor, penalty: float) -> torch.Tensor:
+    """(n,) bool, True for correct responses.
+
+    penalty: the most that overlong shaping may have taken off, 0 to 1. Raises ValueError unless every reward is
+    +1 or -1 (Eq. 1), less at most `penalty`.
+    """
+    correct = rewards > -0.5  # +1 less at most 1, against -1
+    lost = torch.where(correct, 1.0, -1.0) - rewards
+    wrong = rewards[~((lost >= -1e-6) & (lost <= penalty + 1e-6))]
     if wrong.numel():
         raise ValueError(
-            f"rewards must be +1 or -1 (Eq. 1), found {sorted(set(wrong.tolist()))[:5]}: no other reward term "
-            "(length penalty, KL in the reward, format bonus) may be mixed in"
+            f"rewards must be +1 or -1 (Eq. 1){f' less at most {penalty}' if penalty else ''}, found "
+            f"{sorted(set(wrong.tolist()))[:5]}: no other reward term (KL in the reward, format bonus) may be mixed in"
         )
+    return correct
 
 
-def base_advantage(rewards: torch.Tensor, groups: Groups, nsr: bool) -> torch.Tensor:
-    """A_i: Eq. (2) in mixed groups, 0 in entirely-correct ones, and in entirely-incorrect ones -1 (NSR) or 0."""
+def base_advantage(rewards: torch.Tensor, groups: Groups, kinds: Kinds, nsr: bool) -> torch.Tensor:
+    """A_i: Eq. (2) in mixed groups, 0 in entirely-correct ones, and in entirely-incorrect ones -1 (NSR) or 0.
+
+    A group of one response is never mixed, so it gets 0 or NSR's -1; verl's own estimator gives it its reward.
+    """
     scaled = (rewards - groups.spread(groups.mean(rewards))) / (groups.spread(groups.std(rewards)) + EPSILON)
-    kind = kinds(rewards, groups)
-    uniform = torch.where(kind.entirely_incorrect, -1.0 if nsr else 0.0, 0.0)
-    return torch.where(groups.spread(kind.mixed), scaled, groups.spread(uniform))
+    uniform = torch.where(kinds.entirely_incorrect, -1.0 if nsr else 0.0, 0.0)
+    return torch.where(groups.spread(kinds.mixed), scaled, groups.spread(uniform))
 
 
 def calibrate(
     rewards: torch.Tensor,
-    old_log_probs: torch.Tensor,
+    token_entropies: torch.Tensor,
     mask: torch.Tensor,
     prompts: Sequence[Hashable],
     calibration: Calibration,
+    scope: torch.Tensor | None = None,
+    penalty: float = 0,
 ) -> Calibrated:
-    """Algorithm 1, lines on advantages, for the responses of one step.
+    """Algorithm 1, lines on advantages, for the responses of one step; float32 throughout.
 
-    rewards: (n,) of +1 and -1. old_log_probs, mask: (n, longest), see `response_entropy`.
-    prompts: n identities; responses of equal identity form a group.
+    rewards: (n,), see `outcomes` for these and `penalty`. token_entropies, mask: (n, longest), see
+    `response_entropy`. prompts: n identities; responses of equal identity form a group. scope: (n, longest), the
+    tokens that the entropy is taken over, of `scope_mask`; all of the response's if None.
+
+    Raises ValueError for lengths that disagree, a response without tokens, a reward outside of Eq. (1), and a token's
+    entropy that is not finite.
     """
     if len(prompts) != len(rewards):
         raise ValueError(f"{len(rewards)} rewards for {len(prompts)} prompt identities")
+    lengths = mask.bool().sum(dim=1)
+    if empty := torch.nonzero(lengths == 0).flatten().tolist():
+        raise ValueError(f"responses {empty[:5]} have no token in their mask: there is nothing to give an advantage to")
     rewards = rewards.float()
-    check_rewards(rewards)
+    correct = outcomes(rewards, penalty)
     groups = Groups.of(prompts)
-    entropies = response_entropy(old_log_probs, mask)
-    weights = entropy_weights(entropies, rewards, groups, calibration)
-    base = base_advantage(rewards, groups, calibration.nsr)
-    return Calibrated(
-        advantages=weights * base,
-        base=base,
-        weights=weights,
-        entropies=entropies,
-        rewards=rewards,
-        lengths=mask.bool().sum(dim=1),
-        groups=groups,
-        kinds=kinds(rewards, groups),
-    )
+    kinds = kinds_of(correct, groups)
+    entropies = response_entropy(token_entropies, mask if scope is None else scope)
+    weights = entropy_weights(entropies, correct, groups, kinds, calibration)
+    base = base_advantage(rewards, groups, kinds, calibration.nsr)
+    return Calibrated(weights.values * base, base, weights, entropies, correct, lengths, groups, kinds)

@@ -1,27 +1,41 @@
-"""The entropy proxy of a response, Eq. (5)."""
+"""Entropy proxies of a response: Eq. (5), EDGE-GRPO's, and the parts of a response that they may be taken over."""
 
 from __future__ import annotations
 
 import torch
 
 
-def response_entropy(old_log_probs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """H_i = -(1/T_i) sum_t log pi_old(y_it | x, y_i<t), in nats per token: (n,) float32.
+def response_entropy(token_entropies: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean over each response's own tokens, in nats per token: (n,) float32, nan where the mask holds no token.
 
-    old_log_probs: (n, longest) log-probabilities of the sampled tokens under the behaviour policy.
-    mask: (n, longest), 1 for the response's own tokens. What stands elsewhere is not read.
+    token_entropies: (n, longest), of each token either -log pi_old(y_t | x, y_<t), which gives H_i of Eq. (5), or
+    the Shannon entropy of pi_old(. | x, y_<t), which gives EDGE-GRPO's P_i (arXiv 2507.21848).
+    mask: (n, longest), 1 for the tokens that count. What stands elsewhere is not read.
 
-    Raises ValueError for an empty response and for a log-probability that is not finite.
+    Raises ValueError for a token's entropy that is not finite.
+    """
+    if token_entropies.shape != mask.shape:
+        raise ValueError(f"token entropies {tuple(token_entropies.shape)} and mask {tuple(mask.shape)} differ in shape")
+    inside = mask.bool()
+    entropies = torch.where(inside, token_entropies.float(), 0.0)
+    sums = entropies.sum(dim=1)
+    if not torch.isfinite(sums).all():
+        bad = torch.nonzero(~torch.isfinite(sums)).flatten().tolist()
+        raise ValueError(f"responses {bad[:5]} hold log-probabilities that are not finite: the policy has diverged")
+    return sums / inside.sum(dim=1)  # 0 / 0 is nan
+
+
+def scope_mask(responses: torch.Tensor, mask: torch.Tensor, scope: str, end_of_thought: int) -> torch.Tensor:
+    """The tokens of a part of each response: (n, longest) bool.
+
+    responses: (n, longest) token ids, aligned with mask. scope: "thinking" is every token up to and with the first
+    one that is `end_of_thought`, "answer" every token after it. A response without that token is all thinking.
     """
     inside = mask.bool()
-    lengths = inside.sum(dim=1)
-    empty = torch.nonzero(lengths == 0).flatten().tolist()
-    if empty:
-        raise ValueError(f"responses {empty[:5]} have no token in their mask: their entropy is undefined")
-    if old_log_probs.shape != mask.shape:
-        raise ValueError(f"log-probabilities {tuple(old_log_probs.shape)} and mask {tuple(mask.shape)} differ in shape")
-    log_probs = torch.where(inside, old_log_probs.float(), 0.0)
-    if not torch.isfinite(log_probs).all():
-        bad = torch.nonzero(~torch.isfinite(log_probs).all(dim=1)).flatten().tolist()
-        raise ValueError(f"responses {bad[:5]} hold log-probabilities that are not finite: the policy has diverged")
-    return -log_probs.sum(dim=1) / lengths
+    ends = (responses == end_of_thought) & inside
+    ended_before = torch.cumsum(ends, dim=1) - ends.long() > 0  # the first end itself still belongs to the thinking
+    if scope == "thinking":
+        return inside & ~ended_before
+    if scope == "answer":
+        return inside & ended_before
+    raise ValueError(f"scope must be 'thinking' or 'answer', not '{scope}'")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -44,9 +44,16 @@ class Groups:
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """(count,) mean of `values` (n,) in each group."""
+        return self._reduced(values, torch.mean)
+
+    def mean_of_defined(self, values: torch.Tensor) -> torch.Tensor:
+        """(count,) mean over the values of each group that are not nan; nan where there is none."""
+        return self._reduced(values, torch.nanmean)
+
+    def _reduced(self, values: torch.Tensor, reduce: Callable[..., torch.Tensor]) -> torch.Tensor:
         out = values.new_empty(self.count)
         for groups, rows in self.blocks:
-            out[groups] = values[rows].mean(dim=1)
+            out[groups] = reduce(values[rows], dim=1)
         return out
 
     def std(self, values: torch.Tensor) -> torch.Tensor:
@@ -71,8 +78,8 @@ class Kinds:
     entirely_incorrect: torch.Tensor
 
 
-def kinds(rewards: torch.Tensor, groups: Groups) -> Kinds:
-    """Kinds of the groups from rewards (n,) of exactly +1 or -1 (Eq. 1)."""
-    mean = groups.mean(rewards)
-    correct, incorrect = mean == 1, mean == -1
-    return Kinds(~correct & ~incorrect, correct, incorrect)
+def kinds_of(correct: torch.Tensor, groups: Groups) -> Kinds:
+    """Kinds of the groups from outcomes (n,) bool."""
+    share = groups.mean(correct.float())
+    all_correct, none_correct = share == 1, share == 0
+    return Kinds(~all_correct & ~none_correct, all_correct, none_correct)

@@ -7,36 +7,44 @@ import torch
 from egpo.methods.advantage import Calibrated
 
 
-def _by_outcome(name: str, values: torch.Tensor, correct: torch.Tensor) -> dict[str, float]:
-    metrics = {}
-    for outcome, chosen in (("correct", values[correct]), ("incorrect", values[~correct])):
-        if chosen.numel():  # an outcome that did not occur has no statistics
-            metrics[f"egpo/{name}/{outcome}/mean"] = chosen.mean().item()
-            metrics[f"egpo/{name}/{outcome}/min"] = chosen.min().item()
-            metrics[f"egpo/{name}/{outcome}/max"] = chosen.max().item()
-    return metrics
+def _summary(name: str, values: torch.Tensor) -> dict[str, float]:
+    if not values.numel():  # what did not occur has no statistics
+        return {}
+    return {
+        f"{name}/mean": values.mean().item(),
+        f"{name}/min": values.min().item(),
+        f"{name}/max": values.max().item(),
+    }
 
 
 def step_metrics(step: Calibrated) -> dict[str, float]:
-    """Shares of group kinds, weights and entropies by outcome, and the share of the update that is NSR's.
+    """Numbers of one step; docs/methods.md lists them. Statistics of what did not occur are left out.
 
-    egpo/entropy/gap: mean entropy of incorrect responses less that of correct ones, nats per token.
-    egpo/nsr_share: share of sum |advantage| over tokens (the loss averages over tokens) that lies in
-    entirely-incorrect groups. Statistics of an outcome that did not occur are left out.
+    egpo/groups/<kind>: share of the groups. egpo/weight/<outcome>/...: mean, min and max of w, and the share of
+    responses whose w the clamp decided; entirely_incorrect is the part of the incorrect in such groups.
+    egpo/entropy/<outcome>/...: of the entropy that the method uses, in nats per token, where it is defined.
+    egpo/entropy/gap: mean of incorrect responses less that of correct ones.
+    egpo/nsr_share: share of sum |advantage| over tokens in entirely-incorrect groups. Each token's gradient is its
+    advantage times that of its log-probability, and the loss averages over tokens, so this is the share of the
+    gradient's magnitude that comes from NSR, if log-probabilities have gradients of like size.
     """
-    correct = step.rewards > 0
+    hopeless = step.groups.spread(step.kinds.entirely_incorrect)
+    defined = ~torch.isnan(step.entropies)
     metrics = {
         "egpo/groups/mixed": step.kinds.mixed.float().mean().item(),
         "egpo/groups/entirely_correct": step.kinds.entirely_correct.float().mean().item(),
         "egpo/groups/entirely_incorrect": step.kinds.entirely_incorrect.float().mean().item(),
-        **_by_outcome("weight", step.weights, correct),
-        **_by_outcome("entropy", step.entropies, correct),
+        "egpo/entropy/undefined": 1 - defined.float().mean().item(),
     }
-    if correct.any() and not correct.all():
-        gap = step.entropies[~correct].mean() - step.entropies[correct].mean()
-        metrics["egpo/entropy/gap"] = gap.item()
+    for name, rows in (("correct", step.correct), ("incorrect", ~step.correct), ("entirely_incorrect", hopeless)):
+        metrics |= _summary(f"egpo/weight/{name}", step.weights.values[rows])
+        if rows.any():
+            metrics[f"egpo/weight/{name}/at_bound"] = step.weights.at_bound[rows].float().mean().item()
+    for name, rows in (("correct", step.correct), ("incorrect", ~step.correct)):
+        metrics |= _summary(f"egpo/entropy/{name}", step.entropies[rows & defined])
+    if "egpo/entropy/correct/mean" in metrics and "egpo/entropy/incorrect/mean" in metrics:
+        metrics["egpo/entropy/gap"] = metrics["egpo/entropy/incorrect/mean"] - metrics["egpo/entropy/correct/mean"]
     mass = step.advantages.abs() * step.lengths
-    hopeless = step.groups.spread(step.kinds.entirely_incorrect)
     total = mass.sum().item()
     metrics["egpo/nsr_share"] = mass[hopeless].sum().item() / total if total else 0.0
     return metrics

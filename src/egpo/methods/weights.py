@@ -1,49 +1,71 @@
-"""Entropy weights of responses: Eq. (7) to (9) and the variants of Table 2."""
+"""Entropy weights of responses: Eq. (7) to (9), the variants of Table 2, and EDGE-GRPO's division by P_i / mean(P)."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 
 from egpo.config import Calibration
-from egpo.methods.groups import Groups, kinds
+from egpo.methods.groups import Groups, Kinds
+
+
+@dataclass(frozen=True)
+class Weights:
+    """values: (n,) w_i. at_bound: (n,) bool, where the clamp of Eq. (8) decided the weight."""
+
+    values: torch.Tensor
+    at_bound: torch.Tensor
 
 
 def raw_weights(entropies: torch.Tensor, groups: Groups, eps_h: float) -> torch.Tensor:
-    """what_i = mean_j(H_j) / (H_i + eps_H), Eq. (7): above 1 for a response more certain than its group."""
-    return groups.spread(groups.mean(entropies)) / (entropies + eps_h)
+    """what_i = mean_j(H_j) / (H_i + eps_H), Eq. (7): above 1 for a response more certain than its group.
+
+    A response whose entropy is undefined (nan) gets 1 and takes no part in its group's mean. A group whose entropies
+    are all 0 gets 0 throughout, as the equation says.
+    """
+    ratios = groups.spread(groups.mean_of_defined(entropies)) / (entropies + eps_h)
+    return torch.where(torch.isnan(entropies), 1.0, ratios)
 
 
 def renormalised(weights: torch.Tensor, groups: Groups) -> torch.Tensor:
     """w_i / mean_j(w_j), Eq. (9)."""
-    return weights / groups.spread(groups.mean(weights))
+    means = groups.spread(groups.mean(weights))
+    return torch.where(means > 0, weights / means, weights)  # all weights 0 have no scale to restore
 
 
-def clamped(weights: torch.Tensor, rewards: torch.Tensor, calibration: Calibration) -> torch.Tensor:
+def clamped(weights: torch.Tensor, correct: torch.Tensor, calibration: Calibration) -> torch.Tensor:
     """The asymmetric clamp of Eq. (8): a correct response never loses weight, an incorrect one never gains any.
 
-    Where `calibration` says "clip", that side is only clipped to the bounds (C1 to C3).
+    Where `calibration` says "clip", that side is only clipped to the bounds; where it says "raw", it stays.
     """
     clipped = weights.clamp(calibration.lam_min, calibration.lam_max)
-    correct = clipped.clamp(min=1) if calibration.correct == "floor" else clipped
-    incorrect = clipped.clamp(max=1) if calibration.incorrect == "cap" else clipped
-    return torch.where(rewards > 0, correct, incorrect)
+    upper = {"floor": clipped.clamp(min=1), "clip": clipped, "raw": weights}[calibration.correct]
+    lower = {"cap": clipped.clamp(max=1), "clip": clipped, "raw": weights}[calibration.incorrect]
+    return torch.where(correct, upper, lower)
 
 
 def entropy_weights(
-    entropies: torch.Tensor, rewards: torch.Tensor, groups: Groups, calibration: Calibration
-) -> torch.Tensor:
-    """w_i of every response, in the order of Algorithm 1: (7), renormalise, (8), renormalise, C4.
+    entropies: torch.Tensor, correct: torch.Tensor, groups: Groups, kinds: Kinds, calibration: Calibration
+) -> Weights:
+    """w_i of every response, in the order of Algorithm 1: (7), renormalise, (8), renormalise, lock.
 
-    entropies: (n,) of Eq. (5), finite and not negative. rewards: (n,) of +1 and -1.
+    entropies: (n,) of `response_entropy`. correct: (n,) bool.
     """
     if calibration.weight == "none":
-        return torch.ones_like(entropies)
-    weights = raw_weights(entropies, groups, calibration.eps_h)
-    if calibration.renorm == "before":
-        weights = renormalised(weights, groups)
-    weights = clamped(weights, rewards, calibration)
+        return Weights(torch.ones_like(entropies), torch.zeros_like(correct))
+    before = raw_weights(entropies, groups, calibration.eps_h)
+    if calibration.renorm == "before_clipped":
+        before = before.clamp(calibration.lam_min, calibration.lam_max)
+    if calibration.renorm in ("before", "before_clipped"):
+        before = renormalised(before, groups)
+    weights = clamped(before, correct, calibration)
+    at_bound = weights != before
     if calibration.renorm == "after":
         weights = renormalised(weights, groups)
-    if calibration.entirely_incorrect == "one":
-        weights = torch.where(groups.spread(kinds(rewards, groups).entirely_incorrect), 1.0, weights)
-    return weights
+    locked = {
+        "none": torch.zeros_like(correct),
+        "entirely_incorrect": groups.spread(kinds.entirely_incorrect),
+        "incorrect": ~correct,
+    }[calibration.lock]
+    return Weights(torch.where(locked, 1.0, weights), at_bound & ~locked)

@@ -1,8 +1,9 @@
 """The advantage estimator "egpo" for verl: every method of config/methods.yaml goes through it.
 
-verl hands an estimator rewards, mask, prompt ids and `config.algorithm`, but no log-probabilities. The
-trainer (egpo.training.trainer) hands those over through `handover`, in the same process and the same
-order of rows; the settings come as `config.egpo` (the fields of egpo.config.Calibration).
+verl hands an estimator rewards, mask, prompt ids and `config.algorithm`, but nothing of the policy's. The
+trainer (egpo.training.trainer) hands over the tokens' entropies through `handover`, in the same process and
+the same order of rows; the settings come as `config.egpo` (the fields of egpo.config.Calibration) and
+`config.egpo_penalty` (of egpo.config.Overlong).
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ PADDING = "pad"  # verl's padding rows have prompt ids that start so
 
 @dataclass
 class Handover:
-    """From the trainer: old_log_probs (rows, longest). Back to the trainer: metrics."""
+    """From the trainer: token_entropies and scope of `calibrate`, (rows, longest). Back to the trainer: metrics."""
 
-    old_log_probs: torch.Tensor
+    token_entropies: torch.Tensor
+    scope: torch.Tensor | None
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -38,14 +40,19 @@ _HANDOVER: ContextVar[Handover | None] = ContextVar("egpo_handover", default=Non
 
 
 @contextmanager
-def handover(old_log_probs: torch.Tensor) -> Iterator[Handover]:
-    """Make the log-probabilities known to the estimator inside the block."""
-    parcel = Handover(old_log_probs)
+def handover(token_entropies: torch.Tensor, scope: torch.Tensor | None = None) -> Iterator[Handover]:
+    """Make the entropies known to the estimator inside the block."""
+    parcel = Handover(token_entropies, scope)
     token = _HANDOVER.set(parcel)
     try:
         yield parcel
     finally:
         _HANDOVER.reset(token)
+
+
+def calibration_of(algorithm: Any) -> Calibration:
+    """The method's calibration from verl's `config.algorithm`."""
+    return Calibration.model_validate(OmegaConf.to_container(algorithm.egpo, resolve=True))
 
 
 def real_rows(index: Sequence[Any]) -> np.ndarray:
@@ -68,22 +75,23 @@ def compute_egpo_advantage(
     parcel = _HANDOVER.get()
     if parcel is None:
         raise ValueError(
-            "the estimator 'egpo' got no log-probabilities: it needs the trainer 'egpo' (trainer.v1.trainer_mode=egpo)"
+            "the estimator 'egpo' got no entropies: it needs the trainer 'egpo' (trainer.v1.trainer_mode=egpo)"
         )
-    if parcel.old_log_probs.shape != response_mask.shape:
+    if parcel.token_entropies.shape != response_mask.shape:
         raise ValueError(
-            f"old_log_probs {tuple(parcel.old_log_probs.shape)} do not match the mask {tuple(response_mask.shape)}"
+            f"entropies {tuple(parcel.token_entropies.shape)} do not match the mask {tuple(response_mask.shape)}"
         )
-    calibration = Calibration.model_validate(OmegaConf.to_container(OmegaConf.create(config.egpo), resolve=True))
     real = real_rows(index)
     chosen = torch.from_numpy(real)
     with torch.no_grad():
         step = calibrate(
             rewards=token_level_rewards[chosen].sum(dim=-1),
-            old_log_probs=parcel.old_log_probs[chosen],
+            token_entropies=parcel.token_entropies[chosen],
             mask=response_mask[chosen],
             prompts=list(index[real]),
-            calibration=calibration,
+            calibration=calibration_of(config),
+            scope=None if parcel.scope is None else parcel.scope[chosen],
+            penalty=config.egpo_penalty,
         )
         scores = torch.zeros(len(index), dtype=torch.float32)
         scores[chosen] = step.advantages

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from egpo.config import Backbone, Method, Training
-from egpo.errors import UserError
 from egpo.files import write_json
 from egpo.provenance import origin
 
@@ -23,9 +22,7 @@ def run(
     code: str,
     report: Callable[[str], None],
 ) -> None:
-    """Train, export, and write `out/manifest.json` last. Raises UserError for a method that is only planned."""
-    if method.not_yet:
-        raise UserError(f"config/methods.yaml: {method.label}: {method.not_yet}")
+    """Train, export, and write `out/manifest.json` last."""
     # verl takes seconds to import: not before the settings are known to be good.
     from egpo.training.launch import train
     from egpo.training.settings import verl_config

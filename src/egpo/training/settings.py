@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from egpo.config import Backbone, Method, Training
+from egpo.config import Backbone, Method, Overlong, Training
 from egpo.errors import UserError
 from egpo.training.cpu_environment import CPUS
 
@@ -21,10 +21,11 @@ ACTOR, ROLLOUT, MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", 
 ENDLESS = 10**6
 
 
-def _method(method: Method) -> dict[str, Any]:
+def _method(method: Method, backbone: Backbone) -> dict[str, Any]:
     return {
         "algorithm.adv_estimator": "egpo",
         "algorithm.egpo": method.calibration.model_dump(mode="json"),
+        "algorithm.egpo_penalty": method.overlong.penalty if method.overlong else 0.0,
         # Old log-probabilities must be the actor's own: Eq. (5) reads them.
         "algorithm.rollout_correction.bypass_mode": False,
         "algorithm.use_kl_in_reward": False,
@@ -33,12 +34,36 @@ def _method(method: Method) -> dict[str, Any]:
         f"{ACTOR}.clip_ratio": method.clip_low,
         f"{ACTOR}.clip_ratio_low": method.clip_low,
         f"{ACTOR}.clip_ratio_high": method.clip_high,
+        f"{ACTOR}.clip_ratio_c": method.clip_dual,
         f"{ACTOR}.loss_agg_mode": "token-mean",
         f"{ACTOR}.use_kl_loss": False,
         f"{ACTOR}.entropy_coeff": 0,
         "trainer.v1.trainer_mode": "egpo",
         "reward.custom_reward_function.path": "pkg://egpo.training.reward",
         "reward.custom_reward_function.name": "compute_score",
+        **_overlong(method.overlong, backbone),
+    }
+
+
+def _overlong(overlong: Overlong | None, backbone: Backbone) -> dict[str, Any]:
+    if overlong is None:
+        return {}
+    if overlong.buffer >= backbone.response_tokens:
+        raise UserError(
+            f"overlong.buffer: {overlong.buffer} tokens leave none unpunished of the {backbone.response_tokens} that "
+            f"{backbone.label} may write: give fewer."
+        )
+    return {
+        "reward.reward_manager.name": "dapo",
+        "reward.reward_kwargs": {
+            "max_resp_len": backbone.response_tokens,
+            "overlong_buffer_cfg": {
+                "enable": True,
+                "len": overlong.buffer,
+                "penalty_factor": overlong.penalty,
+                "log": False,
+            },
+        },
     }
 
 
@@ -152,9 +177,10 @@ def verl_config(
     with initialize_config_dir(str(_verl_folder() / "trainer" / "config"), version_base=None):
         config = compose(config_name="ppo_trainer")
     overrides = {
-        **_method(method),
+        **_method(method, backbone),
         **_experiment(training, backbone, seed),
         **_files(model, train_file, validation_file, work),
+        "egpo_run.most_batches": method.most_batches,
         **(_cpu() if training.platform == "cpu" else {}),
         **_users(training, config),
     }

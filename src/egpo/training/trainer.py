@@ -1,6 +1,7 @@
 """The trainer "egpo": verl's synchronous trainer, which also
 
-- hands the log-probabilities of the behaviour policy to the estimator (egpo.training.estimator),
+- hands the entropies of the behaviour policy's tokens to the estimator (egpo.training.estimator),
+- counts the groups that a step generates, and ends a dynamic sampling that finds too few mixed ones,
 - says where it is in a heartbeat file and writes one line of metrics a step,
 - marks checkpoints as complete, and removes old ones whole.
 
@@ -11,16 +12,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import transfer_queue as tq
 from omegaconf import DictConfig, open_dict
+from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
+from egpo.errors import UserError
+from egpo.methods.entropy import scope_mask
 from egpo.training import checkpoints, estimator
 from egpo.training.progress import Heartbeat, MetricsLog
 
 NAME = "egpo"
+END_OF_THOUGHT = "</think>"
 POLL_SECONDS = 0.05  # verl looks for finished rollouts every 2 s, which is longer than a small step takes
 
 
@@ -34,19 +40,57 @@ class EgpoTrainer(PPOTrainerSync):
         self.settings = config.egpo_run
         self.heartbeat = Heartbeat(self.settings.heartbeat)
         self.saved: int | None = None
+        self.generated = 0  # groups, in this step
         super().__init__(config)
         self.replay_buffer.poll_interval = POLL_SECONDS
 
     # --- the method ------------------------------------------------------------------------------
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        data = tq.kv_batch_get(
-            keys=batch.keys, partition_id=batch.partition_id, select_fields=["old_log_probs", "response_mask"]
-        )
-        with estimator.handover(data.to_padded_tensor()["old_log_probs"]) as parcel:
+        with estimator.handover(*self._entropies(batch)) as parcel:
             batch = super()._compute_advantage(batch, metrics)
         metrics.update(parcel.metrics)
+        metrics["egpo/groups/generated"] = self.generated
+        metrics["egpo/groups/replaced"] = metrics.get("training/filter_groups/evicted_samples", 0)
         return batch
+
+    def _entropies(self, batch: KVBatchMeta) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Entropy of each token and the tokens in scope, both (rows, longest), as verl's queue holds the batch."""
+        calibration = estimator.calibration_of(self.config.algorithm)
+        whole = calibration.scope == "response"
+        field = {"sampled": "old_log_probs", "distribution": "entropy"}[calibration.entropy]
+        fields = [field] if whole else [field, "responses", "response_mask"]
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+        data = data.to_padded_tensor()
+        entropies = -data[field] if calibration.entropy == "sampled" else data[field]
+        if whole:
+            return entropies, None
+        return entropies, scope_mask(data["responses"], data["response_mask"], calibration.scope, self.end_of_thought)
+
+    def _init_tokenizer(self) -> None:
+        super()._init_tokenizer()
+        scope = self.config.algorithm.egpo.scope
+        if scope == "response":
+            return
+        self.end_of_thought = self.tokenizer.get_vocab().get(END_OF_THOUGHT)
+        if self.end_of_thought is None:
+            raise UserError(
+                f"calibration.scope: '{scope}' needs a tokenizer that has {END_OF_THOUGHT} as one token; the one "
+                f"in {self.config.actor_rollout_ref.model.path} does not. Use scope: response."
+            )
+
+    # --- dynamic sampling ------------------------------------------------------------------------
+
+    def _submit_batch_to_rollout(self, batch: TensorDict) -> int:
+        self.generated += len(batch)
+        size, most = self.config.data.train_batch_size, self.settings.most_batches
+        if self.generated > most * size:
+            raise UserError(
+                f"step {self.global_steps} generated {most * size} groups and found fewer than {size} mixed ones. "
+                "The problems are too easy or too hard for the model: change the data, or raise most_batches of the "
+                "method."
+            )
+        return super()._submit_batch_to_rollout(batch)
 
     # --- progress --------------------------------------------------------------------------------
 
@@ -78,6 +122,7 @@ class EgpoTrainer(PPOTrainerSync):
         self._log_lines()
 
     def on_step_begin(self) -> None:
+        self.generated = 0
         self.heartbeat(f"step {self.global_steps}: rollouts")
 
     def on_sample_end(self) -> None:
