@@ -7,7 +7,7 @@ SNAKEMAKE := mkdir -p results && flock --nonblock --conflict-exit-code 75 result
 	$(BIN)/snakemake --nolock --cores $(CORES)
 BUSY = { status=$$?; [ $$status -ne 75 ] || echo "Another run is still at work in this folder." >&2; exit $$status; }
 
-.PHONY: help env demo test test-slow lint format lock schemas
+.PHONY: help env demo demo-full bench test test-slow lint format lock schemas
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,8 +20,17 @@ demo: env ## the whole experiment, small, on a CPU
 	@echo "Tables:  results/demo/tables/table1.md (also .csv, .tex)"
 	@echo "Figures: results/demo/figures/learning_curve.png (also .pdf)"
 
+demo-full: env ## every method and ablation on both tiny models, then what their metrics must show
+	@$(SNAKEMAKE) all ablations --configfile config/demo.yaml config/demo-full.yaml --quiet rules host reason || $(BUSY)
+	@$(BIN)/python -m pytest -q -m full tests/test_demo_full.py
+	@echo "Tables:  results/demo-full/tables/table1.md (also .csv, .tex)"
+	@echo "Figures: results/demo-full/figures/learning_curve.png (also .pdf)"
+
+bench: env ## what the methods' advantage costs, in results/bench/
+	@$(BIN)/python benchmarks/advantage.py
+
 test: env ## all tests but the slow ones
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow and not full"
 
 test-slow: env ## the tests that take minutes
 	@$(BIN)/python -m pytest -m slow

@@ -7,6 +7,7 @@ include: "rules/backbones.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/targets.smk"
 
 
 rule all:

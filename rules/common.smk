@@ -45,6 +45,15 @@ def plain(model):
     return model.model_dump(mode="json")
 
 
+def models_of(method):
+    """A method's trainings: on every backbone, or, where Table 1 does not hold it, on that of the ablations."""
+    ablations = EXPERIMENT.ablations
+    alone = method not in EXPERIMENT.methods and ablations is not None
+    for backbone in [ablations.backbone] if alone else EXPERIMENT.backbones:
+        for seed in EXPERIMENT.training_seeds:
+            yield backbone, method, seed
+
+
 def table1_models():
     """(backbone, method, training seed) of every row of Table 1."""
     for backbone in EXPERIMENT.backbones:
@@ -55,11 +64,13 @@ def table1_models():
 
 
 def table2_models():
-    """(backbone, method, training seed) of the ablations; base and EGPO are those of Table 1."""
-    if EXPERIMENT.ablations is not None:
-        for method in EXPERIMENT.ablations.methods:
+    """(backbone, method, training seed) of base, reference and ablations; none without the section `ablations`."""
+    ablations = EXPERIMENT.ablations
+    if ablations is not None:
+        yield ablations.backbone, BASE, BASE_SEED
+        for method in (ablations.reference, *ablations.methods):
             for seed in EXPERIMENT.training_seeds:
-                yield EXPERIMENT.ablations.backbone, method, seed
+                yield ablations.backbone, method, seed
 
 
 def models():
@@ -71,8 +82,8 @@ def trained_models():
 
 
 def benchmarks_of(method):
-    """An ablation that Table 1 does not hold is run on Table 2's benchmarks alone."""
-    if method == BASE or method in EXPERIMENT.methods:
+    """A method that Table 1 does not hold is run on Table 2's benchmarks alone."""
+    if method == BASE or method in EXPERIMENT.methods or EXPERIMENT.ablations is None:
         return list(EXPERIMENT.benchmarks)
     return list(EXPERIMENT.ablations.benchmarks)
 

@@ -21,7 +21,8 @@ def test_both_experiments_are_valid_and_the_paper_is_whole():
     load(read_yaml(ROOT / "config/demo.yaml"), "config/demo.yaml")
     paper = load(read_yaml(ROOT / "config/paper.yaml"), "config/paper.yaml")
     assert list(paper.backbones) == ["qwen2.5-math-1.5b", "deepseek-r1-1.5b", "qwen2.5-math-7b", "deepseek-r1-7b"]
-    assert list(paper.methods) == ["grpo", "dapo", "edge_grpo", "egpo", "c1", "c2", "c3", "c4", "c5", "c6"]
+    assert paper.experiment.methods == ("grpo", "dapo", "edge_grpo", "egpo")
+    assert paper.experiment.ablations.methods == ("c1", "c2", "c3", "c4", "c5", "c6")
     assert len(paper.experiment.evaluation.seeds) == 8
     assert {name: benchmark.items for name, benchmark in paper.benchmarks.items()} == {
         "math_500": 500,

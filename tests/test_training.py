@@ -269,12 +269,13 @@ def inputs(tmp_path_factory) -> Path:
     return folder
 
 
-def small(inputs: Path, out: Path, method: str, **changes) -> DictConfig:
+def small(inputs: Path, out: Path, method: str | Method, **changes) -> DictConfig:
     demo = CATALOGUES["demo"]
     small_sizes = {"prompts_per_step": 4, "rollouts": 4, "steps": 2, "save_every": 1, "validate_every": 100}
     training = demo.experiment.training.model_copy(update={**small_sizes, **changes})
     backbone = demo.backbones["tiny-math"].model_copy(update={"response_tokens": 12})
-    return compose(training, METHODS[method], backbone, inputs, out)
+    chosen = METHODS[method] if isinstance(method, str) else method
+    return compose(training, chosen, backbone, inputs, out)
 
 
 def identity(pid: int) -> tuple[int, str] | None:

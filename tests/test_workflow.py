@@ -92,15 +92,39 @@ def test_a_wrong_key_stops_before_any_job_with_one_message(tmp_path, demo, chang
     assert "rule " not in text, "no job was started"
 
 
-def test_a_method_that_is_only_planned_stops_with_its_reason(tmp_path):
-    """Real job of the real rule, with everything before it already there: stops before verl is imported."""
-    from egpo.config import Backbone, Method, Training, parse, read_yaml
-    from egpo.errors import UserError
-    from egpo.training.run import run
+CHAIN = {"backbone_tokenizer", "backbone_warm_up", "benchmark_make", "data_source", "data_pool", "total"}
 
-    method = parse(Method, read_yaml(ROOT / "config/methods.yaml")["dapo"], "methods.yaml")
-    backbone = parse(Backbone, read_yaml(ROOT / "config/backbones.yaml")["tiny-math"], "backbones.yaml")
-    training = parse(Training, read_yaml(ROOT / "config/demo.yaml")["training"], "demo.yaml")
-    nothing = tmp_path / "nothing"
-    with pytest.raises(UserError, match="DAPO: DAPO needs verl's dynamic sampling"):
-        run(training, method, backbone, nothing, nothing, nothing, 1, tmp_path, "code", print)
+
+@pytest.mark.parametrize(
+    ("target", "trainings", "evaluations"),
+    [("ablations", 9, 10), ("c3", 1, 1), ("egpo-answer", 1, 1), ("egpo", 2, 2)],
+)
+def test_a_method_is_a_target_that_plans_its_own_jobs_alone(target, trainings, evaluations):
+    plan = snakemake(target, "-n", "--configfile", "config/demo.yaml", "config/demo-full.yaml", "--forceall")
+    jobs = planned_jobs(plan.stdout + plan.stderr)
+    assert (jobs["train_model"], jobs["evaluate_model"]) == (trainings, evaluations), plan.stderr
+    assert set(jobs) - CHAIN == {"train_model", "evaluate_model"} | ({target} if "-" not in target else set())
+
+
+def test_a_method_outside_the_experiment_is_a_target_too(tmp_path, demo):
+    plan = snakemake("c3", "-n", "--configfile", fresh(tmp_path, demo))
+    assert "train/tiny-math/c3/seed-1/manifest.json" in plan.stdout + plan.stderr
+
+
+def test_ablations_without_a_section_say_so(tmp_path, demo):
+    plan = snakemake("ablations", "-n", "--configfile", fresh(tmp_path, demo))
+    assert plan.returncode != 0 and "no section 'ablations'" in plan.stdout + plan.stderr
+
+
+def test_a_method_cannot_have_the_name_of_a_target(tmp_path, demo):
+    file = fresh(tmp_path, demo | {"define": {"methods": {"data": {"label": "Data"}}}})
+    plan = snakemake("-n", "--configfile", file)
+    assert plan.returncode != 0 and "'data' has the name of a target" in plan.stdout + plan.stderr
+
+
+def test_demo_full_is_planned_whole():
+    plan = snakemake(
+        "all", "ablations", "-n", "--configfile", "config/demo.yaml", "config/demo-full.yaml", "--forceall"
+    )
+    jobs = planned_jobs(plan.stdout + plan.stderr)
+    assert (jobs["train_model"], jobs["evaluate_model"], jobs["backbone_warm_up"]) == (16, 18, 2), plan.stderr

@@ -313,9 +313,10 @@ class Evaluation(Section):
 
 
 class Ablations(Section):
-    """Table 2."""
+    """Table 2: variants of one method on one backbone."""
 
     backbone: Name
+    reference: Name = Field("egpo", description="The method that they change; it must be one of `methods`.")
     methods: tuple[Name, ...]
     benchmarks: tuple[Name, ...]
 
@@ -345,7 +346,7 @@ class Experiment(Section):
 
 
 class Catalogue(Section):
-    """An experiment together with the entries that it names."""
+    """An experiment, every method there is, and the backbones and benchmarks that it names."""
 
     experiment: Experiment
     methods: dict[Name, Method]
@@ -432,6 +433,15 @@ def _pick(names: Iterable[str], entries: dict[str, Any], key: str, source: str, 
     return {name: entries[name] for name in dict.fromkeys(names)}
 
 
+def _check_listed(names: Iterable[str], known: tuple[str, ...], where: str, section: str) -> None:
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"{where}: '{name}' is not one of this experiment's {section}.{_suggest(name, known)} "
+                f"They are: {', '.join(known)}."
+            )
+
+
 def _check_folder(path: Path, where: str, wants: str) -> None:
     if not (ROOT / path).is_dir():
         raise UserError(f"{where}: '{path}' is not a folder. Give the path of {wants}.")
@@ -489,28 +499,19 @@ def load(values: dict[str, Any], source: str) -> Catalogue:
     benchmarks = _read_catalogue("benchmarks", Benchmark, experiment.define.benchmarks)
     ablations = experiment.ablations
     _check_sense(experiment, source)
+    _pick(experiment.methods, methods, "methods", source, "methods.yaml")
     if ablations is not None:
-        # Table 2 shows base and EGPO beside the ablations: its backbone and benchmarks are Table 1's.
-        _pick(
-            [ablations.backbone],
-            {name: 0 for name in experiment.backbones},
-            "ablations.backbone",
-            source,
-            "backbones.yaml",
-        )
+        # Table 2 shows base and reference beside the ablations: its backbone and benchmarks are Table 1's.
+        for key, section, names in (
+            ("backbone", "backbones", [ablations.backbone]),
+            ("reference", "methods", [ablations.reference]),
+            ("benchmarks", "benchmarks", ablations.benchmarks),
+        ):
+            _check_listed(names, getattr(experiment, section), f"{source}: ablations.{key}", section)
         _pick(ablations.methods, methods, "ablations.methods", source, "methods.yaml")
-        _pick(
-            ablations.benchmarks,
-            {name: 0 for name in experiment.benchmarks},
-            "ablations.benchmarks",
-            source,
-            "benchmarks.yaml",
-        )
     catalogue = Catalogue(
         experiment=experiment,
-        methods=_pick(
-            (*experiment.methods, *(ablations.methods if ablations else ())), methods, "methods", source, "methods.yaml"
-        ),
+        methods=methods,
         backbones=_pick(
             (*experiment.backbones, experiment.data.tokenizer), backbones, "backbones", source, "backbones.yaml"
         ),

@@ -1,0 +1,24 @@
+# One target per method, and one for Table 2's: training and evaluation, with what these need and nothing else.
+def ablation_evaluations(wildcards):
+    if EXPERIMENT.ablations is None:
+        raise WorkflowError(
+            "this experiment has no section 'ablations'. Use one that does, e.g. "
+            "snakemake ablations --configfile config/demo.yaml config/demo-full.yaml"
+        )
+    return [PATHS.evaluation(*model) / "manifest.json" for model in table2_models()]
+
+
+rule ablations:
+    input:
+        ablation_evaluations,
+
+
+for method in CATALOGUE.methods:
+    if workflow.is_rule(method):
+        raise WorkflowError(f"the method '{method}' has the name of a target of the workflow: choose another name")
+
+    rule:
+        name:
+            method
+        input:
+            [PATHS.evaluation(*model) / "manifest.json" for model in models_of(method)],

@@ -1,0 +1,168 @@
+"""What the step metrics of `make demo-full` prove: each method does, at every step, what its name says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+
+from egpo.config import ROOT, load, read_yaml
+from egpo.paths import Paths
+
+pytestmark = pytest.mark.full
+
+VALUES = read_yaml(ROOT / "config/demo.yaml")
+for key, value in read_yaml(ROOT / "config/demo-full.yaml").items():
+    VALUES[key] = {**VALUES[key], **value} if isinstance(VALUES.get(key), dict) else value
+EXPERIMENT = load(VALUES, "config/demo-full.yaml").experiment
+TRAINING, ABLATIONS = EXPERIMENT.training, EXPERIMENT.ablations
+MODELS = [(backbone, method) for backbone in EXPERIMENT.backbones for method in EXPERIMENT.methods]
+MODELS += [(ABLATIONS.backbone, method) for method in ABLATIONS.methods]
+LOW, HIGH, ROUNDING = 0.8, 2.0, 1e-6
+
+
+def folder(backbone: str, method: str) -> Path:
+    path = ROOT / Paths(EXPERIMENT.experiment).training(backbone, method, 1)
+    assert (path / "manifest.json").exists(), f"{path} is not there: run `make demo-full`"
+    return path
+
+
+def steps(backbone: str, method: str) -> pd.DataFrame:
+    """One row a step; a statistic of what did not occur in a step is nan there."""
+    metrics = pd.read_json(folder(backbone, method) / "metrics.jsonl", lines=True)
+    return metrics[metrics["step"] > 0].set_index("step")
+
+
+def of(method: str) -> list[pd.DataFrame]:
+    return [steps(backbone, name) for backbone, name in MODELS if name == method]
+
+
+def lowest(metrics: pd.DataFrame, outcome: str) -> float:
+    return metrics[f"egpo/weight/{outcome}/min"].min()
+
+
+def highest(metrics: pd.DataFrame, outcome: str) -> float:
+    return metrics[f"egpo/weight/{outcome}/max"].max()
+
+
+def keeps(metrics: pd.DataFrame, correct: bool, incorrect: bool) -> None:
+    """Correct responses never below 1, incorrect never above 1; or each broken somewhere, where it is not promised."""
+    assert (lowest(metrics, "correct") >= 1 - ROUNDING) == correct
+    assert (highest(metrics, "incorrect") <= 1 + ROUNDING) == incorrect
+
+
+def within_bounds(metrics: pd.DataFrame) -> None:
+    for outcome in ("correct", "incorrect"):
+        assert lowest(metrics, outcome) >= LOW - ROUNDING
+        assert highest(metrics, outcome) <= HIGH + ROUNDING
+
+
+@pytest.mark.parametrize(("backbone", "method"), MODELS)
+def test_every_method_has_the_same_budget(backbone, method):
+    metrics = steps(backbone, method)
+    assert metrics.index.tolist() == list(range(1, TRAINING.steps + 1))
+    config = OmegaConf.load(folder(backbone, method) / "verl.yaml")
+    assert config.data.train_batch_size == config.actor_rollout_ref.actor.ppo_mini_batch_size
+    assert config.data.train_batch_size == TRAINING.prompts_per_step
+    assert config.actor_rollout_ref.rollout.n == TRAINING.rollouts
+    assert (metrics["actor/grad_norm"] > 0).all()
+    # Nothing but dynamic sampling generates more than a batch.
+    if not config.algorithm.filter_groups.enable:
+        assert (metrics["egpo/groups/generated"] == TRAINING.prompts_per_step).all()
+        assert (metrics["egpo/groups/replaced"] == 0).all()
+
+
+@pytest.mark.parametrize(("backbone", "method"), MODELS)
+def test_every_model_is_evaluated(backbone, method):
+    assert (ROOT / Paths(EXPERIMENT.experiment).evaluation(backbone, method, 1) / "records.parquet").exists()
+
+
+def test_there_was_something_to_see():
+    """All three kinds of groups, and entropies that differ."""
+    for metrics in of("egpo"):
+        for kind in ("mixed", "entirely_correct", "entirely_incorrect"):
+            assert metrics[f"egpo/groups/{kind}"].max() > 0
+        assert metrics["egpo/entropy/gap"].abs().max() > 0
+
+
+def test_grpo_weighs_nothing():
+    for metrics in of("grpo"):
+        for outcome in ("correct", "incorrect"):
+            assert lowest(metrics, outcome) == highest(metrics, outcome) == 1
+        assert (metrics["egpo/nsr_share"] == 0).all()
+
+
+@pytest.mark.parametrize("method", ["dapo", "dapo-overlong"])
+def test_dapo_updates_on_mixed_groups_alone(method):
+    for metrics in of(method):
+        assert (metrics["egpo/groups/mixed"] == 1).all()
+        assert metrics["egpo/groups/replaced"].sum() > 0
+        generated = metrics["egpo/groups/generated"]
+        assert (generated >= TRAINING.prompts_per_step + metrics["egpo/groups/replaced"]).all()
+        assert lowest(metrics, "correct") == highest(metrics, "correct") == 1
+
+
+def test_overlong_shaping_takes_from_the_reward():
+    (metrics,) = of("dapo-overlong")
+    assert metrics["critic/score/min"].min() < -1 and metrics["critic/score/min"].min() >= -2
+    for metrics in of("dapo"):
+        assert set(metrics["critic/score/min"]) == {-1} and set(metrics["critic/score/max"]) == {1}
+
+
+def test_edge_grpo_weighs_both_outcomes_by_the_distributions_entropy():
+    for metrics in of("edge_grpo"):
+        keeps(metrics, correct=False, incorrect=False)
+        assert (metrics[["egpo/weight/correct/at_bound", "egpo/weight/incorrect/at_bound"]].fillna(0) == 0).all(None)
+        assert (metrics["egpo/nsr_share"] == 0).all()
+        # Means over responses and over tokens of the same entropies of verl's.
+        means = metrics[["egpo/entropy/correct/mean", "egpo/entropy/incorrect/mean"]]
+        assert ((metrics["actor/entropy"] / means.mean(axis=1)).between(0.5, 2)).all()
+
+
+def test_egpo_is_asymmetric_and_learns_from_hopeless_groups():
+    for metrics in of("egpo"):
+        keeps(metrics, correct=True, incorrect=True)
+        within_bounds(metrics)
+        hopeless = metrics["egpo/groups/entirely_incorrect"] > 0
+        assert ((metrics["egpo/nsr_share"] > 0) == hopeless).all() and hopeless.any()
+        assert lowest(metrics, "entirely_incorrect") < 1
+
+
+@pytest.mark.parametrize(
+    ("method", "correct", "incorrect"), [("c1", False, False), ("c2", False, True), ("c3", True, False)]
+)
+def test_c1_to_c3_break_the_sides_that_they_name(method, correct, incorrect):
+    (metrics,) = of(method)
+    keeps(metrics, correct, incorrect)
+    within_bounds(metrics)
+
+
+def test_c4_locks_hopeless_groups_and_nothing_else():
+    (metrics,) = of("c4")
+    assert lowest(metrics, "entirely_incorrect") == highest(metrics, "entirely_incorrect") == 1
+    assert metrics["egpo/nsr_share"].max() > 0
+    keeps(metrics, correct=True, incorrect=True)
+    assert lowest(metrics, "incorrect") < 1, "incorrect responses of mixed groups are still weighted"
+
+
+def test_c5_renormalises_after_the_clamp():
+    (metrics,) = of("c5")
+    keeps(metrics, correct=False, incorrect=False)
+
+
+def test_c6_renormalises_before_the_clamp():
+    (metrics,) = of("c6")
+    keeps(metrics, correct=True, incorrect=True)
+    within_bounds(metrics)
+
+
+def test_answer_scope_reads_other_entropies():
+    (answer,) = of("egpo-answer")
+    keeps(answer, correct=True, incorrect=True)
+    whole = steps(ABLATIONS.backbone, "egpo")
+    assert (answer["egpo/entropy/undefined"] < 1).all()
+    assert (whole["egpo/entropy/undefined"] == 0).all()
+    # Copying the result costs a model less doubt than finding it: at the first step both have the same weights.
+    assert answer["egpo/entropy/correct/mean"].iloc[0] < whole["egpo/entropy/correct/mean"].iloc[0]
