@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from typing import get_args
 
 import pytest
+import yaml
 
 from egpo import config
-from egpo.config import ROOT, Experiment, load, read_yaml
+from egpo.config import ROOT, Calibration, Experiment, load, read_yaml
 from egpo.errors import UserError
 
 
@@ -143,3 +146,39 @@ def test_committed_schemas_are_current(tmp_path):
     for file in sorted(tmp_path.iterdir()):
         assert file.read_text() == (ROOT / "config" / "schemas" / file.name).read_text(), "run `make schemas`"
     assert "prompts_per_step" in json.dumps(Experiment.model_json_schema())
+
+
+def test_the_variant_that_the_docs_show_is_valid(demo):
+    text = (ROOT / "docs" / "methods.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    catalogue = load(demo | yaml.safe_load(example), "docs/methods.md")
+    assert catalogue.methods["egpo-answer-narrow"].calibration.scope == "answer"
+
+
+def test_the_docs_name_every_option_and_its_default():
+    text = (ROOT / "docs" / "methods.md").read_text()
+    for name, field in Calibration.model_fields.items():
+        (row,) = re.findall(rf"^\| .*`{name}`.*$", text, flags=re.MULTILINE)
+        default = {False: "false"}.get(field.default, str(field.default))
+        assert default.replace("e-05", "e-5") in row, row
+        assert all(value in row for value in get_args(field.annotation)), row
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("backbone", "tiny-think", "ablations.backbone: 'tiny-think' is not one of this experiment's backbones"),
+        ("reference", "dapo", "ablations.reference: 'dapo' is not one of this experiment's methods"),
+        ("benchmarks", ["gsm8k"], "'gsm8k' is not one of this experiment's benchmarks. They are: synthetic_math_500"),
+        ("methods", ["c7"], "ablations.methods: 'c7' is not an entry of config/methods.yaml"),
+    ],
+)
+def test_ablations_belong_to_their_experiment(demo, key, value, expected):
+    ablations = {"backbone": "tiny-math", "methods": ["c1"], "benchmarks": ["synthetic_gsm8k"], key: value}
+    assert expected in message(demo | {"ablations": ablations})
+
+
+def test_overlong_shaping_is_refused_where_rewards_must_be_binary(demo):
+    method = {"label": "x", "calibration": {"nsr": True}, "overlong": {"buffer": 8}}
+    text = message(demo | {"define": {"methods": {"mine": method}}})
+    assert "define.methods.mine" in text and "take out overlong" in text
