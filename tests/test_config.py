@@ -93,7 +93,7 @@ def test_pool_smaller_than_a_batch(demo):
 
 def own_backbone(path: str) -> dict:
     sizes = {"context": 512, "prompt_tokens": 256, "response_tokens": 64, "evaluation_tokens": 64}
-    return {"label": "own", "source": {"kind": "local", "path": path}, "parameters": 0.001, **sizes}
+    return {"label": "own", "source": {"kind": "local", "path": path}, **sizes}
 
 
 def test_backbone_folder_that_does_not_exist(demo):

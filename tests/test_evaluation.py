@@ -30,7 +30,6 @@ BACKBONE = Backbone.model_validate(
     {
         "label": "tiny",
         "source": {"kind": "local", "path": "."},
-        "parameters": 0.0005,
         "context": 256,
         "prompt_tokens": 128,
         "response_tokens": 24,

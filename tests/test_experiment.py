@@ -49,7 +49,6 @@ SMALL = {
                         "group_share": 0,
                     },
                 },
-                "parameters": 0.0001,
                 "context": 512,
                 "prompt_tokens": 256,
                 "response_tokens": 16,

@@ -109,12 +109,41 @@ class Method(Section):
 # --- backbones -----------------------------------------------------------------------------------
 
 
+class Architecture(Section):
+    """Sizes of a decoder of Qwen2's kind, as its config.json gives them."""
+
+    layers: Count
+    hidden: Count
+    intermediate: Count = Field(description="Width of the gated feed-forward layers.")
+    heads: Count
+    kv_heads: Count
+    vocabulary: Count
+    tied: bool = Field(description="Whether input and output embeddings are one matrix.")
+
+    @property
+    def kv_width(self) -> int:
+        """Width of a token's keys in a layer, and of its values."""
+        return self.hidden // self.heads * self.kv_heads
+
+    @property
+    def layer_parameters(self) -> int:
+        """Attention with biases on q, k and v; gated feed-forward; two norms."""
+        attention = 2 * self.hidden**2 + 2 * self.hidden * self.kv_width + self.hidden + 2 * self.kv_width
+        return attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+
+    @property
+    def parameters(self) -> int:
+        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
+        return embeddings + self.layers * self.layer_parameters + self.hidden
+
+
 class HubModel(Section):
     """A model on the Hugging Face Hub."""
 
     kind: Literal["hub"]
     repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hub.")
     revision: str = Field("main", description="Branch, tag or commit; the commit it resolves to is recorded.")
+    architecture: Architecture = Field(description="For estimates before the download, which checks it.")
 
 
 class LocalModel(Section):
@@ -154,7 +183,6 @@ class Backbone(Section):
 
     label: str = Field(description="Name in tables and figures.")
     source: Annotated[HubModel | LocalModel | SyntheticModel, Field(discriminator="kind")]
-    parameters: float = Field(gt=0, description="Number of parameters, in billions; for plans and memory estimates.")
     context: Count = Field(description="Context length in tokens.")
     prompt_tokens: Count = Field(description="Longest prompt in training, in tokens.")
     response_tokens: Count = Field(description="Longest response in training, in tokens.")
@@ -288,6 +316,8 @@ class Training(Section):
     )
     nodes: Count = 1
     gpus_per_node: Count = 1
+    gpu_gib: float = Field(80, gt=0, description="Memory of one GPU, for the estimate of what fits.")
+    rollout_memory: float = Field(0.6, gt=0, lt=1, description="Share of a GPU's memory that vLLM takes.")
     verl: dict[str, Any] = Field({}, description="Further verl settings by dotted key; they win over ours.")
 
     @model_validator(mode="after")

@@ -51,6 +51,11 @@ class Paths:
     def evaluation(self, backbone: str = "{backbone}", method: str = "{method}", seed: str | int = "{seed}") -> Path:
         return self.root / "evaluate" / backbone / method / f"seed-{seed}"
 
+    # verl's settings, written out before any training
+    @property
+    def settings(self) -> Path:
+        return self.root / "settings"
+
     # report
     @property
     def tables(self) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+from egpo.backbones.architecture import check_fetched
 from egpo.config import HubModel
 from egpo.errors import UserError
 from egpo.files import write_json
@@ -19,7 +20,7 @@ PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "LICENSE*"
 def fetch(source: HubModel, folder: Path, manifest: Path, report: Callable[[str], None]) -> None:
     """Download a model into `folder` and record the commit; an interrupted download goes on where it stopped.
 
-    Raises UserError if the Hub cannot be reached or does not have the model.
+    Raises UserError if the Hub cannot be reached or does not have the model, or it is not what the catalogue says.
     """
     try:
         commit = HfApi().model_info(source.repo, revision=source.revision).sha
@@ -31,4 +32,5 @@ def fetch(source: HubModel, folder: Path, manifest: Path, report: Callable[[str]
             f"{str(error).splitlines()[0]}. Check the name and the network, or download the model elsewhere and use "
             "source: {kind: local, path: ...}."
         ) from None
+    check_fetched(source, folder)
     write_json(manifest, {"repo": source.repo, "revision": source.revision, "commit": commit})

@@ -26,7 +26,7 @@ from egpo.errors import UserError
 
 Messages = list[dict[str, str]]
 GIB = 2**30
-ONE_THREAD = 0.05  # billions of parameters below which matrices are too small to share out among threads
+ONE_THREAD = 200 * 2**20  # bytes of weights below which matrices are too small to share out among threads
 CPU_CACHE_GIB = 4.0  # memory for the KV cache on a CPU when the configuration names none
 
 
@@ -82,7 +82,7 @@ def sampling_arguments(backbone: Backbone, settings: Evaluation) -> dict[str, An
     }
 
 
-def environment(model: Path | str, backbone: Backbone, settings: Evaluation) -> dict[str, str]:
+def environment(model: Path | str, settings: Evaluation) -> dict[str, str]:
     """Environment of the vLLM process."""
     added = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -91,7 +91,8 @@ def environment(model: Path | str, backbone: Backbone, settings: Evaluation) -> 
     }
     if Path(model).is_dir():
         added["HF_HUB_OFFLINE"] = "1"
-    if settings.platform == "cpu" and backbone.parameters < ONE_THREAD:
+    weights = sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
+    if settings.platform == "cpu" and weights < ONE_THREAD:
         # Threads that wait for each other at every small matrix are ten times slower on shared cores.
         added["OMP_NUM_THREADS"] = "1"
     return {**os.environ, **added}
@@ -114,7 +115,7 @@ class Engine:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "egpo.evaluation.engine_process", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
-            env=environment(model, backbone, settings),
+            env=environment(model, settings),
             # A group of its own, so that vLLM's workers can be ended with it. It ends by itself when
             # this process does, whatever the cause, because the connection closes.
             start_new_session=True,

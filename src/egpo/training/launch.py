@@ -27,6 +27,7 @@ from egpo.training.child import FAILURE
 from egpo.training.cpu_environment import RUN_FOLDER, cpu_environment
 from egpo.training.guard import SET_CHILD_SUBREAPER, descendants, prctl
 from egpo.training.progress import REWARD, forget_after, read_lines, read_phase
+from egpo.training.settings import as_text
 
 Report = Callable[[str], None]
 POLL_SECONDS = 0.5
@@ -37,8 +38,8 @@ def train(config: DictConfig, out: Path, work: Path, time_limit_s: float, stall_
     """Run verl on `config` (of egpo.training.settings.verl_config) until its last step.
 
     Resumes from the latest whole checkpoint in `work` if it belongs to the same settings and files.
-    Writes out/model (Hugging Face format), out/metrics.jsonl and out/verl.yaml. No process is left behind,
-    however this one ends. Raises UserError when a limit is reached or verl refuses the settings, and
+    Writes out/verl.yaml at once, out/model (Hugging Face format) and out/metrics.jsonl in the end. No process is
+    left behind, however this one ends. Raises UserError when a limit is reached or verl refuses the settings, and
     RuntimeError when the training fails; its story is then in this process' standard error.
     """
     if config.trainer.nnodes > 1 and "RAY_ADDRESS" not in os.environ:
@@ -46,6 +47,7 @@ def train(config: DictConfig, out: Path, work: Path, time_limit_s: float, stall_
     if Path(config.egpo_run.work) != work.absolute():
         raise ValueError(f"config was made for {config.egpo_run.work}, not for {work}")
     out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "verl.yaml", as_text(config))
     steps = total_steps(config)
     start = _prepare(config, work, report)
     with open_dict(config):
@@ -249,5 +251,4 @@ def _export(config: DictConfig, checkpoint: Path, out: Path, work: Path) -> None
             shutil.copy2(original / name, parts / name)
     shutil.rmtree(model, ignore_errors=True)
     parts.rename(model)
-    write_text(out / "verl.yaml", OmegaConf.to_yaml(config, resolve=True))
     write_text(out / "metrics.jsonl", Path(config.egpo_run.metrics).read_text())

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from egpo.backbones.architecture import of_folder
 from egpo.config import Backbone, Method, Training
 from egpo.files import write_json
 from egpo.provenance import origin
+from egpo.training.memory import estimate
 
 
 def run(
@@ -25,10 +27,14 @@ def run(
     """Train, export, and write `out/manifest.json` last."""
     # verl takes seconds to import: not before the settings are known to be good.
     from egpo.training.launch import train
-    from egpo.training.settings import verl_config
+    from egpo.training.settings import micro_batch_tokens, verl_config
 
     work = out / "work"
     config = verl_config(training, method, backbone, model, train_file, validation_file, seed, work)
+    if training.platform == "cuda":
+        memory = estimate(of_folder(model), backbone, training, micro_batch_tokens(backbone))
+        for line in (memory.line(), *(f"warning: {warning}" for warning in memory.warnings())):
+            report(line)
     limits = training.time_limit_minutes * 60, training.stall_minutes * 60
     train(config, out, work, *limits, report)
     settings = {part.__class__.__name__.lower(): part.model_dump(mode="json") for part in (training, method, backbone)}

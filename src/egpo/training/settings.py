@@ -67,6 +67,11 @@ def _overlong(overlong: Overlong | None, backbone: Backbone) -> dict[str, Any]:
     }
 
 
+def micro_batch_tokens(backbone: Backbone) -> int:
+    """Tokens in a micro batch: verl wants room for the longest sequence, and logits take memory for each."""
+    return max(16384, backbone.prompt_tokens + backbone.response_tokens)
+
+
 def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, Any]:
     longest = backbone.prompt_tokens + backbone.response_tokens
     return {
@@ -81,7 +86,7 @@ def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, 
         f"{ACTOR}.ppo_mini_batch_size": training.prompts_per_step,
         f"{ACTOR}.ppo_epochs": 1,
         f"{ACTOR}.use_dynamic_bsz": True,
-        f"{ACTOR}.ppo_max_token_len_per_gpu": max(16384, 2 * longest),
+        f"{ACTOR}.ppo_max_token_len_per_gpu": micro_batch_tokens(backbone),
         f"{ACTOR}.strategy": "fsdp2",
         f"{ACTOR}.data_loader_seed": seed,
         f"{ACTOR}.fsdp_config.seed": seed,
@@ -95,7 +100,6 @@ def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, 
         f"{ROLLOUT}.top_k": training.top_k,
         f"{ROLLOUT}.seed": seed,
         f"{ROLLOUT}.max_model_len": longest,
-        f"{ROLLOUT}.tensor_model_parallel_size": 1,
         "trainer.nnodes": training.nodes,
         "trainer.n_gpus_per_node": training.gpus_per_node,
         "trainer.total_training_steps": training.steps,
@@ -127,10 +131,22 @@ def _files(model: Path, train_file: Path, validation_file: Path, work: Path) -> 
     }
 
 
+def _cuda(training: Training) -> dict[str, Any]:
+    """For GPUs of 80 GB and models up to 7B; egpo.training.memory estimates what that needs."""
+    return {
+        f"{ROLLOUT}.gpu_memory_utilization": training.rollout_memory,
+        # Up to 7B a model fits a GPU: eight engines of one GPU each are quicker than fewer larger ones.
+        f"{ROLLOUT}.tensor_model_parallel_size": 1,
+        # verl computes entropies beside every log-probability; at once they would cost copies of all logits in fp32.
+        f"{ACTOR}.entropy_from_logits_with_chunking": True,
+    }
+
+
 def _cpu() -> dict[str, Any]:
     """One process of each kind, float32, and none of what a CPU build lacks (see egpo.training.cpu_platform)."""
     return {
         "trainer.device": "cpu",
+        f"{ROLLOUT}.tensor_model_parallel_size": 1,
         "ray_kwargs.ray_init.num_cpus": CPUS,
         "ray_kwargs.ray_init.num_gpus": 1,
         "ray_kwargs.ray_init.object_store_memory": 2**29,
@@ -181,13 +197,18 @@ def verl_config(
         **_experiment(training, backbone, seed),
         **_files(model, train_file, validation_file, work),
         "egpo_run.most_batches": method.most_batches,
-        **(_cpu() if training.platform == "cpu" else {}),
+        **(_cpu() if training.platform == "cpu" else _cuda(training)),
         **_users(training, config),
     }
     with open_dict(config):
         for key, value in overrides.items():
             OmegaConf.update(config, key, value, merge=not isinstance(value, list), force_add=True)
     return config
+
+
+def as_text(config: DictConfig) -> str:
+    """The settings as the file that stands beside a training."""
+    return OmegaConf.to_yaml(config, resolve=True)
 
 
 def _users(training: Training, config: DictConfig) -> dict[str, Any]:

@@ -1,0 +1,49 @@
+"""Sizes of a backbone, from its files or from the catalogue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from egpo.config import ROOT, Architecture, Backbone, HubModel, LocalModel
+from egpo.errors import UserError
+from egpo.files import read_json
+
+# Our names and those of config.json.
+KEYS = {
+    "layers": "num_hidden_layers",
+    "hidden": "hidden_size",
+    "intermediate": "intermediate_size",
+    "heads": "num_attention_heads",
+    "kv_heads": "num_key_value_heads",
+    "vocabulary": "vocab_size",
+    "tied": "tie_word_embeddings",
+}
+
+
+def of_folder(model: Path) -> Architecture:
+    """From config.json of a model in Hugging Face format. Raises UserError for one that lacks a size."""
+    values = {"tie_word_embeddings": False, **read_json(model / "config.json")}
+    if missing := [key for key in KEYS.values() if key not in values]:
+        raise UserError(
+            f"{model / 'config.json'}: has no {', '.join(missing)}: not a decoder of Qwen2's or Llama's kind."
+        )
+    return Architecture(**{ours: values[theirs] for ours, theirs in KEYS.items()})
+
+
+def of_backbone(backbone: Backbone) -> Architecture | None:
+    """What is known before anything is fetched or made; None for a synthetic model, which is too small to matter."""
+    source = backbone.source
+    if isinstance(source, HubModel):
+        return source.architecture
+    return of_folder(ROOT / source.path) if isinstance(source, LocalModel) else None
+
+
+def check_fetched(source: HubModel, model: Path) -> None:
+    """Raise UserError unless the model is of the sizes that the catalogue gives."""
+    found = of_folder(model)
+    for key in KEYS:
+        if getattr(found, key) != getattr(source.architecture, key):
+            raise UserError(
+                f"config/backbones.yaml: architecture.{key}: {getattr(source.architecture, key)} given, but "
+                f"{source.repo} has {getattr(found, key)}: correct the entry."
+            )

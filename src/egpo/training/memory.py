@@ -1,0 +1,98 @@
+"""What a training needs of a GPU's memory: an estimate by arithmetic, never measured on a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from egpo.config import Architecture, Backbone, Training
+
+GIB = 2**30
+FP32, BF16 = 4, 2  # bytes
+STATES = 4  # copies of the parameters in fp32: weights, gradients, two moments of Adam
+ENTROPY_CHUNK = 2048  # rows of logits that verl turns into entropies at a time, in fp32
+ALLOWANCE = 6.0  # GiB: CUDA contexts of trainer and vLLM, what vLLM keeps asleep, fragmentation. By judgement.
+VLLM_WORKSPACE = 4.0  # GiB that vLLM sets aside for activations and CUDA graphs. By judgement.
+
+FORMULA = """With P parameters, L layers of width h and feed-forward width f, vocabulary V, k the width of a token's
+keys, G GPUs, and T = ppo_max_token_len_per_gpu tokens in a micro batch, in bytes on each GPU:
+
+- state = 16 P / G: weights, gradients and Adam's two moments in fp32 (verl loads the actor so), sharded by FSDP2.
+- gathered = 2 x 2 max(layer, V h): two units in bf16, one at work and one on its way.
+- activations = 2 T h L + 2 T (8 h + 4 f): inputs of the layers (checkpointed), and one layer recomputed.
+- logits = 2 x 2 T V in the update (logits and their scaled copy in bf16; the backward works in place), or
+  2 x 2 T V + 3 x 4 x 2048 V in the pass for log-probabilities and entropies (which verl takes in chunks of 2048).
+- update = state + gathered + activations + the larger logits + 6 GiB allowance.
+- rollout = state + rollout_memory x gpu_gib + 6 GiB allowance: vLLM beside the resident shards.
+- KV cache = rollout_memory x gpu_gib - 2 P - 4 GiB workspace, at 4 L k bytes a token.
+
+Assumed: one PPO mini-batch, tensor parallel size 1, flash-attention (packed sequences), no offloading."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Parts and peaks in GiB on each GPU; kv_tokens: tokens that vLLM's cache holds on each GPU."""
+
+    state: float
+    gathered: float
+    activations: float
+    logits: float
+    update: float
+    rollout: float
+    kv_tokens: int
+    longest_tokens: int  # prompt and response of the longest
+    limit: float
+
+    @property
+    def peak(self) -> float:
+        return max(self.update, self.rollout)
+
+    def warnings(self) -> list[str]:
+        """What will not fit, and what to change; empty if all fits."""
+        found = []
+        if self.update > self.limit:
+            found.append(
+                f"the update needs about {self.update:.0f} of {self.limit:.0f} GiB a GPU: use more GPUs "
+                "(training.gpus_per_node, nodes), shorter responses, or offload "
+                "(training.verl: actor_rollout_ref.actor.fsdp_config.optimizer_offload: true)"
+            )
+        if self.rollout > self.limit:
+            found.append(
+                f"vLLM beside the actor needs about {self.rollout:.0f} of {self.limit:.0f} GiB a GPU: "
+                "lower training.rollout_memory"
+            )
+        if self.kv_tokens < self.longest_tokens:
+            found.append(
+                f"vLLM's cache holds {max(self.kv_tokens, 0)} tokens, fewer than one response of "
+                f"{self.longest_tokens}: raise training.rollout_memory or shorten the responses"
+            )
+        return found
+
+    def line(self) -> str:
+        full = self.kv_tokens // self.longest_tokens
+        return (
+            f"estimated memory a GPU: update {self.update:.0f} GiB, rollouts {self.rollout:.0f} GiB, "
+            f"of {self.limit:.0f}; vLLM's cache holds {max(full, 0)} longest responses"
+        )
+
+
+def estimate(model: Architecture, backbone: Backbone, training: Training, micro_tokens: int) -> Memory:
+    """FORMULA for one training. micro_tokens: verl's ppo_max_token_len_per_gpu."""
+    gpus = training.nodes * training.gpus_per_node
+    state = STATES * FP32 * model.parameters / gpus
+    gathered = 2 * BF16 * max(model.layer_parameters, model.vocabulary * model.hidden)
+    checkpoints = BF16 * micro_tokens * model.hidden * model.layers
+    activations = checkpoints + BF16 * micro_tokens * (8 * model.hidden + 4 * model.intermediate)
+    logits = 2 * BF16 * micro_tokens * model.vocabulary + 3 * FP32 * ENTROPY_CHUNK * model.vocabulary
+    vllm = training.rollout_memory * training.gpu_gib * GIB
+    cache = vllm - BF16 * model.parameters - VLLM_WORKSPACE * GIB
+    return Memory(
+        state=state / GIB,
+        gathered=gathered / GIB,
+        activations=activations / GIB,
+        logits=logits / GIB,
+        update=(state + gathered + activations + logits) / GIB + ALLOWANCE,
+        rollout=(state + vllm) / GIB + ALLOWANCE,
+        kv_tokens=int(cache // (2 * BF16 * model.layers * model.kv_width)),
+        longest_tokens=backbone.prompt_tokens + backbone.response_tokens,
+        limit=training.gpu_gib,
+    )

@@ -1,0 +1,126 @@
+"""The memory estimate, and verl's settings as they are written out before a training."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from test_training import CATALOGUES
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from egpo.backbones.architecture import check_fetched, of_backbone, of_folder
+from egpo.config import Architecture, HubModel
+from egpo.errors import UserError
+from egpo.paths import Paths
+from egpo.training.memory import Memory, estimate
+from egpo.training.settings import as_text, micro_batch_tokens, verl_config
+from egpo.training.written import write_settings
+
+PAPER = CATALOGUES["paper"]
+TRAINING = PAPER.experiment.training
+PARAMETERS = {  # as the model cards round them: 1.54, 7.61, 1.78, 7.61 billion
+    "qwen2.5-math-1.5b": 1_543_714_304,
+    "qwen2.5-math-7b": 7_615_616_512,
+    "deepseek-r1-1.5b": 1_777_088_000,
+    "deepseek-r1-7b": 7_615_616_512,
+}
+
+
+def as_transformers(size: Architecture) -> Qwen2Config:
+    return Qwen2Config(
+        num_hidden_layers=size.layers,
+        hidden_size=size.hidden,
+        intermediate_size=size.intermediate,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.kv_heads,
+        vocab_size=size.vocabulary,
+        tie_word_embeddings=size.tied,
+    )
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_those_of_the_model(name):
+    size = of_backbone(PAPER.backbones[name])
+    with torch.device("meta"):
+        model = Qwen2ForCausalLM(as_transformers(size))
+    assert size.parameters == PARAMETERS[name] == sum(weights.numel() for weights in model.parameters())
+    largest = max(sum(weights.numel() for weights in layer.parameters()) for layer in model.model.layers)
+    assert size.layer_parameters == largest
+
+
+def test_sizes_are_read_from_the_model(tmp_path):
+    size = Architecture(layers=2, hidden=64, intermediate=96, heads=4, kv_heads=2, vocabulary=300, tied=True)
+    as_transformers(size).save_pretrained(tmp_path)
+    assert of_folder(tmp_path) == size
+    source = HubModel(kind="hub", repo="a/b", architecture=size.model_copy(update={"layers": 3}))
+    with pytest.raises(UserError, match=r"architecture.layers: 3 given, but a/b has 2"):
+        check_fetched(source, tmp_path)
+    (tmp_path / "config.json").write_text('{"hidden_size": 64}')
+    with pytest.raises(UserError, match="has no num_hidden_layers, intermediate_size"):
+        of_folder(tmp_path)
+
+
+def memory(name: str, response_tokens: int | None = None, **changes) -> Memory:
+    backbone = PAPER.backbones[name]
+    if response_tokens is not None:
+        backbone = backbone.model_copy(update={"response_tokens": response_tokens})
+    training = TRAINING.model_copy(update=changes)
+    return estimate(of_backbone(backbone), backbone, training, micro_batch_tokens(backbone))
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_every_training_of_the_paper_fits_eight_gpus_of_80_gb(name):
+    assert memory(name).warnings() == []
+
+
+def test_what_does_not_fit_is_said_with_the_key_to_change():
+    (update, vllm) = memory("deepseek-r1-7b", gpus_per_node=1).warnings()
+    assert "training.gpus_per_node" in update and "training.rollout_memory" in vllm
+    (cache,) = memory("deepseek-r1-7b", rollout_memory=0.24).warnings()
+    assert "fewer than one response of 20480" in cache
+
+
+def test_state_by_hand():
+    """16 bytes a parameter over 8 GPUs."""
+    assert memory("qwen2.5-math-7b").state == pytest.approx(16 * 7_615_616_512 / 8 / 2**30)
+
+
+@given(st.sampled_from(list(PARAMETERS)), st.integers(1, 16), st.integers(1000, 60000), st.integers(1, 10000))
+def test_more_gpus_need_less_and_longer_responses_more(name, gpus, tokens, more):
+    here = memory(name, tokens, gpus_per_node=gpus)
+    assert memory(name, tokens, gpus_per_node=gpus + 1).peak < here.peak
+    assert memory(name, tokens + more, gpus_per_node=gpus).update >= here.update
+
+
+def test_settings_of_every_training_are_checked_and_written(tmp_path):
+    experiment = PAPER.experiment
+    pairs = [(backbone, method) for backbone in experiment.backbones for method in experiment.methods]
+    pairs += [(experiment.ablations.backbone, method) for method in experiment.ablations.methods]
+    models = {(*pair, 1): tmp_path / "no-model" for pair in pairs}
+    reports: list[str] = []
+    write_settings(PAPER, models, (tmp_path / "train", tmp_path / "validation"), tmp_path, reports.append)
+    assert reports == [f"22 trainings: verl accepts the settings, now in {tmp_path}"]
+    for backbone, method in pairs:
+        config = OmegaConf.load(tmp_path / backbone / method / "seed-1.yaml")
+        assert config.algorithm.egpo == PAPER.methods[method].calibration.model_dump()
+        assert (config.data.train_batch_size, config.actor_rollout_ref.rollout.n) == (64, 16)
+        assert (config.trainer.total_epochs, config.trainer.n_gpus_per_node) == (5, 8)
+        assert config.data.max_response_length == PAPER.backbones[backbone].response_tokens
+        assert config.actor_rollout_ref.rollout.gpu_memory_utilization == 0.6
+        assert config.actor_rollout_ref.actor.fsdp_config.entropy_from_logits_with_chunking is True
+    text = (tmp_path / "memory.md").read_text()
+    assert "not a measurement" in text and "Everything fits" in text
+    assert all(PAPER.backbones[name].label in text for name in experiment.backbones)
+
+
+def test_what_is_written_is_what_the_training_takes(tmp_path):
+    demo, folder = CATALOGUES["demo"], tmp_path / "model"
+    files = (tmp_path / "train", tmp_path / "validation")
+    write_settings(demo, {("tiny-math", "egpo", 1): folder}, files, tmp_path, lambda _: None)
+    backbone, method = demo.backbones["tiny-math"], demo.methods["egpo"]
+    work = Paths("demo").training("tiny-math", "egpo", 1) / "work"
+    config = verl_config(demo.experiment.training, method, backbone, folder, *files, 1, work)
+    assert (tmp_path / "tiny-math/egpo/seed-1.yaml").read_text() == as_text(config)
+    assert "No training of this experiment runs on a GPU" in (tmp_path / "memory.md").read_text()

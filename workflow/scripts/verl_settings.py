@@ -1,0 +1,17 @@
+"""verl's settings of every training, checked and written out."""
+
+from pathlib import Path
+
+from egpo.config import Catalogue
+from egpo.stage import stage
+from egpo.training.written import write_settings
+
+with stage(snakemake.params.name, snakemake.log[0]) as report:
+    models = {(backbone, method, seed): Path(model) for backbone, method, seed, model in snakemake.params.models}
+    write_settings(
+        Catalogue.model_validate(snakemake.params.catalogue),
+        models,
+        tuple(map(Path, snakemake.params.files)),
+        Path(snakemake.output[0]).parent,
+        report,
+    )
