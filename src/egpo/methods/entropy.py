@@ -18,7 +18,7 @@ def response_entropy(token_entropies: torch.Tensor, mask: torch.Tensor) -> torch
         raise ValueError(f"token entropies {tuple(token_entropies.shape)} and mask {tuple(mask.shape)} differ in shape")
     inside = mask.bool()
     entropies = torch.where(inside, token_entropies.float(), 0.0)
-    sums = entropies.sum(dim=1)
+    sums = entropies.sum(dim=1)  # not finite if one of them is not
     if not torch.isfinite(sums).all():
         bad = torch.nonzero(~torch.isfinite(sums)).flatten().tolist()
         raise ValueError(f"responses {bad[:5]} hold log-probabilities that are not finite: the policy has diverged")
