@@ -15,6 +15,7 @@ import os
 os.environ.update(VERL_PLATFORM="cpu", GOMP_SPINCOUNT="10000", RAY_USAGE_STATS_ENABLED="0")
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray on the loopback interface only
 
+import logging
 import statistics
 import sys
 import time
@@ -44,6 +45,7 @@ PROMPTS, ROLLOUTS, LONGEST = 64, 16, 3072
 REPETITIONS = 15
 END_OF_THOUGHT = 7
 VERL = "verl GRPO"
+ALONE, TRAINER = "function alone", "in the trainer"
 METHODS = {name: Method.model_validate(entry) for name, entry in read_yaml(ROOT / "config/methods.yaml").items()}
 ANSWER = METHODS["egpo"].calibration.model_copy(update={"scope": "answer"})
 OURS = {
@@ -181,26 +183,21 @@ def measure(calls: dict[str, Callable[[], Any]], where: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["where", "method", "ms", "low", "high", "ratio", "mib"])
 
 
-def shares(egpo_ms: float) -> tuple[list[str], float]:
-    """Sentences on the share of a step, and the largest share, in percent."""
-    tokens = PROMPTS * ROLLOUTS * LONGEST
-    lines, largest = [], 0.0
-    for name, peak in PEAKS.items():
-        seconds = 8 * PARAMETERS * tokens / (GPUS * peak)
-        share = egpo_ms / 10 / seconds
-        largest = max(largest, share)
-        lines.append(
-            f"- At most {share:.2f}% on {GPUS} {name}: 8 P tokens FLOPs (2 P for log-probabilities, 6 P for the "
-            f"update) take no less than {seconds:.1f} s at the data sheet's rate, rollouts not counted. Arithmetic: no GPU ran."
-        )
-    for file in sorted((ROOT / "results/demo/train").glob("*/*/seed-*/metrics.jsonl")):
+def least_seconds(peak: float) -> float:
+    """The shortest that a step can take on GPUS of `peak` FLOP/s: 2 P FLOPs a token for log-probabilities and 6 P for
+    the update, all responses of the longest kind, at the full rate, and rollouts for nothing."""
+    return 8 * PARAMETERS * PROMPTS * ROLLOUTS * LONGEST / (GPUS * peak)
+
+
+def measured_shares() -> list[str]:
+    """What verl's own timers say of the trainings whose results are here."""
+    lines = []
+    for file in sorted((ROOT / "results").glob("demo*/train/*/*/seed-*/metrics.jsonl")):
         steps = pd.read_json(file, lines=True).query("step > 1")
         share = (100 * steps["timing_s/adv"] / steps["timing_s/step"]).median()
         adv = 1000 * steps["timing_s/adv"].median()
-        lines.append(
-            f"- {share:.2f}% of the demo's steps with {file.parts[-3]} (median; {adv:.0f} ms a step), on a CPU."
-        )
-    return lines, largest
+        lines.append(f"- {'/'.join(file.parts[-6:-2])}: {adv:.0f} ms, {share:.2f}% of a step (medians, on a CPU)")
+    return lines or ["- `make demo` has not been run here."]
 
 
 def report(table: pd.DataFrame) -> bool:
@@ -217,14 +214,23 @@ def report(table: pd.DataFrame) -> bool:
     for row in table.itertuples():
         spread = f"{row.low:.0f} to {row.high:.0f}"
         lines.append(f"| {row.where} | {row.method} | {row.ms:.0f} | {spread} | {row.ratio:.2f} | {row.mib:.0f} |")
-    whole = table[table["where"] == "in the trainer"].set_index("method")["ms"]
-    sentences, share = shares(whole["egpo"])
-    limit = max(2 * whole[VERL], 50)
+    alone, whole = (table[table["where"] == where].set_index("method")["ms"] for where in (ALONE, TRAINER))
+    added = whole["egpo"] - whole[VERL]
+    lines += ["", "Share of the shortest step that the hardware allows (arithmetic; no GPU ran):", ""]
+    for name, peak in PEAKS.items():
+        seconds = least_seconds(peak)
+        lines.append(
+            f"- {GPUS} {name}, {seconds:.1f} s: EGPO's advantage {alone['egpo'] / 10 / seconds:.2f}%, "
+            f"what our plug-in adds to verl's trainer {added / 10 / seconds:.2f}% ({added:.0f} ms), "
+            f"verl's own GRPO in its trainer {whole[VERL] / 10 / seconds:.2f}%"
+        )
+    lines += ["", "verl's timer `timing_s/adv` in real trainings of tiny models:", "", *measured_shares()]
+    share, limit = alone["egpo"] / 10 / least_seconds(max(PEAKS.values())), max(2 * alone[VERL], 50)
     met = {
-        f"under 1% of the step: {share:.2f}%": share < 1,
-        f"at most twice verl's GRPO or 50 ms, {limit:.0f} ms: {whole['egpo']:.0f} ms": whole["egpo"] <= limit,
+        f"under 1% of the shortest step: {share:.2f}%": share < 1,
+        f"at most {limit:.0f} ms, twice verl's GRPO or 50: {alone['egpo']:.0f} ms": alone["egpo"] <= limit,
     }
-    lines += ["", "EGPO's share of a step:", "", *sentences, "", "Targets:", ""]
+    lines += ["", "Targets:", ""]
     lines += [f"- {target}: {'met' if reached else 'MISSED'}" for target, reached in met.items()]
     text = "\n".join(lines) + "\n"
     out = ROOT / "results/bench/advantage.md"
@@ -235,11 +241,11 @@ def report(table: pd.DataFrame) -> bool:
 
 
 def main() -> int:
-    torch.manual_seed(1)
+    logging.disable(logging.WARNING)  # the queue repeats one at every fetch
     batch = made_up_batch()
-    tables = [measure(functions(batch), "function alone")]
+    tables = [measure(functions(batch), ALONE)]
     try:
-        tables.append(measure(trainers(queue(batch)), "in the trainer"))
+        tables.append(measure(trainers(queue(batch)), TRAINER))
     finally:
         ray.shutdown()
     return 0 if report(pd.concat(tables)) else 1
