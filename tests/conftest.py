@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
+from small_runs import make_inputs
 
 from egpo.config import ROOT
 
@@ -12,3 +15,11 @@ from egpo.config import ROOT
 def demo() -> dict:
     """The values of config/demo.yaml, for a test to change."""
     return yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory) -> Path:
+    """Folder with a random model and a few problems, for `small_runs.small`."""
+    folder = tmp_path_factory.mktemp("inputs")
+    make_inputs(folder)
+    return folder

@@ -1,41 +1,85 @@
-"""What verl hands to our hooks, in a real training: an upgrade of verl that breaks one is named here."""
+"""A real training through verl and vLLM: what verl hands to our hooks, so that an upgrade of verl that breaks one is
+named here, and what comes out."""
 
 from __future__ import annotations
 
 import inspect
 import json
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from recording_trainer import HOOKS, NAME
-from test_training import METHODS, inputs, small  # noqa: F401 (inputs is a fixture)
+from small_runs import small
 
 from egpo.training.launch import train
 
 ROLLOUTS, PROMPTS = 4, 4
+STEP = [
+    "on_step_begin",
+    "_submit_batch_to_rollout",
+    "on_sample_end",
+    "_compute_advantage",
+    "estimator",
+    "_update_actor",
+    "_save_checkpoint",
+    "on_step_end",
+]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What tests/recording_trainer.py wrote in the two steps of a training, its lines of metrics and its reports."""
+
+    folder: Path
+    events: list[dict]
+    metrics: list[dict]
+    reports: list[str]
+
+    def first(self, name: str) -> dict:
+        return next(event for event in self.events if event["event"] == name)
 
 
 @pytest.fixture(scope="module")
-def recording(inputs, tmp_path_factory):  # noqa: F811
-    """What tests/recording_trainer.py wrote in one real step of a training, and the metrics of that step."""
+def recording(inputs, tmp_path_factory) -> Recording:
     out = tmp_path_factory.mktemp("contract")
-    calibration = METHODS["egpo"].calibration.model_copy(update={"entropy": "distribution", "scope": "answer"})
-    config = small(inputs, out, METHODS["egpo"].model_copy(update={"calibration": calibration}), steps=1)
+    config = small(inputs, out, "egpo")
     config.trainer.v1.trainer_mode = NAME
+    reports: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VERL_USE_EXTERNAL_MODULES", "recording_trainer")
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))
         patch.setenv("RECORDING", str(out / "recording.jsonl"))
-        train(config, out, out / "work", 400, 300, lambda _: None)
-    events = [json.loads(line) for line in (out / "recording.jsonl").read_text().splitlines()]
-    metrics = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return events, metrics[-1]
+        train(config, out, out / "work", 400, 300, reports.append)
+    read = [[json.loads(line) for line in (out / name).read_text().splitlines()] for name in LINES]
+    return Recording(out, *read, reports)
 
 
-def event(recording, name: str) -> dict:
-    (found,) = (one for one in recording[0] if one["event"] == name)
-    return found
+LINES = ("recording.jsonl", "metrics.jsonl")
+
+
+def test_egpo_trains_through_verl_and_vllm(recording, inputs):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    first, *steps = recording.metrics
+    assert [line["step"] for line in recording.metrics] == [0, 1, 2]
+    assert "val-core/egpo/boxed-math/acc/mean@1" in first
+    for line in steps:
+        assert -1 <= line["critic/score/mean"] <= 1
+        # A random model is nearly uniform: its entropy is the logarithm of its vocabulary.
+        assert line["egpo/entropy/incorrect/mean"] == pytest.approx(line["actor/entropy"], abs=0.1)
+        # The actor's log-probabilities are those of the weights that vLLM sampled from.
+        assert line["rollout_corr/log_ppl_abs_diff"] < 1e-3
+        assert line["actor/grad_norm"] > 0
+    assert any(report.startswith("step 2/2, reward ") for report in recording.reports)
+    folder = recording.folder
+    model, start = (AutoModelForCausalLM.from_pretrained(place / "model") for place in (folder, inputs))
+    changes = [(a - b).abs().max().item() for a, b in zip(model.parameters(), start.parameters(), strict=True)]
+    assert max(changes) > 1e-4
+    assert AutoTokenizer.from_pretrained(folder / "model").chat_template
+    assert OmegaConf.load(folder / "verl.yaml").algorithm.adv_estimator == "egpo"
 
 
 def test_this_is_the_verl_that_was_read():
@@ -43,35 +87,22 @@ def test_this_is_the_verl_that_was_read():
 
 
 def test_hooks_are_called_in_this_order(recording):
-    assert [one["event"] for one in recording[0]] == [
-        "_init_tokenizer",
-        "on_init_end",
-        "on_validate_begin",
-        "_on_logged",  # the validation's metrics
-        "on_train_begin",
-        "on_step_begin",
-        "_submit_batch_to_rollout",
-        "on_sample_end",
-        "_compute_advantage",
-        "estimator",
-        "_update_actor",
-        "_save_checkpoint",
-        "on_step_end",
-        "on_validate_begin",
-        "_on_logged",  # after the checkpoint, which it marks as complete
-    ]
-    assert set(HOOKS) <= {one["event"] for one in recording[0]}
+    start = ["_init_tokenizer", "on_init_end", "on_validate_begin", "_on_logged", "on_train_begin"]
+    # A step's metrics are logged after its checkpoint, which is marked as complete then.
+    end = ["on_validate_begin", "_on_logged"]
+    assert [one["event"] for one in recording.events] == [*start, *STEP, "_on_logged", *STEP, *end]
+    assert set(HOOKS) <= {one["event"] for one in recording.events}
 
 
 def test_the_estimator_gets_these_arguments_and_no_others(recording):
-    arguments = event(recording, "estimator")["arguments"]
+    arguments = recording.first("estimator")["arguments"]
     assert set(arguments) == {"token_level_rewards", "response_mask", "config", "index"}
     assert arguments["token_level_rewards"]["shape"] == arguments["response_mask"]["shape"]
     assert arguments["token_level_rewards"]["dtype"] == "torch.float32"
 
 
 def test_the_queue_holds_log_probs_and_entropies_of_each_response(recording):
-    fields = event(recording, "_compute_advantage")["fields"]
+    fields = recording.first("_compute_advantage")["fields"]
     lengths = fields["responses"]["rows"]
     for name in ("old_log_probs", "entropy", "response_mask", "rm_scores"):
         assert name in fields, f"verl's queue has no field '{name}' any more"
@@ -81,23 +112,24 @@ def test_the_queue_holds_log_probs_and_entropies_of_each_response(recording):
 
 def test_padding_rows_are_known_by_their_prompt_id(recording):
     """One response was taken away, so verl adds one row to fill its batch."""
-    index = event(recording, "estimator")["index"]
-    tags = event(recording, "_compute_advantage")["tags"]
+    index = recording.first("estimator")["index"]
+    tags = recording.first("_compute_advantage")["tags"]
     assert len(index) == PROMPTS * ROLLOUTS
     padding = [tag.get("is_padding", False) for tag in tags]
     assert [uid.startswith("pad") for uid in index] == padding and sum(padding) == 1
 
 
 def test_keys_begin_with_the_prompt_id(recording):
-    keys = event(recording, "_compute_advantage")["keys"]
-    assert [key.split("_")[0] for key in keys] == event(recording, "estimator")["index"]
+    keys = recording.first("_compute_advantage")["keys"]
+    assert [key.split("_")[0] for key in keys] == recording.first("estimator")["index"]
 
 
 def test_padding_is_left_out_of_the_metrics(recording):
-    shares = [recording[1][f"egpo/groups/{kind}"] for kind in ("mixed", "entirely_correct", "entirely_incorrect")]
-    assert sum(shares) == pytest.approx(1)
-    assert all(share * PROMPTS == pytest.approx(round(share * PROMPTS)) for share in shares), "of 4 groups, not of 5"
-    assert (recording[1]["egpo/groups/generated"], recording[1]["egpo/groups/replaced"]) == (PROMPTS, 0)
+    for line in recording.metrics[1:]:
+        shares = [line[f"egpo/groups/{kind}"] for kind in ("mixed", "entirely_correct", "entirely_incorrect")]
+        assert sum(shares) == pytest.approx(1)
+        assert all(share * PROMPTS == pytest.approx(round(share * PROMPTS)) for share in shares), "of 4 groups, not 5"
+        assert (line["egpo/groups/generated"], line["egpo/groups/replaced"]) == (PROMPTS, 0)
 
 
 def test_verls_sync_trainer_reads_this_literal():

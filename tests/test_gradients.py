@@ -10,10 +10,9 @@ import math
 
 import pytest
 import torch
+from small_runs import CATALOGUES, METHODS, compose
 from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla
 from verl.workers.config import FSDPActorConfig
-
-from egpo.config import ROOT, Method, read_yaml
 
 EPS = 0.2
 SAMPLED = 2  # y_t
@@ -104,11 +103,8 @@ def test_the_advantages_weight_scales_the_gradient():
 
 def test_clips_of_every_method_reach_verls_loss():
     """DAPO's higher clip lets a ratio of 1.25 through, which the others cut off."""
-    from test_training import CATALOGUES, compose
-
     demo = CATALOGUES["demo"]
-    methods = {name: Method.model_validate(entry) for name, entry in read_yaml(ROOT / "config/methods.yaml").items()}
-    for method in methods.values():
+    for method in METHODS.values():
         config = compose(demo.experiment.training, method, demo.backbones["tiny-math"]).actor_rollout_ref.actor
         clips = {key: config[key] for key in ("clip_ratio", "clip_ratio_low", "clip_ratio_high", "clip_ratio_c")}
         assert bool(ascent(1.25, 1.0, actor(**clips)).any()) == (method.clip_high > 0.25)

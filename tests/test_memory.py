@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from test_training import CATALOGUES
+from small_runs import CATALOGUES
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from egpo.backbones.architecture import check_fetched, of_backbone, of_folder

@@ -8,16 +8,16 @@ import torch
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from small_runs import METHODS
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 
-from egpo.config import ROOT, Calibration, Method, Overlong, read_yaml
+from egpo.config import Calibration, Method, Overlong
 from egpo.methods.advantage import Calibrated, base_advantage, calibrate, outcomes
 from egpo.methods.entropy import response_entropy, scope_mask
 from egpo.methods.groups import Groups, kinds_of
 from egpo.methods.metrics import step_metrics
 from egpo.methods.weights import raw_weights, renormalised
 
-METHODS = {name: Method.model_validate(entry) for name, entry in read_yaml(ROOT / "config" / "methods.yaml").items()}
 GRPO, EGPO = METHODS["grpo"].calibration, METHODS["egpo"].calibration
 
 calibrations = st.builds(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -18,37 +17,15 @@ import pandas as pd
 import psutil
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from small_runs import CATALOGUES, METHODS, compose, small
 
-from egpo.backbones.tokenizer import make_tokenizer
-from egpo.backbones.warm_up import make_model
-from egpo.config import ROOT, Backbone, Method, Training, load, read_yaml
-from egpo.data.problems import draw_problem
-from egpo.data.verl_rows import verl_row
 from egpo.errors import UserError
 from egpo.training import checkpoints, progress
 from egpo.training.guard import descendants
 from egpo.training.judge import Judge, same_answer_in_time
 from egpo.training.launch import total_steps, train
 from egpo.training.reward import compute_score
-from egpo.training.settings import check, verl_config
-
-CATALOGUES = {
-    name: load(read_yaml(ROOT / "config" / f"{name}.yaml"), f"config/{name}.yaml") for name in ("demo", "paper")
-}
-METHODS = {name: Method.model_validate(entry) for name, entry in read_yaml(ROOT / "config" / "methods.yaml").items()}
-
-
-def compose(
-    training: Training,
-    method: Method,
-    backbone: Backbone,
-    folder: Path = Path("/nowhere"),
-    out: Path = Path("/nowhere/out"),
-    seed: int = 1,
-) -> DictConfig:
-    files = folder / "train.parquet", folder / "validation.parquet"
-    return verl_config(training, method, backbone, folder / "model", *files, seed, out / "work")
-
+from egpo.training.settings import check
 
 # --- reward -------------------------------------------------------------------------------------------
 
@@ -253,31 +230,6 @@ def test_repeated_steps_are_forgotten(tmp_path):
 # --- real runs ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> Path:
-    """A random model and a few problems."""
-    folder = tmp_path_factory.mktemp("training")
-    backbone = CATALOGUES["demo"].backbones["tiny-math"]
-    tokenizer = make_tokenizer(False, 1, backbone.context)
-    make_model(backbone.source, tokenizer, backbone.context).save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    rng = random.Random(1)
-    for name, count, split in (("train", 16, "train"), ("validation", 2, "held-out")):
-        problems = [draw_problem(rng, split, level=1) for _ in range(count)]
-        rows = [verl_row(problem.text, problem.answer, index=i) for i, problem in enumerate(problems)]
-        pd.DataFrame(rows).to_parquet(folder / f"{name}.parquet")
-    return folder
-
-
-def small(inputs: Path, out: Path, method: str | Method, **changes) -> DictConfig:
-    demo = CATALOGUES["demo"]
-    small_sizes = {"prompts_per_step": 4, "rollouts": 4, "steps": 2, "save_every": 1, "validate_every": 100}
-    training = demo.experiment.training.model_copy(update={**small_sizes, **changes})
-    backbone = demo.backbones["tiny-math"].model_copy(update={"response_tokens": 12})
-    chosen = METHODS[method] if isinstance(method, str) else method
-    return compose(training, chosen, backbone, inputs, out)
-
-
 def identity(pid: int) -> tuple[int, str] | None:
     try:
         return pid, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
@@ -307,34 +259,6 @@ def nothing_left_behind(root: int, patience: float = 0):
     while left := [one for one in seen if identity(one[0]) == one]:
         assert time.monotonic() < deadline, left
         time.sleep(0.3)
-
-
-def test_egpo_trains_through_verl_and_vllm(inputs, tmp_path):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    reports: list[str] = []
-    config = small(inputs, tmp_path, "egpo")
-    with nothing_left_behind(os.getpid()):
-        train(config, tmp_path, tmp_path / "work", 400, 300, reports.append)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [0, 1, 2]
-    assert "val-core/egpo/boxed-math/acc/mean@1" in lines[0]
-    for line in lines[1:]:
-        assert -1 <= line["critic/score/mean"] <= 1
-        kinds = [line[f"egpo/groups/{kind}"] for kind in ("mixed", "entirely_correct", "entirely_incorrect")]
-        assert sum(kinds) == pytest.approx(1)
-        # A random model is nearly uniform: its entropy is the logarithm of its vocabulary.
-        assert line["egpo/entropy/incorrect/mean"] == pytest.approx(line["actor/entropy"], abs=0.1)
-        # The actor's log-probabilities are those of the weights that vLLM sampled from.
-        assert line["rollout_corr/log_ppl_abs_diff"] < 1e-3
-        assert line["actor/grad_norm"] > 0
-    assert any(report.startswith("step 2/2, reward ") for report in reports)
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
-    start = AutoModelForCausalLM.from_pretrained(inputs / "model")
-    changes = [(a - b).abs().max().item() for a, b in zip(model.parameters(), start.parameters(), strict=True)]
-    assert max(changes) > 1e-4
-    assert AutoTokenizer.from_pretrained(tmp_path / "model").chat_template
-    assert OmegaConf.load(tmp_path / "verl.yaml").algorithm.adv_estimator == "egpo"
 
 
 @pytest.mark.parametrize("limit", ["time_limit_minutes", "stall_minutes"])

@@ -1,0 +1,55 @@
+"""What the tests of trainings share: the catalogues, and runs of verl on a random tiny model."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from egpo.backbones.tokenizer import make_tokenizer
+from egpo.backbones.warm_up import make_model
+from egpo.config import ROOT, Backbone, Method, Training, load, read_yaml
+from egpo.data.problems import draw_problem
+from egpo.data.verl_rows import verl_row
+from egpo.training.settings import verl_config
+
+CATALOGUES = {
+    name: load(read_yaml(ROOT / "config" / f"{name}.yaml"), f"config/{name}.yaml") for name in ("demo", "paper")
+}
+METHODS = {name: Method.model_validate(entry) for name, entry in read_yaml(ROOT / "config" / "methods.yaml").items()}
+
+
+def compose(
+    training: Training,
+    method: Method,
+    backbone: Backbone,
+    folder: Path = Path("/nowhere"),
+    out: Path = Path("/nowhere/out"),
+    seed: int = 1,
+) -> DictConfig:
+    files = folder / "train.parquet", folder / "validation.parquet"
+    return verl_config(training, method, backbone, folder / "model", *files, seed, out / "work")
+
+
+def make_inputs(folder: Path) -> None:
+    """A random model and a few problems."""
+    backbone = CATALOGUES["demo"].backbones["tiny-math"]
+    tokenizer = make_tokenizer(False, 1, backbone.context)
+    make_model(backbone.source, tokenizer, backbone.context).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    rng = random.Random(1)
+    for name, count, split in (("train", 16, "train"), ("validation", 2, "held-out")):
+        problems = [draw_problem(rng, split, level=1) for _ in range(count)]
+        rows = [verl_row(problem.text, problem.answer, index=i) for i, problem in enumerate(problems)]
+        pd.DataFrame(rows).to_parquet(folder / f"{name}.parquet")
+
+
+def small(inputs: Path, out: Path, method: str | Method, **changes) -> DictConfig:
+    demo = CATALOGUES["demo"]
+    small_sizes = {"prompts_per_step": 4, "rollouts": 4, "steps": 2, "save_every": 1, "validate_every": 100}
+    training = demo.experiment.training.model_copy(update={**small_sizes, **changes})
+    backbone = demo.backbones["tiny-math"].model_copy(update={"response_tokens": 12})
+    chosen = METHODS[method] if isinstance(method, str) else method
+    return compose(training, chosen, backbone, inputs, out)
