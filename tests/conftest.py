@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 import yaml
 from small_runs import make_inputs
 
 from egpo.config import ROOT
+
+# Examples have no time limit of their own: a busy machine is not a defect.
+hypothesis.settings.register_profile("egpo", deadline=None)
+hypothesis.settings.load_profile("egpo")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 from small_runs import METHODS, small
@@ -40,7 +40,6 @@ def batch(seed: int) -> dict[str, torch.Tensor]:
     return {"rewards": token_rewards, "mask": mask, "tokens": torch.where(mask > 0, tokens, 1e9), "index": index}
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 5), st.sampled_from(["grpo", "egpo", "c1", "c5", "edge_grpo"]))
 def test_verls_padding_rows_take_part_in_nothing(seed, padding, method):
     """verl's padding rows stand anywhere in the batch, with an empty mask and a prompt id of their own."""
