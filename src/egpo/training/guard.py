@@ -11,7 +11,6 @@ removed at the end. Standard library only: the guard starts at once and holds no
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import shutil
@@ -21,13 +20,10 @@ import sys
 import time
 from pathlib import Path
 
-SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+from egpo.processes import SET_CHILD_SUBREAPER, SET_PDEATHSIG, prctl
+
 SECONDS_TO_TIDY = 3  # for multiprocessing's resource trackers, which unlink shared memory of the killed
 KILLED = 137
-
-
-def prctl(option: int, value: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
 def _parents() -> dict[int, int]:

@@ -20,12 +20,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from egpo.errors import UserError
 from egpo.files import read_json, sha256, write_json, write_text
+from egpo.processes import SET_CHILD_SUBREAPER, prctl
 from egpo.provenance import settings_hash
 from egpo.stage import duration
 from egpo.training import checkpoints
 from egpo.training.child import FAILURE
 from egpo.training.cpu_environment import RUN_FOLDER, cpu_environment
-from egpo.training.guard import SET_CHILD_SUBREAPER, descendants, prctl
+from egpo.training.guard import descendants
 from egpo.training.progress import REWARD, forget_after, read_lines, read_phase
 from egpo.training.settings import as_text
 
