@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
+from typing import Any
 
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
 # A box that opens, an escaped character (such as \{, which is no brace), or a brace.
 _TOKEN = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+_OPENING = re.compile(r"\\boxed\s*\{")
 # What LaTeX writes in more than one way without a change of meaning.
 _INVISIBLE = re.compile(r"\\(?:left|right)(?![A-Za-z])|\\[!,;: ]|\$|(?<!\d)\s+|\s+(?!\d)")
 _FRACTION = re.compile(r"\\[dt]frac(?![A-Za-z])")
@@ -20,11 +22,42 @@ PARSE_SECONDS = 3
 COMPARE_SECONDS = 3
 
 
+def _opens(text: str, start: int) -> re.Match[str] | None:
+    """The opening of the box whose backslash is at `start`, unless that backslash is itself escaped."""
+    before = text[:start]
+    escaped = (len(before) - len(before.rstrip("\\"))) % 2
+    return None if escaped else _OPENING.match(text, start)
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Where the brace that is open at `start` closes."""
+    depth = 1
+    for token in _TOKEN.finditer(text, start):
+        if token[0] == "}":
+            depth -= 1
+        elif token[0] == "{":
+            depth += 1
+        if depth == 0:
+            return token.start()
+    return None
+
+
 def last_boxed(text: str) -> str | None:
     r"""Content of the `\boxed{...}` that opens last among those that close; None if there is none.
 
-    Braces nest, escaped braces do not count. One pass, so a text full of unclosed boxes costs no more.
+    Braces nest, escaped braces do not count. The last box is tried alone first: it is near the end of a long text.
     """
+    start = text.rfind("\\boxed")
+    opening = _opens(text, start) if start >= 0 else None
+    if opening:
+        end = _closing(text, opening.end())
+        if end is not None:
+            return text[opening.end() : end]
+    return _last_closed(text) if start >= 0 else None
+
+
+def _last_closed(text: str) -> str | None:
+    """The same in one pass over all of it, so that a text full of unclosed boxes costs no more."""
     open_braces: list[int | None] = []  # where the content of a box starts; None for any other brace
     start, content = -1, None
     for token in _TOKEN.finditer(text):
@@ -67,14 +100,32 @@ def same_answer(candidate: str, truth: str) -> bool:
     return _verified(candidate, truth)
 
 
-def _verified(candidate: str, truth: str) -> bool:
-    main = threading.current_thread() is threading.main_thread()
+def _timeout(seconds: int) -> int | None:
+    """math-verify keeps time by a signal, which only the main thread can take."""
+    return seconds if threading.current_thread() is threading.main_thread() else None
+
+
+def _parsed(text: str) -> list[Any]:
     settings = (LatexExtractionConfig(), ExprExtractionConfig())
+    return parse(f"\\boxed{{{text.strip().strip('$')}}}", settings, parsing_timeout=_timeout(PARSE_SECONDS))
+
+
+def read_by_math_verify(answer: str) -> list[Any]:
+    """What math-verify makes of an answer: an expression and its text, the text alone, or nothing.
+
+    Nothing as well for what would take it too long; the same bounds hold as in `same_answer`.
+    """
+    if len(answer) > LONGEST or _ENDLESS.search(answer):
+        return []
     try:
-        gold, answer = (
-            parse(f"\\boxed{{{text.strip().strip('$')}}}", settings, parsing_timeout=PARSE_SECONDS if main else None)
-            for text in (truth, candidate)
-        )
-        return bool(verify(gold, answer, timeout_seconds=COMPARE_SECONDS if main else None))
+        return _parsed(answer)
+    except Exception:  # as below
+        return []
+
+
+def _verified(candidate: str, truth: str) -> bool:
+    try:
+        gold, answer = _parsed(truth), _parsed(candidate)
+        return bool(verify(gold, answer, timeout_seconds=_timeout(COMPARE_SECONDS)))
     except Exception:  # math-verify and sympy raise errors of every kind on odd input
         return False

@@ -1,0 +1,46 @@
+"""What a problem's text says of its type and language. Each test takes the text alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_PROOF = re.compile(r"\b(?:prove|show|demonstrate|verify) that\b|^\W*(?:\([^)]*\)\W*)?prove\b", re.IGNORECASE)
+_FIGURE = re.compile(
+    r"!\[|\\includegraphics|\[asy\]|\\begin\{(?:tikzpicture|asy)\}|"
+    r"\b(?:in|see|as shown in|shown in) the (?:\w+ )?(?:figure|diagram|picture|drawing)\b",
+    re.IGNORECASE,
+)
+_LINK = re.compile(r"https?://|\bwww\.\w|(?<!!)\[[^\]]*\]\((?!\s*\))[^)\s]*\.[a-z]{2,4}", re.IGNORECASE)
+_CHINESE_JAPANESE_KOREAN = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
+# "(a)" or "a)" at the start of a word; not the argument of f(1), nor the end of \frac{a}{b)}.
+_PART = r"(?<![\w\\}}^_])(?:\({0}\)|(?<!\(){0}\))"
+_PARTS = [
+    re.compile(_PART.format(first) + ".*?" + _PART.format(second), re.DOTALL)
+    for first, second in (("a", "b"), ("A", "B"), ("i", "ii"), ("I", "II"), ("1", "2"))
+]
+# A) ... B) ... C), with any bracket, full stop or bold type; not the corners of a square ABCD.
+_OPTIONS = re.compile(
+    r"(?<![\w\\])\(?A(?:[).:]|\}).*?(?<![\w\\])\(?B(?:[).:]|\}).*?(?<![\w\\])\(?C(?:[).:]|\})", re.DOTALL
+)
+
+
+def has_options(problem: str) -> bool:
+    """Whether the text offers answers to choose from."""
+    return bool(_OPTIONS.search(problem))
+
+
+def has_parts(problem: str) -> bool:
+    """Whether the text asks for more than one thing under letters or numbers of their own."""
+    return any(parts.search(problem) for parts in _PARTS)
+
+
+TESTS: dict[str, Callable[[str], bool]] = {
+    "no-problem": lambda problem: not problem.strip(),
+    "proof-wording": lambda problem: bool(_PROOF.search(problem)),
+    "options": has_options,
+    "multi-part": lambda problem: has_parts(problem) and not has_options(problem),
+    "figure": lambda problem: bool(_FIGURE.search(problem)),
+    "link": lambda problem: bool(_LINK.search(problem)),
+    "language": lambda problem: bool(_CHINESE_JAPANESE_KOREAN.search(problem)),
+}
