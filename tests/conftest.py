@@ -9,6 +9,7 @@ import pytest
 import yaml
 from small_runs import make_inputs
 
+from egpo.backbones.tokenizer import make_tokenizer
 from egpo.config import ROOT
 
 # Examples have no time limit of their own: a busy machine is not a defect.
@@ -27,4 +28,12 @@ def inputs(tmp_path_factory) -> Path:
     """Folder with a random model and a few problems, for `small_runs.small`."""
     folder = tmp_path_factory.mktemp("inputs")
     make_inputs(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory) -> Path:
+    """A tiny tokenizer with a chat template."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    make_tokenizer(thinks=False, seed=1, context=512).save_pretrained(folder)
     return folder

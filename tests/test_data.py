@@ -2,78 +2,49 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import replace
-from itertools import combinations
+from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import datasets
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasketch import MinHash, MinHashLSH
-from hypothesis import given, settings
+from chain import DATA, QUOTAS, STANDIN, build_small, hashes, local, quiet, read_flags, read_rows
+from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from egpo.backbones.tokenizer import make_tokenizer
-from egpo.boxed import last_boxed, same_answer
-from egpo.config import ROOT, Data, Deduplication, HubSource, LocalSource, Quotas, StandInSource, read_yaml
+from egpo.boxed import _last_closed, last_boxed, same_answer
+from egpo.config import ROOT, Data, HubSource, RowReason, read_yaml, with_preset
 from egpo.data import source as source_module
-from egpo.data.build import ORDER, build
-from egpo.data.deduplicate import REASON as NEAR_DUPLICATE
-from egpo.data.deduplicate import clusters, deduplicate, shingles, tokens
-from egpo.data.filters import REASONS, Measured, bucket, judge, several_values
-from egpo.data.funnel import funnel, markdown
-from egpo.data.lengths import load_tokenizer, measure
-from egpo.data.sample import sample, split
-from egpo.data.schema import FOLDERS, NEEDED, SCHEMA, Row, read_rows, shards, verdicts
+from egpo.data import wording
+from egpo.data.answers import is_missing, is_truth_value, not_a_value, several_values, unboxed
+from egpo.data.filters import REASONS, Measured, bucket, judge
+from egpo.data.lengths import counted, load_tokenizer, measure
+from egpo.data.planted import EVALUATION_SETS
+from egpo.data.schema import FOLDERS, NEEDED, SCHEMA, Row, shards, verdicts
 from egpo.data.source import prepare, prepared
 from egpo.data.standin import standin_row, write_standin
 from egpo.data.verl_rows import prompt
 from egpo.errors import UserError
 from egpo.files import read_json
 
-NOTE = "Synthetic and tiny."
-QUOTAS = Quotas(default_mixed=60, default_correct=40, extended_mixed=20, extended_correct=15)
-STANDIN = StandInSource(kind="standin", seed=3, default_rows=400, extended_rows=200, rows_per_shard=150)
-DATA = Data(
-    source=STANDIN,
-    tokenizer="tiny",
-    max_prompt_tokens=256,
-    max_response_tokens=256,
-    final_prompt_tokens=200,
-    quotas=QUOTAS,
-    validation_rows=16,
-    seed=1,
-)
-OUTPUTS = ("train.parquet", "validation.parquet", "flags.parquet", "funnel.csv", "funnel.md")
-
-
-def quiet(message: str) -> None:
-    pass
-
-
-@pytest.fixture(scope="module")
-def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    make_tokenizer(thinks=False, seed=1, context=512).save_pretrained(folder)
-    return folder
-
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Path) -> Path:
-    """The small sample, source and pool, made once: `source/` and `out/` below this folder."""
+    """A small sample without planted cases, made once: `source/` and `out/` below this folder."""
     folder = tmp_path_factory.mktemp("data")
     prepare(STANDIN, folder / "source", quiet)
-    build(DATA, folder / "source", tokenizer_folder, folder / "out", NOTE, quiet)
+    build_small(folder / "source", tokenizer_folder, folder / "out")
     return folder
 
 
-def local(folder: Path) -> LocalSource:
-    return LocalSource(kind="local", path=folder)
+load_tokenizer_once = cache(load_tokenizer)
 
 
 def copied(built: Path, folder: Path) -> Path:
@@ -113,10 +84,15 @@ def test_last_boxed(text: str, content: str | None) -> None:
 
 
 @given(st.text(alphabet="ab{}\\ ", max_size=30), st.integers(0, 99))
-@settings(max_examples=200, deadline=None)
 def test_a_box_at_the_end_is_always_found(before: str, value: int) -> None:
     # A backslash just before would escape the box's own.
     assert last_boxed(f"{before} \\boxed{{{value}}}") == str(value)
+
+
+@given(st.lists(st.sampled_from(["\\boxed{", "\\boxed {", "{", "}", "\\{", "\\}", "\\", "a"]), max_size=12))
+def test_trying_the_last_box_first_changes_nothing(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    assert last_boxed(text) == _last_closed(text)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +132,7 @@ def test_the_standin_has_openr1s_schema_and_folders(built: Path) -> None:
     files = shards(built / "source")
     assert {subset: len(names) for subset, names in files.items()} == {"default": 3, "extended": 2}
     assert all(pq.read_schema(file).equals(SCHEMA) for names in files.values() for file in names)
-    rows = [row for batch in read_rows(built / "source") for row in batch]
+    rows = read_rows(built / "source")
     assert Counter(row.subset for row in rows) == {"default": 400, "extended": 200}
     assert len({row.uuid for row in rows}) == 600
     assert all(row.source.startswith("synthetic") for row in rows)
@@ -164,7 +140,7 @@ def test_the_standin_has_openr1s_schema_and_folders(built: Path) -> None:
 
 
 def test_what_is_written_is_what_is_read(built: Path) -> None:
-    rows = {row.uuid: row for batch in read_rows(built / "source") for row in batch}
+    rows = {row.uuid: row for row in read_rows(built / "source")}
     for subset, index in (("default", 0), ("default", 399), ("extended", 7)):
         made = standin_row(STANDIN, subset, index)
         row = rows[made["uuid"]]
@@ -196,7 +172,7 @@ def test_odd_but_valid_shards_are_read(tmp_path: Path) -> None:
     assert nulls.schema.field("correctness_math_verify").type == pa.null()
     pq.write_table(nulls, tmp_path / "extended" / "train-0.parquet")
 
-    read = [row for batch in read_rows(tmp_path) for row in batch]
+    read = read_rows(tmp_path)
     counts = [len(row["generations"]) for row in rows]
     assert [row.correct for row in read] == [
         (True,) + (False,) * (counts[0] - 1),
@@ -225,11 +201,15 @@ CASES = {
     "no-problem": {"problem": " "},
     "question-type": {"question_type": "MCQ"},
     "proof-wording": {"problem": "Prove that 3 + 4 is 7."},
-    "figure-or-link": {"problem": "What is 3 + 4 in ![](https://example.org/a.png)?"},
+    "options": {"problem": "What is 3 + 4? A) 6 B) 7 C) 8"},
+    "multi-part": {"problem": "(a) What is 3 + 4? (b) What is 4 + 3?"},
+    "figure": {"problem": "What is 3 + 4 in ![](a.png)?"},
+    "link": {"problem": "What is 3 + 4, see https://example.org?"},
     "language": {"problem": "计算 3 + 4"},
-    "no-answer": {"answer": "notfound", "solution": "\\boxed{notfound}"},
-    "yes-or-no": {"answer": "Yes", "solution": "\\boxed{Yes}"},
-    "several-values": {"answer": "7 or 8", "solution": "\\boxed{7 or 8}"},
+    "no-answer": {"answer": "n/a", "solution": "\\boxed{n/a}"},
+    "yes-or-no": {"answer": "No", "solution": "\\boxed{No}"},
+    "several-values": {"answer": "12:30", "solution": "\\boxed{12:30}"},
+    "not-a-value": {"answer": "Monday", "solution": "\\boxed{Monday}"},
     "few-generations": {"generations": GOOD.generations[:1], "correct": (True,)},
     "no-boxed-match": {"answer": "9"},
     "long-prompt": {"problem": "What is 3 + 4? " * 200},
@@ -237,14 +217,19 @@ CASES = {
 }
 
 
+def measured(row: Row, tokenizer_folder: Path, data: Data = DATA) -> Measured:
+    [item] = measure([row], load_tokenizer(tokenizer_folder), data.max_response_tokens)
+    return item
+
+
 def reasons(row: Row, tokenizer_folder: Path) -> list[str]:
-    [item] = measure([row], load_tokenizer(tokenizer_folder))
-    return [reason for reason, drops in judge(item, DATA).items() if drops]
+    judged = judge(measured(row, tokenizer_folder), DATA)
+    return [reason for reason, drops in judged.items() if drops]
 
 
 def test_a_good_row_passes_and_every_reason_has_a_case(tokenizer_folder: Path) -> None:
     assert reasons(GOOD, tokenizer_folder) == []
-    assert set(CASES) == set(REASONS)
+    assert list(CASES) == list(REASONS) == list(get_args(RowReason))
 
 
 @pytest.mark.parametrize("reason", CASES)
@@ -252,9 +237,90 @@ def test_each_reason_drops_its_case_alone(reason: str, tokenizer_folder: Path) -
     assert reasons(replace(GOOD, **CASES[reason]), tokenizer_folder) == [reason]
 
 
-@pytest.mark.parametrize("answer", [None, "", " ", "proof", "NotFound"])
-def test_missing_answers(answer: str | None, tokenizer_folder: Path) -> None:
-    assert reasons(replace(GOOD, answer=answer or ""), tokenizer_folder)[0] == "no-answer"
+@pytest.mark.parametrize("answer", ["", " ", "proof", "NotFound", "None"])
+def test_missing_answers(answer: str) -> None:
+    assert is_missing(answer)
+
+
+@pytest.mark.parametrize("answer", ["yes", "No", r"\text{True}", "$false$"])
+def test_truth_values(answer: str) -> None:
+    assert is_truth_value(answer)
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        (" 7 ", "7"),
+        ("$7$", "7"),
+        (r"\boxed{7}", "7"),
+        (r"$\boxed{\frac{1}{2}}$", r"\frac{1}{2}"),
+        ("$5", "$5"),
+        (r"$a$ and $b$", r"$a$ and $b$"),
+        (r"\boxed{7} m", r"\boxed{7} m"),
+    ],
+)
+def test_dollars_and_boxes_around_an_answer_go(given: str, answer: str) -> None:
+    assert unboxed(given) == answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Monday",
+        "no solution",
+        r"\text{east}",
+        "(B)",
+        "1 1/2",
+        "x > 3",
+        r"9^{9^{9^9}}",
+        r"\begin{pmatrix}1\\2\end{pmatrix}",
+    ],
+)
+def test_not_a_value(answer: str) -> None:
+    assert not_a_value(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "7",
+        "-3",
+        "0.5",
+        "10,000",
+        "1/3",
+        r"\frac{1}{2}",
+        r"2\sqrt{3}",
+        r"5\text{ cm}",
+        r"50\%",
+        "x=5",
+        "n(n+1)/2",
+        r"12\pi",
+    ],
+)
+def test_a_value(answer: str) -> None:
+    assert not not_a_value(answer) and not several_values(answer)
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        ("Let $ABCD$ be a square with corners A, B, C.", None),
+        ("Find f(1) + f(2) if f(a) = f(b).", None),
+        ("3. (6 points) Find x.", None),
+        ("1) Find x. 2) Find y.", "multi-part"),
+        ("(A) 1 (B) 2 (C) 3", "options"),
+        (r"$\textbf{(A)}\ 1 \qquad\textbf{(B)}\ 2\qquad\textbf{(C)}\ 3$", "options"),
+        ("Show that x is even.", "proof-wording"),
+        ("Prove the theorem.", "proof-wording"),
+        ("He wants to improve that.", None),
+        ("as shown in the left diagram", "figure"),
+        ("www.example.org has it", "link"),
+        ("Zoë asks Núñez", None),
+        ("求和", "language"),
+    ],
+)
+def test_wording(problem: str, reason: str | None) -> None:
+    assert [name for name, test in wording.TESTS.items() if test(problem)] == ([reason] if reason else [])
 
 
 @pytest.mark.parametrize(
@@ -296,22 +362,49 @@ def test_single_values(answer: str) -> None:
         ({"solution": "\\boxed{7", "generations": ("none", "none")}, False),
     ],
 )
-def test_boxed_match(changes: dict, match: bool) -> None:
-    judged = judge(Measured(replace(GOOD, **changes), 10, 10), DATA)
+def test_boxed_match(changes: dict, match: bool, tokenizer_folder: Path) -> None:
+    judged = judge(measured(replace(GOOD, **changes), tokenizer_folder), DATA)
     assert judged["no-boxed-match"] is not match
 
 
 def test_lengths_are_those_of_the_template_and_of_the_shortest_boxed_generation(tokenizer_folder: Path) -> None:
     tokenizer = load_tokenizer(tokenizer_folder)
     short, long = GOOD.generations[0], GOOD.generations[0] * 3
-    [item] = measure([replace(GOOD, generations=("short", long, short))], tokenizer)
+    row = replace(GOOD, generations=("short", long, short))
+    item = measured(row, tokenizer_folder)
     ids = tokenizer.apply_chat_template(prompt(GOOD.problem), add_generation_prompt=True, return_dict=False)
     assert item.prompt_tokens == len(ids)
     assert item.response_tokens == len(tokenizer(short, add_special_tokens=False)["input_ids"])
-    exact = DATA.model_copy(update={"max_prompt_tokens": len(ids), "max_response_tokens": item.response_tokens})
-    assert not judge(item, exact)["long-prompt"] and not judge(item, exact)["long-response"]
-    below = DATA.model_copy(update={"max_prompt_tokens": len(ids) - 1, "max_response_tokens": item.response_tokens - 1})
-    assert judge(item, below)["long-prompt"] and judge(item, below)["long-response"]
+    for less, long in ((0, False), (1, True)):
+        bounds = {"max_prompt_tokens": len(ids) - less, "max_response_tokens": item.response_tokens - less}
+        data = DATA.model_copy(update=bounds)
+        judged = judge(measured(row, tokenizer_folder, data), data)
+        assert judged["long-prompt"] is long and judged["long-response"] is long
+
+
+def test_a_later_generation_counts_where_the_first_is_too_long(tokenizer_folder: Path) -> None:
+    """Fewer characters can be more tokens: every boxed generation is tried, in the order of characters."""
+    dense, plain = "\\boxed{7}" + "^|~" * 60, "\\boxed{7}" + " the sum of the numbers" * 9
+    assert len(dense) < len(plain)
+    row = replace(GOOD, generations=(dense, plain))
+    tokenizer = load_tokenizer(tokenizer_folder)
+    counts = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in (dense, plain)]
+    assert counts[0] > counts[1]
+    between = DATA.model_copy(update={"max_response_tokens": counts[1]})
+    assert measured(row, tokenizer_folder, between).response_tokens == counts[1]
+    below = DATA.model_copy(update={"max_response_tokens": counts[1] - 1})
+    assert measured(row, tokenizer_folder, below).response_tokens == counts[1]  # one more than the limit
+
+
+@given(
+    st.lists(st.sampled_from(["the sum", " ", "\n\n", "123456", "\\frac{1}{2}", "ÄÖÜ", "aaaaaaaaaa"]), max_size=40),
+    st.integers(1, 30),
+)
+def test_counting_stops_behind_the_limit_alone(tokenizer_folder: Path, pieces: list[str], limit: int) -> None:
+    text = "".join(pieces)
+    tokenizer = load_tokenizer_once(tokenizer_folder)
+    exact = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+    assert counted(tokenizer, [text], limit) == [min(exact, limit + 1)]
 
 
 @pytest.mark.parametrize(
@@ -322,143 +415,7 @@ def test_buckets(flags: tuple[bool, ...], name: str) -> None:
     assert bucket(flags) == name
 
 
-# --- near-duplicates -----------------------------------------------------------------------------
-
-
-def jaccard(one: str, other: str) -> float:
-    first, second = shingles(one, 5), shingles(other, 5)
-    return len(first & second) / len(first | second) if first | second else 0.0
-
-
-def test_tokens_keep_digits_and_operators() -> None:
-    assert tokens("x+y=3") != tokens("x-y=3")
-    assert tokens("Find $x$  in 2x = 10.") == tokens("find x in 2X=10.")
-    assert shingles("a b c d e f", 5) == {"a b c d e", "b c d e f"}
-    assert shingles("a b c", 5) == {"a b c"} and shingles(" $ ", 5) == set()
-
-
-def test_clusters_are_those_of_datasketchs_own_plain_use(built: Path) -> None:
-    texts = [row.problem for batch in read_rows(built / "source") for row in batch]
-    lsh, signatures = MinHashLSH(threshold=0.8, num_perm=128), []
-    for index, text in enumerate(texts):
-        signature = MinHash(num_perm=128)
-        for shingle in shingles(text, 5):
-            signature.update(shingle.encode())
-        lsh.insert(str(index), signature)
-        signatures.append(signature)
-    members = {index: {index} for index in range(len(texts))}
-    for index, signature in enumerate(signatures):
-        for other in map(int, lsh.query(signature)):
-            if members[index] is not members[other]:
-                merged = members[index] | members[other]
-                members.update(dict.fromkeys(merged, merged))
-    expected = [min(members[index]) for index in range(len(texts))]
-    assert len(set(expected)) < len(texts) - 20, "the sample must hold duplicates for this to mean anything"
-    assert clusters(texts, Deduplication()) == expected
-
-
-def test_texts_without_tokens_are_not_duplicates() -> None:
-    assert clusters(["", " ", "What is 3 + 4?", "what is 3+4?", "What is 4 + 3?"], Deduplication()) == [0, 1, 2, 2, 4]
-
-
-def test_which_row_of_a_cluster_is_kept() -> None:
-    text = "What is 3 + 4?"
-    rows = pd.DataFrame(
-        [("a", "extended", text, 9), ("d", "default", text, 1), ("c", "default", text, 2), ("b", "default", text, 2)],
-        columns=["uuid", "subset", "problem", "correctness_count"],
-    )
-    found = deduplicate(rows, Deduplication())
-    assert rows["uuid"][~found["duplicate"]].tolist() == ["b"]
-    assert set(found["cluster"]) == {"b"}
-
-
-def test_the_pool_holds_no_near_duplicate(built: Path) -> None:
-    """LSH alone promises no more than to find most pairs. Identical texts it always finds; that of the pairs at
-    0.8 or above none is left in this sample, within a split or across, is checked exactly here.
-    """
-    parts = [pd.read_parquet(built / "out" / f"{name}.parquet") for name in ("train", "validation")]
-    texts = [messages[0]["content"].rsplit("\n", 1)[0] for part in parts for messages in part["prompt"]]
-    assert len({" ".join(tokens(text)) for text in texts}) == len(texts)
-    assert max(jaccard(one, other) for one, other in combinations(texts, 2)) < 0.8
-
-
-# --- sampling and funnel -------------------------------------------------------------------------
-
-
-def strata(size: int) -> pd.DataFrame:
-    names = [(subset, kind) for subset in FOLDERS for kind in ("mixed", "correct", "incorrect")]
-    rows = [(f"{subset}-{kind}-{index}", subset, kind) for subset, kind in names for index in range(size)]
-    return pd.DataFrame(rows, columns=["uuid", "subset", "bucket"])
-
-
-def test_quotas_are_met_and_order_does_not_matter() -> None:
-    rows = strata(70)
-    chosen = rows[sample(rows, QUOTAS, seed=1) == ""]
-    assert chosen.groupby(["subset", "bucket"]).size().to_dict() == {
-        ("default", "mixed"): 60,
-        ("default", "correct"): 40,
-        ("extended", "mixed"): 20,
-        ("extended", "correct"): 15,
-    }
-    shuffled = rows.sample(frac=1, random_state=5)
-    assert set(shuffled["uuid"][sample(shuffled, QUOTAS, seed=1) == ""]) == set(chosen["uuid"])
-    assert set(rows["uuid"][sample(rows, QUOTAS, seed=2) == ""]) != set(chosen["uuid"])
-    assert (split(chosen, 16, seed=1) == "validation").sum() == 16
-
-
-def test_a_larger_quota_only_adds_rows() -> None:
-    rows = strata(70)
-    small, large = QUOTAS, QUOTAS.model_copy(update={"default_mixed": 65})
-    chosen = [set(rows["uuid"][sample(rows, quotas, seed=1) == ""]) for quotas in (small, large)]
-    assert chosen[0] < chosen[1] and len(chosen[1]) == len(chosen[0]) + 5
-
-
-def test_a_quota_larger_than_the_data_names_every_short_stratum() -> None:
-    with pytest.raises(UserError) as error:
-        sample(strata(30), QUOTAS, seed=1)
-    assert "data.quotas.default_mixed: 60 rows asked, 30 available" in str(error.value)
-    assert "data.quotas.default_correct: 40 rows asked, 30 available" in str(error.value)
-    assert "extended" not in str(error.value)
-
-
-def test_a_validation_split_that_leaves_nothing_to_train_on() -> None:
-    with pytest.raises(UserError, match=r"data\.validation_rows: 6 of the 6 rows"):
-        split(strata(1), 6, seed=1)
-
-
-def test_funnel_adds_up(built: Path) -> None:
-    table = pd.read_csv(built / "out" / "funnel.csv")
-    assert (table["in"] == table["dropped"] + table["out"]).all()
-    whole = table[table["subset"] == "all"].set_index("step")
-    assert whole.index.tolist() == list(ORDER)
-    assert whole["in"].iloc[0] == 600 and whole["out"].iloc[-1] == QUOTAS.total
-    flags = pd.read_parquet(built / "out" / "flags.parquet")
-    assert len(flags) == 600
-    for step in ("question-type", "no-answer", "few-generations", "no-boxed-match", NEAR_DUPLICATE):
-        assert whole.loc[step, "dropped"] == (flags["reason"] == step).sum() > 0
-    # The first reason is the first flag that is set.
-    for row in flags[[*REASONS, "reason"]].to_dict("records"):
-        first = next((reason for reason in REASONS if row[reason]), None)
-        assert first is None or row["reason"] == first
-
-
-def test_funnel_refuses_a_reason_that_it_does_not_know() -> None:
-    rows = pd.DataFrame({"subset": ["default"], "bucket": ["mixed"], "reason": ["lost"]})
-    with pytest.raises(ValueError, match="lost"):
-        funnel(rows, ORDER)
-
-
-def test_funnel_markdown_ends_with_the_note(built: Path) -> None:
-    assert (built / "out" / "funnel.md").read_text().endswith(f"\n{NOTE}\n")
-    rows = pd.DataFrame({"subset": ["default"] * 2, "bucket": ["mixed"] * 2, "reason": ["", "no-answer"]})
-    assert "| no-answer | 2 | 1 | 1 | 1 |" in markdown(funnel(rows, ORDER), "")
-
-
 # --- the whole chain -----------------------------------------------------------------------------
-
-
-def hashes(out: Path) -> dict[str, str]:
-    return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in OUTPUTS}
 
 
 def test_neither_row_order_nor_shards_change_a_byte(built: Path, tmp_path: Path, tokenizer_folder: Path) -> None:
@@ -469,7 +426,7 @@ def test_neither_row_order_nor_shards_change_a_byte(built: Path, tmp_path: Path,
         for index, start in enumerate(range(0, table.num_rows, 97)):
             pq.write_table(shuffled.slice(start, 97), tmp_path / "shards" / name / f"train-{index}.parquet")
     prepare(local(tmp_path / "shards"), tmp_path / "source", quiet)
-    build(DATA, tmp_path / "source", tokenizer_folder, tmp_path / "out", NOTE, quiet)
+    build_small(tmp_path / "source", tokenizer_folder, tmp_path / "out")
     assert hashes(tmp_path / "out") == hashes(built / "out")
 
 
@@ -496,17 +453,18 @@ def test_the_pool_loads_in_datasets_and_in_verl(
 def test_the_manifest_tells_where_the_pool_comes_from(built: Path) -> None:
     manifest = read_json(built / "out" / "manifest.json")
     assert len(manifest["inputs"]) == 5
-    assert manifest["deduplication"]["bands"] == 9 and manifest["deduplication"]["scheme"] == "affine32"
+    assert manifest["deduplication"]["bands"] == 16 and manifest["deduplication"]["scheme"] == "affine32"
+    assert set(manifest["found"]["decontamination"]) == set(EVALUATION_SETS)
     assert manifest["source_rows"] == 600 == sum(manifest["dropped"].values()) + QUOTAS.total
     assert manifest["splits"]["train"]["sha256"] == hashes(built / "out")["train.parquet"]
 
 
 def test_the_last_length_filter_drops_late(built: Path, tmp_path: Path, tokenizer_folder: Path) -> None:
-    flags = pd.read_parquet(built / "out" / "flags.parquet")
+    flags = read_flags(built / "out")
     lengths = flags["prompt_tokens"][flags["reason"] == ""]
     bound = int(lengths.quantile(0.9))
     data = DATA.model_copy(update={"final_prompt_tokens": bound})
-    build(data, built / "source", tokenizer_folder, tmp_path, NOTE, quiet)
+    build_small(built / "source", tokenizer_folder, tmp_path, data)
     dropped = int((lengths > bound).sum())
     manifest = read_json(tmp_path / "manifest.json")
     assert manifest["dropped"]["long-final-prompt"] == dropped > 0
@@ -517,20 +475,21 @@ def test_rows_with_one_uuid_are_counted_once(built: Path, tmp_path: Path, tokeni
     folder = copied(built, tmp_path / "shards")
     (folder / "data" / "again.parquet").write_bytes(first_shard(folder).read_bytes())
     prepare(local(folder), tmp_path / "source", quiet)
-    build(DATA, tmp_path / "source", tokenizer_folder, tmp_path / "out", NOTE, quiet)
+    build_small(tmp_path / "source", tokenizer_folder, tmp_path / "out")
     assert read_json(tmp_path / "out" / "manifest.json")["dropped"]["duplicate-uuid"] == 150
     for name in ("train.parquet", "validation.parquet"):
         assert hashes(tmp_path / "out")[name] == hashes(built / "out")[name]
 
 
 def test_demo_yaml_meets_its_quotas(tmp_path: Path, tokenizer_folder: Path) -> None:
-    demo = Data.model_validate(read_yaml(ROOT / "config" / "demo.yaml")["data"])
+    values = with_preset(read_yaml(ROOT / "config" / "demo.yaml")["data"], "demo.yaml")
+    demo = Data.model_validate(values)
     prepare(demo.source, tmp_path / "source", quiet)
-    build(demo, tmp_path / "source", tokenizer_folder, tmp_path / "out", NOTE, quiet)
-    flags = pd.read_parquet(tmp_path / "out" / "flags.parquet")
+    build_small(tmp_path / "source", tokenizer_folder, tmp_path / "out", demo)
+    flags = read_flags(tmp_path / "out")
     ready = flags[flags["reason"].isin(["", "not-sampled"])].groupby(["subset", "bucket"]).size()
-    for stratum, quota in demo.quotas.model_dump().items():
-        assert ready[tuple(stratum.split("_"))] >= 1.2 * quota, f"{stratum}: too little margin"
+    for stratum, quota in demo.quotas.strata.items():
+        assert ready[stratum] >= 1.2 * quota, f"{stratum}: too little margin"
 
 
 # --- what a user can get wrong -------------------------------------------------------------------
@@ -562,7 +521,7 @@ def test_a_shard_that_is_corrupt_inside(built: Path, tmp_path: Path, tokenizer_f
     shard.write_bytes(content)
     prepare(local(folder), tmp_path / "source", quiet)
     with pytest.raises(UserError, match=rf"{shard.name}: not a readable parquet file"):
-        build(DATA, tmp_path / "source", tokenizer_folder, tmp_path / "out", NOTE, quiet)
+        build_small(tmp_path / "source", tokenizer_folder, tmp_path / "out")
 
 
 @pytest.mark.parametrize("column", NEEDED)
@@ -583,20 +542,20 @@ def test_a_column_of_another_type(built: Path, tmp_path: Path) -> None:
     )
     pq.write_table(table, shard)
     with pytest.raises(UserError, match=rf"{shard.name}: column generations is of type string, expected list"):
-        list(read_rows(folder))
+        read_rows(folder)
 
 
 def test_a_quota_larger_than_the_data(built: Path, tmp_path: Path, tokenizer_folder: Path) -> None:
     data = DATA.model_copy(update={"quotas": QUOTAS.model_copy(update={"extended_mixed": 5000})})
     with pytest.raises(UserError, match=r"data\.quotas\.extended_mixed: 5000 rows asked, \d+ available"):
-        build(data, built / "source", tokenizer_folder, tmp_path, NOTE, quiet)
-    assert not list(tmp_path.iterdir())
+        build_small(built / "source", tokenizer_folder, tmp_path, data)
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]  # the judged shards, for the next try
 
 
 def test_filters_that_leave_nothing(built: Path, tmp_path: Path, tokenizer_folder: Path) -> None:
     data = DATA.model_copy(update={"min_generations": 50})
     with pytest.raises(UserError, match=r"data\.quotas\.default_mixed: 60 rows asked, 0 available"):
-        build(data, built / "source", tokenizer_folder, tmp_path, NOTE, quiet)
+        build_small(built / "source", tokenizer_folder, tmp_path, data)
 
 
 def test_a_shard_that_changed_since_it_was_prepared(built: Path, tmp_path: Path) -> None:

@@ -243,6 +243,7 @@ class StandInSource(Section):
     default_rows: Count
     extended_rows: Count
     rows_per_shard: Count = 1000
+    planted: bool = Field(False, description="Add the hard cases of egpo.data.planted, and their table planted.csv.")
 
 
 class LocalSource(Section):
@@ -270,29 +271,93 @@ class Quotas(Section):
 
     @property
     def total(self) -> int:
-        return self.default_mixed + self.default_correct + self.extended_mixed + self.extended_correct
+        return sum(self.strata.values())
+
+    @property
+    def strata(self) -> dict[tuple[str, str], int]:
+        """Rows asked for, by (subset, bucket)."""
+        return {(name.split("_")[0], name.split("_")[1]): rows for name, rows in self.model_dump().items()}
+
+
+class Decontamination(Section):
+    """Which problems count as items of the evaluation sets; see docs/data.md."""
+
+    benchmarks: tuple[Name, ...] | None = Field(None, description="Every benchmark of the experiment if not given.")
+    rules: tuple[Literal["exact", "digitless", "jaccard", "words", "containment", "lsh"], ...] = Field(
+        ("exact", "digitless", "jaccard", "words", "containment"),
+        description="A problem that one of these finds is dropped, with all its near-duplicates. 'exact': the same "
+        "tokens; 'digitless': the same tokens but numbers; 'jaccard': exact similarity of shingles; 'words': a run of "
+        "words that an item has as well; 'containment': the share of an item's shingles that it holds; 'lsh': a band "
+        "shared with an item, unchecked, as datasketch's MinHashLSH finds it.",
+    )
+    jaccard: float = Field(0.8, gt=0, le=1)
+    words: Count = Field(13, description="Length of the run, numbers included, signs left out.")
+    containment: float = Field(0.6, gt=0, le=1)
 
 
 class Deduplication(Section):
-    """MinHash-LSH over the problem texts."""
+    """MinHash-LSH over the problem texts; see docs/data.md."""
 
+    mode: Literal["paper", "verified"] = Field(
+        "verified",
+        description="'paper': datasketch's bands, every two texts that share one are duplicates. 'verified': more "
+        "bands, and only pairs whose exact Jaccard similarity reaches the threshold.",
+    )
     permutations: Count = 128
+    bands: Annotated[int, Field(ge=2)] = Field(16, description="In mode 'verified'; datasketch chooses in 'paper'.")
     threshold: float = Field(0.8, gt=0, lt=1, description="Jaccard similarity.")
-    shingle: Count = Field(5, description="Words per shingle.")
+    shingle: Count = Field(5, description="Tokens per shingle.")
+    conflicts: Literal["keep", "drop"] = Field(
+        "drop", description="A cluster whose rows give different answers: keep one row all the same, or drop them all."
+    )
+
+    @model_validator(mode="after")
+    def _divides(self) -> Deduplication:
+        if self.permutations % self.bands:
+            raise ValueError(f"permutations {self.permutations} cannot be cut into {self.bands} bands of equal size")
+        return self
+
+
+RowReason = Literal[
+    "no-problem",
+    "question-type",
+    "proof-wording",
+    "options",
+    "multi-part",
+    "figure",
+    "link",
+    "language",
+    "no-answer",
+    "yes-or-no",
+    "several-values",
+    "not-a-value",
+    "few-generations",
+    "no-boxed-match",
+    "long-prompt",
+    "long-response",
+]
 
 
 class Data(Section):
-    """From OpenR1-Math to the training pool (appendix A.2)."""
+    """From OpenR1-Math to the training pool (appendix A.2); docs/data.md has each step."""
 
+    preset: Name = Field("recommended", description="Entry of config/data.yaml that these keys are laid over.")
     source: Annotated[StandInSource | LocalSource | HubSource, Field(discriminator="kind")]
     tokenizer: Name = Field(description="The backbone whose tokenizer measures lengths.")
+    question_types: tuple[str, ...] = Field(("mcq", "proof"), description="Values of question_type to drop.")
     min_generations: Count = 2
     max_prompt_tokens: Count = Field(4096, description="First length filter, on every row.")
     max_response_tokens: Count = Field(4096, description="At least one boxed generation must not be longer.")
-    final_prompt_tokens: Count = Field(1024, description="Last length filter, after sampling.")
+    keep: tuple[RowReason, ...] = Field((), description="Reasons that are noted but drop no row.")
+    decontamination: Decontamination = Decontamination()
     deduplication: Deduplication = Deduplication()
     quotas: Quotas
+    source_cap: float | None = Field(None, gt=0, le=1, description="Largest share of a quota from one source.")
+    max_deficit: Share = Field(
+        0.01, description="Largest share of the rows that may come from another stratum than their quota's."
+    )
     validation_rows: Count = Field(description="Taken out of the sampled rows.")
+    final_prompt_tokens: Count = Field(1024, description="Last length filter, after sampling.")
     seed: Seed
 
 
@@ -463,6 +528,29 @@ def _pick(names: Iterable[str], entries: dict[str, Any], key: str, source: str, 
     return {name: entries[name] for name in dict.fromkeys(names)}
 
 
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid over `base`, mapping by mapping."""
+    merged = {**base, **over}
+    for key in base.keys() & over.keys():
+        if isinstance(base[key], dict) and isinstance(over[key], dict):
+            merged[key] = _merged(base[key], over[key])
+    return merged
+
+
+def with_preset(data: Any, source: str) -> Any:
+    """The section `data` laid over its preset of config/data.yaml. Raises UserError for a preset that is not there."""
+    if not isinstance(data, dict):
+        return data
+    presets = read_yaml(ROOT / "config" / "data.yaml")
+    name = data.get("preset", Data.model_fields["preset"].default)
+    if name not in presets:
+        raise UserError(
+            f"{source}: data.preset: '{name}' is not an entry of config/data.yaml.{_suggest(str(name), presets)} "
+            f"Known: {', '.join(presets)}."
+        )
+    return _merged(presets[name], data)
+
+
 def _check_listed(names: Iterable[str], known: tuple[str, ...], where: str, section: str) -> None:
     for name in names:
         if name not in known:
@@ -523,6 +611,7 @@ def load(values: dict[str, Any], source: str) -> Catalogue:
 
     `source` is the file that messages name. Raises UserError, one line per wrong key.
     """
+    values = {**values, "data": with_preset(values["data"], source)} if "data" in values else values
     experiment: Experiment = parse(Experiment, values, source)
     methods = _read_catalogue("methods", Method, experiment.define.methods)
     backbones = _read_catalogue("backbones", Backbone, experiment.define.backbones)
@@ -539,6 +628,12 @@ def load(values: dict[str, Any], source: str) -> Catalogue:
         ):
             _check_listed(names, getattr(experiment, section), f"{source}: ablations.{key}", section)
         _pick(ablations.methods, methods, "ablations.methods", source, "methods.yaml")
+    _check_listed(
+        experiment.data.decontamination.benchmarks or (),
+        experiment.benchmarks,
+        f"{source}: data.decontamination.benchmarks",
+        "benchmarks",
+    )
     catalogue = Catalogue(
         experiment=experiment,
         methods=methods,

@@ -7,6 +7,13 @@ from egpo.data.build import build
 from egpo.stage import stage
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:
-    data = Data.model_validate(snakemake.params.data)
-    source, out = Path(snakemake.input.source).parent, Path(snakemake.output.manifest).parent
-    build(data, source, Path(snakemake.params.tokenizer), out, snakemake.params.note, report)
+    build(
+        Data.model_validate(snakemake.params.data),
+        Path(snakemake.input.source).parent,
+        Path(snakemake.params.tokenizer),
+        dict(zip(snakemake.params.benchmarks, map(Path, snakemake.input.questions), strict=True)),
+        Path(snakemake.output.manifest).parent,
+        snakemake.params.note,
+        snakemake.threads,
+        report,
+    )

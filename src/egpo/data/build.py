@@ -1,4 +1,4 @@
-"""From source rows to the training pool (appendix A.2): filters, deduplication, sampling, split."""
+"""From source rows to the training pool (appendix A.2), its flags, funnel, card and manifest."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from transformers import PreTrainedTokenizerBase
 
 from egpo.config import Data
-from egpo.data import deduplicate, sample
-from egpo.data.filters import REASONS, Measured, bucket, judge
+from egpo.data import contamination, deduplicate, sample
+from egpo.data.card import card
+from egpo.data.filters import REASONS
 from egpo.data.funnel import ALL, funnel, markdown
-from egpo.data.lengths import load_tokenizer, measure
-from egpo.data.schema import Row, read_rows
+from egpo.data.parts import judge_shards
+from egpo.data.pool import DUPLICATE_UUID, ORDER, Pool, decontaminate, draw, drop_clusters, ordered
 from egpo.data.source import prepared
+from egpo.data.texts import runs, tokenised
 from egpo.data.verl_rows import verl_row
 from egpo.errors import UserError
 from egpo.files import sha256, whole, write_json, write_text
@@ -28,83 +29,53 @@ from egpo.provenance import code_version, origin
 
 Report = Callable[[str], None]
 
-DUPLICATE_UUID = "duplicate-uuid"
-# Every reason to drop a row, in the order of the chain.
-ORDER = (
-    DUPLICATE_UUID,
-    *REASONS,
-    deduplicate.REASON,
-    sample.INCORRECT,
-    sample.NOT_SAMPLED,
-    sample.LONG_FINAL_PROMPT,
-)
 ROW_GROUP = 2000
+SPLITS = ("train", "validation")
 
 
-def _record(item: Measured, data: Data) -> dict[str, Any]:
-    """What the chain keeps of a row: no generations, which are nearly all of its size."""
-    row: Row = item.row
-    return {
-        "uuid": row.uuid,
-        "subset": row.subset,
-        "source": row.source,
-        "bucket": bucket(row.correct),
-        "problem": row.problem,
-        "answer": row.answer.strip(),
-        "generations": len(row.generations),
-        "correctness_count": row.correctness_count,
-        "prompt_tokens": item.prompt_tokens,
-        "response_tokens": item.response_tokens,
-        **judge(item, data),
-    }
+def read_questions(files: dict[str, Path]) -> dict[str, list[str]]:
+    """The questions of each evaluation set, from files of one JSON string a line.
 
-
-def judged_rows(
-    batches: Iterable[list[Row]], total: int, data: Data, tokenizer: PreTrainedTokenizerBase, report: Report
-) -> pd.DataFrame:
-    """Every source row with its bucket, lengths, a flag per reason and the first reason, in an order of its own.
-
-    The order (by uuid, then content) does not depend on that of the shards. Of rows that share a uuid
-    the first one counts and the others are flagged. Raises UserError if there is no row at all.
+    Raises UserError for a file that is not there or holds nothing.
     """
-    records: list[dict[str, Any]] = []
-    tenths = 0
-    for rows in batches:
-        records += [_record(item, data) for item in measure(rows, tokenizer)]
-        if 10 * len(records) >= (tenths + 1) * total:
-            tenths = 10 * len(records) // total
-            report(f"filters: {len(records)} of {total} rows judged")
-    if not records:
-        raise UserError("data.source: its shards hold no row at all.")
-    table = pd.DataFrame(records).astype({"response_tokens": "Int64"})
-    table = table.sort_values(["uuid", "subset", "problem", "answer", "generations", "correctness_count"])
-    table = table.reset_index(drop=True)
-    table[DUPLICATE_UUID] = table["uuid"].duplicated()
-    flags = table[[DUPLICATE_UUID, *REASONS]]
-    table["reason"] = flags.idxmax(axis=1).where(flags.any(axis=1), "")
-    return table
+    questions = {}
+    for name, file in files.items():
+        try:
+            questions[name] = [json.loads(line) for line in file.read_text().splitlines()]
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{file}: no questions of '{name}' can be read from here ({error}). Decontamination needs every "
+                "evaluation set; data.decontamination.benchmarks says which."
+            ) from error
+        if not questions[name]:
+            raise UserError(f"{file}: holds no question of '{name}', so nothing can be compared with it.")
+    return questions
 
 
-def _deduplicated(table: pd.DataFrame, data: Data) -> pd.DataFrame:
-    """With the columns `cluster` and `near-duplicate`, and the reason of the rows that it drops."""
-    rows = table[table["reason"] == ""]
-    found = deduplicate.deduplicate(rows, data.deduplication)
-    table = table.assign(cluster=found["cluster"])
-    table[deduplicate.REASON] = found["duplicate"].reindex(table.index, fill_value=False)
-    table.loc[table[deduplicate.REASON], "reason"] = deduplicate.REASON
-    return table
+def make_pool(table: pd.DataFrame, questions: dict[str, list[str]], data: Data, report: Report) -> Pool:
+    """Every step after the row filters, on the rows that they have judged.
 
-
-def _sampled(table: pd.DataFrame, data: Data) -> pd.DataFrame:
-    """With the column `split` ('train', 'validation' or ''), and the reason of the rows not in the pool."""
-    rows = table[table["reason"] == ""]
-    reasons = sample.sample(rows, data.quotas, data.seed)
-    table.loc[reasons.index, "reason"] = reasons
-    pool = table[table["reason"] == ""]
-    table["split"] = sample.split(pool, data.validation_rows, data.seed).reindex(table.index, fill_value="")
-    late = (table["reason"] == "") & (table["prompt_tokens"] > data.final_prompt_tokens)
-    table.loc[late, ["reason", "split"]] = (sample.LONG_FINAL_PROMPT, "")
-    return table
+    Raises UserError when there is no row, or not enough for the quotas.
+    """
+    table = ordered(table, data.keep)
+    _report_drops(table, [DUPLICATE_UUID, *REASONS], report)
+    tokens = tokenised(table["problem"].tolist())
+    pool = Pool(table, runs(tokens, data.deduplication.shingle))
+    report(f"decontamination against {', '.join(questions) or 'nothing'}: {', '.join(data.decontamination.rules)}")
+    decontaminate(pool, tokens, questions, data)
+    del tokens  # as large as the shingles
+    report(f"near-duplicates: MinHash-LSH over the problem texts, mode {data.deduplication.mode}")
+    drop_clusters(pool, data)
+    steps = (contamination.REASON, contamination.CLUSTER, deduplicate.CONFLICT, deduplicate.REASON)
+    _report_drops(pool.table, steps, report)
+    report("sampling by quota")
+    draw(pool, data)
+    for stratum, missing in pool.found["sampling"]["deficits"].items():
+        filled = pool.found["sampling"]["filled"].get(stratum, {})
+        others = ", ".join(f"{rows} from {name}" for name, rows in filled.items()) or "nothing to fill it with"
+        report(f"  {stratum} is short of {missing} rows: {others}")
+    _report_drops(pool.table, [sample.INCORRECT, sample.NOT_SAMPLED, sample.LONG_FINAL_PROMPT], report)
+    return pool
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:
@@ -144,11 +115,11 @@ def _write_flags(table: pd.DataFrame, out: Path) -> None:
     _write_parquet(flags, out / "flags.parquet")
 
 
-def _write_funnel(table: pd.DataFrame, note: str, out: Path) -> pd.DataFrame:
+def _write_funnel(table: pd.DataFrame, data: Data, note: str, out: Path) -> pd.DataFrame:
     counts = funnel(table, ORDER)
     with whole(out / "funnel.csv") as temporary:
         counts.to_csv(temporary, index=False)
-    write_text(out / "funnel.md", markdown(counts, note))
+    write_text(out / "funnel.md", markdown(counts, table, data.seed, note))
     return counts
 
 
@@ -160,35 +131,46 @@ def _report_drops(table: pd.DataFrame, reasons: Iterable[str], report: Report) -
     report(f"  {counts['']} of {len(table)} rows left")
 
 
-def build(data: Data, folder: Path, tokenizer: Path | str, out: Path, note: str, report: Report) -> None:
+def build(
+    data: Data,
+    folder: Path,
+    tokenizer: Path | str,
+    questions: dict[str, Path],
+    out: Path,
+    note: str,
+    workers: int,
+    report: Report,
+) -> None:
     """Run the chain on the shards that `egpo.data.source.prepare` left at `folder`.
 
-    Writes under `out`: train.parquet and validation.parquet in verl's format, flags.parquet (every source
-    row with each reason), funnel.csv, funnel.md with `note` below it, and last manifest.json.
-    Raises UserError for what is wrong with the source, the tokenizer or the quotas.
+    questions: a file of each evaluation set, see `read_questions`. Writes under `out`: train.parquet and
+    validation.parquet in verl's format, flags.parquet (every source row with each reason), funnel.csv, funnel.md with
+    `note` below it, README.md (a dataset card), and last manifest.json; `out`/work keeps judged shards. The same
+    bytes for any number of workers, shards, and order of rows.
+    Raises UserError for what is wrong with the source, the tokenizer, the questions or the quotas.
     """
-    source = prepared(folder)
-    table = judged_rows(read_rows(source.folder), source.rows, data, load_tokenizer(tokenizer), report)
-    _report_drops(table, [DUPLICATE_UUID, *REASONS], report)
-    report("near-duplicates: MinHash-LSH over the problem texts")
-    table = _deduplicated(table, data)
-    _report_drops(table, [deduplicate.REASON], report)
-    report("sampling by quota")
-    table = _sampled(table, data)
-    _report_drops(table, [sample.INCORRECT, sample.NOT_SAMPLED, sample.LONG_FINAL_PROMPT], report)
+    source, items = prepared(folder), read_questions(questions)
+    parts = judge_shards(source, data, tokenizer, out / "work", workers, report)
+    table = pa.concat_tables([pq.read_table(part) for part in parts]).to_pandas()
+    table["response_tokens"] = table["response_tokens"].astype("Int32")
+    pool = make_pool(table, items, data, report)
 
-    splits = {name: _write_split(table, name, out) for name in ("train", "validation")}
-    _write_flags(table, out)
-    counts = _write_funnel(table, note, out)
+    splits = {name: _write_split(pool.table, name, out) for name in SPLITS}
+    _write_flags(pool.table, out)
+    counts = _write_funnel(pool.table, data, note, out)
     left = counts[counts["subset"] == ALL]["out"].iloc[-1]
     assert left == sum(part["rows"] for part in splits.values()), "the funnel and the files disagree"
     manifest = {
-        **origin(data.model_dump(mode="json"), code_version("data", "boxed.py"), source.files),
+        **origin(
+            data.model_dump(mode="json"), code_version("data", "boxed.py"), [shard for shard, _, _ in source.shards]
+        ),
         "tokenizer": str(tokenizer),
         "deduplication": deduplicate.parameters(data.deduplication),
-        "source_rows": len(table),
-        "dropped": {reason: int((table["reason"] == reason).sum()) for reason in ORDER},
+        "found": pool.found,
+        "source_rows": len(pool.table),
+        "dropped": {reason: int((pool.table["reason"] == reason).sum()) for reason in ORDER},
         "splits": splits,
     }
+    write_text(out / "README.md", card(manifest, counts, note))
     write_json(out / "manifest.json", manifest)
     report(f"{splits['train']['rows']} rows to train on, {splits['validation']['rows']} to validate: {out}")

@@ -1,100 +1,94 @@
-"""Near-duplicates among the problem texts: datasketch's MinHash-LSH over word shingles (appendix A.2).
+"""Near-duplicates among the problem texts: MinHash-LSH over shingles of tokens (appendix A.2), in two modes.
 
-LSH finds most of the pairs at the threshold or above, and accepts a few below it: with 128 permutations
-and 0.8, a pair of Jaccard similarity 0.8 is found with probability 0.4, one of 0.9 with 0.93.
+`paper` takes datasketch's bands as they are: two texts that share one are duplicates. With 128 permutations and 0.8
+that is 9 bands of 13, which find a pair of Jaccard similarity 0.8 with probability 0.40 and one of 0.7 with 0.08.
+`verified` has more bands and compares the shingles of every pair that they propose.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from datasketch import MinHash, MinHashLSH
 
+from egpo.boxed import normalised, same_answer
 from egpo.config import Deduplication
+from egpo.data.minhash import SCHEME, SEED, band_keys, layout
+from egpo.data.near import all_pairs, components, distinct, jaccard, neighbours
 from egpo.data.schema import FOLDERS
+from egpo.data.texts import Runs
 
-# datasketch changed its default in 2.0; the signatures, and so the result, depend on both.
-SCHEME, SEED = "affine32", 1
-REASON = "near-duplicate"
-
-# A number, a word or a single sign: x+y=3 and x-y=3 differ. Dollars only say where LaTeX begins.
-_TOKEN = re.compile(r"\d+|[^\W\d_]+|[^\w\s$]|_")
+REASON, CONFLICT = "near-duplicate", "conflicting-answers"
 
 
-def tokens(text: str) -> list[str]:
-    return _TOKEN.findall(text.lower())
+def near_pairs(runs: Runs, settings: Deduplication) -> tuple[np.ndarray, dict[str, int]]:
+    """(pairs, 2) of texts found to be near-duplicates, and how many pairs were candidates, checked and accepted.
 
-
-def shingles(text: str, size: int) -> set[str]:
-    """Runs of `size` tokens; a shorter text is one shingle, a text without tokens has none."""
-    words = tokens(text)
-    if not words:
-        return set()
-    return {" ".join(words[start : start + size]) for start in range(max(1, len(words) - size + 1))}
-
-
-def signatures(texts: Sequence[str], settings: Deduplication) -> list[MinHash | None]:
-    """MinHash of each text's shingles; None for a text without any, since all empty sets look alike."""
-    sets = [shingles(text, settings.shingle) for text in texts]
-    filled = [[shingle.encode() for shingle in sorted(items)] for items in sets if items]
-    made = iter(MinHash.bulk(filled, num_perm=settings.permutations, seed=SEED, scheme=SCHEME))
-    return [next(made) if items else None for items in sets]
-
-
-def clusters(texts: Sequence[str], settings: Deduplication) -> list[int]:
-    """For each text the smallest index among the texts it is connected to by near-duplicate pairs."""
-    parent = list(range(len(texts)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    lsh = MinHashLSH(threshold=settings.threshold, num_perm=settings.permutations)
-    for index, signature in enumerate(signatures(texts, settings)):
-        if signature is None:
-            continue
-        for other in sorted(lsh.query(signature)):
-            first, second = sorted((root(index), root(other)))
-            parent[second] = first
-        lsh.insert(index, signature)
-    return [root(index) for index in range(len(texts))]
+    In mode `paper` not every pair of a bucket is listed, but enough to connect its members.
+    """
+    count = len(runs.counts)
+    filled = np.flatnonzero(runs.counts)
+    keys = band_keys(runs.take(filled), settings.permutations, layout(settings))
+    if settings.mode == "paper":
+        pairs = distinct([neighbours(column, filled) for column in keys.T], count)
+        return pairs, {"candidates": len(pairs), "checked": 0, "accepted": len(pairs)}
+    found = [pairs for column in keys.T for pairs in all_pairs(column, filled)]
+    candidates = distinct(found, count)
+    pairs = candidates[jaccard(runs, candidates) >= settings.threshold]
+    return pairs, {"candidates": len(candidates), "checked": len(candidates), "accepted": len(pairs)}
 
 
 def parameters(settings: Deduplication) -> dict[str, Any]:
     """Everything that the clusters depend on beside the texts."""
-    lsh = MinHashLSH(threshold=settings.threshold, num_perm=settings.permutations)
+    chosen = layout(settings)
     return {
         **settings.model_dump(),
+        **asdict(chosen),
         "scheme": SCHEME,
         "seed": SEED,
-        "hash": "sha1, first 32 bits",
-        "bands": lsh.b,
-        "rows_per_band": lsh.r,
-        "candidates_checked": False,
+        "hash": "lower 32 bits of egpo.data.texts.runs",
+        "candidates_checked": settings.mode == "verified",
+        "found_at": {str(jaccard): round(chosen.probability(jaccard), 3) for jaccard in (0.6, 0.7, 0.8, 0.85, 0.9)},
     }
 
 
-def deduplicate(rows: pd.DataFrame, settings: Deduplication) -> pd.DataFrame:
-    """Columns `cluster` (uuid of the row that is kept for it) and `duplicate` (bool), indexed as `rows`.
+def preference(rows: pd.DataFrame) -> np.ndarray:
+    """Positions of the rows in the order in which a cluster's row is chosen.
 
-    Of a cluster that row is kept which comes first by subset (default before extended), then higher
-    correctness_count, then smaller uuid. Needs the columns uuid, subset, problem, correctness_count.
+    Subset (default before extended), then higher correctness_count, then smaller uuid.
     """
-    preference = pd.DataFrame(
+    order = pd.DataFrame(
         {
-            "subset": rows["subset"].map(list(FOLDERS).index),
-            "count": -rows["correctness_count"],
-            "uuid": rows["uuid"],
+            "subset": rows["subset"].map(list(FOLDERS).index).to_numpy(),
+            "count": -rows["correctness_count"].to_numpy(),
+            "uuid": rows["uuid"].to_numpy(),
         }
     )
-    ordered = rows.loc[preference.sort_values(["subset", "count", "uuid"]).index]
-    # In this order, a cluster's smallest index is the row to keep.
-    found = clusters(ordered["problem"].tolist(), settings)
-    uuids = ordered["uuid"].to_numpy()
-    result = pd.DataFrame({"cluster": uuids[found], "duplicate": uuids[found] != uuids}, index=ordered.index)
-    return result.loc[rows.index]
+    return order.sort_values(["subset", "count", "uuid"]).index.to_numpy()
+
+
+def clusters(rows: pd.DataFrame, runs: Runs, settings: Deduplication) -> tuple[np.ndarray, dict[str, int]]:
+    """(n,) for each row the position of the one that its cluster would keep, and the counts of `near_pairs`.
+
+    rows: the columns uuid, subset, correctness_count; runs: of their problems, in the same order.
+    """
+    order = preference(rows)
+    pairs, counts = near_pairs(runs.take(order), settings)
+    kept = np.empty(len(rows), dtype=np.int64)
+    kept[order] = order[components(pairs, len(rows))]  # in this order, the smallest is the row to keep
+    return kept, counts
+
+
+def conflicting(answers: pd.Series, kept: np.ndarray) -> np.ndarray:
+    """(n,) bool: rows of clusters in which some row's answer is not the answer of the row to keep."""
+    texts = answers.to_numpy()
+    others = np.flatnonzero(kept != np.arange(len(kept)))
+    differ = [
+        index
+        for index in others
+        if normalised(texts[index]) != normalised(texts[kept[index]])
+        and not same_answer(texts[index], texts[kept[index]])
+    ]
+    return np.isin(kept, kept[differ])

@@ -1,75 +1,62 @@
-"""The filters of appendix A.2: one pure test per reason. A row is judged by all of them, and dropped by the first."""
+"""The row filters of appendix A.2: one pure test per reason. A row is judged by all of them, dropped by the first."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from egpo.boxed import last_boxed, normalised, same_answer
+from egpo.boxed import normalised, same_answer
 from egpo.config import Data
+from egpo.data import answers, wording
 from egpo.data.schema import Row
-
-# question_type of rows without a single value to check; the others of OpenR1-Math are word problems.
-QUESTION_TYPES = {"mcq", "proof"}
-NO_ANSWER = {"", "proof", "notfound", "not found", "none", "null", "nan", "n/a"}
-TRUTH_VALUES = {"yes", "no", "true", "false"}
-
-_PROOF = re.compile(r"\b(?:prove|show) that\b", re.IGNORECASE)
-_FIGURE_OR_LINK = re.compile(r"!\[|https?://|\\includegraphics|\[asy\]", re.IGNORECASE)
-_CHINESE_JAPANESE_KOREAN = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
-# A comma or blank that only groups digits by three, as in 10,000.
-_GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:,|\\,|,\\!|\{,\})\d{3})+(?!\d)")
-_ROOT = re.compile(r"\\sqrt\s*\[[^\]]*\]")  # its brackets are no interval
-_SEVERAL = re.compile(
-    r"[,;\n]|\b(?:or|and)\b|\\text\s*\{\s*(?:or|and)\s*\}|\\pm|\\mp|±|\\cup|\\(?:in|infty)(?![A-Za-z])|\\\{|[\[\]]|\d\s*:\s*\d",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A row and its lengths in tokens.
+    """A row with what is read out of its texts once.
 
-    prompt_tokens: the problem with instruction and chat template. response_tokens: the shortest
-    generation that has a boxed answer; None if none has.
+    boxes: last boxed answer of the solution and of each generation, None where there is none.
+    prompt_tokens: the problem with instruction and chat template. response_tokens: see `egpo.data.lengths.measure`.
     """
 
     row: Row
+    boxes: tuple[str | None, ...]
     prompt_tokens: int
     response_tokens: int | None
 
 
-def several_values(answer: str) -> bool:
-    """Whether an answer is not one value: a list, alternatives, plus-minus, a set, an interval, a ratio, infinity."""
-    return bool(_SEVERAL.search(_ROOT.sub("", _GROUPED.sub("0", answer.strip()))))
+def boxed_match(boxes: Iterable[str | None], answer: str) -> bool:
+    """Stable mode: one of the boxes is the answer.
 
-
-def boxed_match(row: Row) -> bool:
-    """Stable mode: the last box of the solution or of any generation equals the answer.
-
-    Boxes are compared as strings first, since math-verify takes milliseconds for each pair.
+    They are compared as strings first, since math-verify takes milliseconds for each pair.
     """
-    boxes = [last_boxed(text) for text in (row.solution, *row.generations)]
     candidates = dict.fromkeys(box for box in boxes if box)
-    answer = normalised(row.answer)
-    if any(normalised(box) == answer for box in candidates):
-        return bool(answer)
-    return any(same_answer(box, row.answer) for box in candidates)
+    short = normalised(answer)
+    if any(normalised(box) == short for box in candidates):
+        return bool(short)
+    return any(same_answer(box, answer) for box in candidates)
 
 
-# Reasons in their fixed order: the cheap and the plain ones first. Each says whether to drop.
+def _wording(name: str) -> Callable[[Measured, Data], bool]:
+    return lambda item, _: wording.TESTS[name](item.row.problem)
+
+
+# Reasons in their fixed order: type and language, single-value ground truth, generations, boxed match, lengths.
 REASONS: dict[str, Callable[[Measured, Data], bool]] = {
-    "no-problem": lambda item, _: not item.row.problem.strip(),
-    "question-type": lambda item, _: item.row.question_type.strip().lower() in QUESTION_TYPES,
-    "proof-wording": lambda item, _: bool(_PROOF.search(item.row.problem)),
-    "figure-or-link": lambda item, _: bool(_FIGURE_OR_LINK.search(item.row.problem)),
-    "language": lambda item, _: bool(_CHINESE_JAPANESE_KOREAN.search(item.row.problem)),
-    "no-answer": lambda item, _: item.row.answer.strip().lower() in NO_ANSWER,
-    "yes-or-no": lambda item, _: normalised(item.row.answer).lower() in TRUTH_VALUES,
-    "several-values": lambda item, _: several_values(item.row.answer),
+    "no-problem": _wording("no-problem"),
+    "question-type": lambda item, data: item.row.question_type.strip().lower() in data.question_types,
+    "proof-wording": _wording("proof-wording"),
+    "options": _wording("options"),
+    "multi-part": _wording("multi-part"),
+    "figure": _wording("figure"),
+    "link": _wording("link"),
+    "language": _wording("language"),
+    "no-answer": lambda item, _: answers.is_missing(item.row.answer),
+    "yes-or-no": lambda item, _: answers.is_truth_value(item.row.answer),
+    "several-values": lambda item, _: answers.several_values(item.row.answer),
+    "not-a-value": lambda item, _: answers.not_a_value(item.row.answer),
     "few-generations": lambda item, data: len(item.row.generations) < data.min_generations,
-    "no-boxed-match": lambda item, _: not boxed_match(item.row),
+    "no-boxed-match": lambda item, _: not boxed_match(item.boxes, item.row.answer),
     "long-prompt": lambda item, data: item.prompt_tokens > data.max_prompt_tokens,
     "long-response": lambda item, data: item.response_tokens is None or item.response_tokens > data.max_response_tokens,
 }

@@ -1,4 +1,4 @@
-"""The funnel: how many rows each step takes out, by subset and bucket. Nothing leaves without a reason."""
+"""The funnel: how many rows each step takes out, by subset, bucket and source. Nothing leaves without a reason."""
 
 from __future__ import annotations
 
@@ -6,58 +6,109 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from egpo.data.sample import ranked
+
 ALL = "all"
-COLUMNS = ("step", "subset", "bucket", "in", "dropped", "out")
+STRATUM = ["subset", "bucket", "source"]
+COLUMNS = ["step", *STRATUM, "in", "dropped", "out"]
+EXAMPLES, EXAMPLE_LENGTH = 2, 90  # rows shown of each step, characters of each
 
 
 def _counts(rows: pd.DataFrame, order: Sequence[str]) -> list[dict[str, int | str]]:
     """In, dropped and out of every step for some of the rows."""
-    kept = len(order)  # the place of a row that no step drops
-    place = rows["reason"].map({reason: index for index, reason in enumerate(order)} | {"": kept})
-    counts = []
-    for index, step in enumerate(order):
-        entering, dropped, leaving = (int(part.sum()) for part in (place >= index, place == index, place > index))
-        assert entering == leaving + dropped, (step, entering, leaving, dropped)
-        counts.append({"step": step, "in": entering, "dropped": dropped, "out": leaving})
+    dropped = rows["reason"].value_counts()
+    left, counts = len(rows), []
+    for step in order:
+        lost = int(dropped.get(step, 0))
+        counts.append({"step": step, "in": left, "dropped": lost, "out": left - lost})
+        left -= lost
     return counts
 
 
 def funnel(rows: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
-    """One row per step and stratum (and per step over all), with the columns step, subset, bucket, in, dropped, out.
+    """in, dropped and out of each step, over all rows and for each subset, bucket and source together.
 
-    rows: every source row with subset, bucket and `reason`, the first of `order` that drops it or "".
+    rows: every source row with subset, bucket, source and `reason`, the first of `order` that drops it or "".
     Raises ValueError for a reason that is not in `order`: its rows would be lost from the table.
     """
     unknown = sorted(set(rows["reason"]) - set(order) - {""})
     if unknown:
         raise ValueError(f"reasons without a step: {unknown}")
-    parts = [pd.DataFrame(_counts(rows, order)).assign(subset=ALL, bucket=ALL)]
-    for (subset, bucket), stratum in rows.groupby(["subset", "bucket"]):
-        parts.append(pd.DataFrame(_counts(stratum, order)).assign(subset=subset, bucket=bucket))
-    table = pd.concat(parts, ignore_index=True)[list(COLUMNS)]
-    _check(table, len(rows), order)
+    parts = [pd.DataFrame(_counts(rows, order)).assign(**dict.fromkeys(STRATUM, ALL))]
+    for names, stratum in rows.groupby(STRATUM):
+        parts.append(pd.DataFrame(_counts(stratum, order)).assign(**dict(zip(STRATUM, names, strict=True))))
+    table = pd.concat(parts, ignore_index=True)[COLUMNS]
+    _check(table, rows, order)
     return table
 
 
-def _check(table: pd.DataFrame, total: int, order: Sequence[str]) -> None:
-    """Each step's in is the last one's out, and the strata add up to the whole."""
-    for _, stratum in table.groupby(["subset", "bucket"]):
-        assert (stratum["in"].iloc[1:].to_numpy() == stratum["out"].iloc[:-1].to_numpy()).all()
-    whole = table[table["subset"] == ALL].set_index("step")[["in", "dropped", "out"]]
-    strata = table[table["subset"] != ALL].groupby("step")[["in", "dropped", "out"]].sum()
-    assert whole["in"].iloc[0] == total
+def _check(table: pd.DataFrame, rows: pd.DataFrame, order: Sequence[str]) -> None:
+    """The strata add up to the whole at every step, and what comes out at the end are the rows without a reason."""
+    numbers = ["in", "dropped", "out"]
+    whole = table[table["subset"] == ALL].set_index("step")[numbers]
+    strata = table[table["subset"] != ALL].groupby("step")[numbers].sum()
     assert strata.loc[list(order)].equals(whole.loc[list(order)]), "the strata do not add up"
+    assert whole["in"].iloc[0] == len(rows)
+    assert whole["out"].iloc[-1] == (rows["reason"] == "").sum()
 
 
-def markdown(table: pd.DataFrame, note: str) -> str:
-    """The funnel as a Markdown table: in, dropped and out over all, and what is left of each stratum."""
-    strata = table[table["subset"] != ALL]
-    names = sorted(set(zip(strata["subset"], strata["bucket"], strict=True)))
-    left = {name: part.set_index("step")["out"] for name, part in strata.groupby(["subset", "bucket"])}
-    head = ["step", "in", "dropped", "out", *(f"{subset}, {bucket}" for subset, bucket in names)]
+def _table(head: list[str], rows: list[list]) -> list[str]:
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
-    for row in table[table["subset"] == ALL].to_dict("records"):
-        cells = [row["step"], row["in"], row["dropped"], row["out"], *(left[name][row["step"]] for name in names)]
-        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
-    below = "The last columns are what is left of each subset and bucket. A row counts at the first step that drops it."
-    return "\n".join(["# Data funnel", "", *lines, "", below, *(["", note] if note else [])]) + "\n"
+    return [*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)]
+
+
+def _left(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Rows left after each step, a column for each value of `by`; steps in their order."""
+    strata = table[table["subset"] != ALL]
+    order = list(dict.fromkeys(table["step"]))
+    return strata.pivot_table(index="step", columns=by, values="out", aggfunc="sum").loc[order].astype(int)
+
+
+def _short(text: str) -> str:
+    """One line of a Markdown table."""
+    line = " ".join(text.split())
+    line = line if len(line) <= EXAMPLE_LENGTH else line[: EXAMPLE_LENGTH - 1] + "…"
+    return line.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+def _examples(rows: pd.DataFrame, order: Sequence[str], seed: int) -> list[str]:
+    lines = []
+    for step in order:
+        dropped = rows[rows["reason"] == step]
+        for label in ranked(dropped["uuid"], seed, "example")[:EXAMPLES]:
+            row = dropped.loc[label]
+            lines.append(f"| {step} | {row['uuid']} | {_short(row['problem'])} | {_short(row['answer'])} |")
+    return ["| step | uuid | problem | answer |", "| --- | --- | --- | --- |", *lines]
+
+
+def markdown(table: pd.DataFrame, rows: pd.DataFrame, seed: int, note: str) -> str:
+    """The funnel as Markdown: all rows with what is left of each subset and bucket, then by source, then examples.
+
+    table: of `funnel` for `rows`, which also need uuid, problem, answer.
+    """
+    whole = table[table["subset"] == ALL].set_index("step")
+    order = whole.index.tolist()
+    strata, sources = _left(table, ["subset", "bucket"]), _left(table, ["source"])
+    head = ["step", "in", "dropped", "out", *(", ".join(names) for names in strata.columns)]
+    body = [[step, *whole.loc[step, ["in", "dropped", "out"]], *strata.loc[step]] for step in order]
+    by_source = [[step, *sources.loc[step]] for step in order]
+    return "\n".join(
+        [
+            "# Data funnel",
+            "",
+            *_table(head, body),
+            "",
+            "The last columns are what is left of each subset and bucket. A row counts at the first step that drops "
+            "it; `flags.parquet` has all its reasons. `funnel.csv` has subset, bucket and source together.",
+            "",
+            "## What is left of each source",
+            "",
+            *_table(["step", *sources.columns], by_source),
+            "",
+            "## Examples of what was dropped",
+            "",
+            *_examples(rows, order, seed),
+            *(["", note] if note else []),
+            "",
+        ]
+    )

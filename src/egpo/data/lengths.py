@@ -13,6 +13,9 @@ from egpo.data.schema import Row
 from egpo.data.verl_rows import prompt
 from egpo.errors import UserError
 
+# Tokens of text of R1's kind have about 3 characters: a text is cut here, and seldom has to be read on.
+CHARACTERS_PER_TOKEN = 4
+
 
 def load_tokenizer(place: Path | str) -> PreTrainedTokenizerBase:
     """The tokenizer in a folder (or of that name on the Hub), which must have a chat template."""
@@ -33,15 +36,62 @@ def _count(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[int]:
     return [len(ids) for ids in encoded["input_ids"]]
 
 
-def measure(rows: list[Row], tokenizer: PreTrainedTokenizerBase) -> list[Measured]:
-    """The rows with their lengths; the tokenizer sees the whole list at once, which is faster."""
+def _last_piece(text: str) -> int:
+    """Bytes of the last word and the blanks around it."""
+    before = text.rsplit(None, 1)[0] if len(text.split(None, 1)) > 1 else ""
+    return len(text[len(before) :].encode())
+
+
+def counted(tokenizer: PreTrainedTokenizerBase, texts: list[str], limit: int) -> list[int]:
+    """Tokens of each text, or limit + 1 for a text of more: what lies far behind the limit is not read."""
+    heads = [text[: CHARACTERS_PER_TOKEN * limit] for text in texts]
+    counts = _count(tokenizer, heads)
+    # A cut can make more tokens of the word it goes through than the whole text has there: at most one a byte.
+    unsure = [
+        index
+        for index, (text, head) in enumerate(zip(texts, heads, strict=True))
+        if len(head) < len(text) and counts[index] - _last_piece(head) <= limit
+    ]
+    for index, count in zip(unsure, _count(tokenizer, [texts[index] for index in unsure]), strict=True):
+        counts[index] = count
+    return [min(count, limit + 1) for count in counts]
+
+
+def _shortest(
+    rows: list[Row], boxes: list[tuple[str | None, ...]], tokenizer: PreTrainedTokenizerBase, limit: int
+) -> list[int | None]:
+    """Per row the tokens of the first of its boxed generations, by characters, that is within the limit."""
+    found: list[int | None] = [None] * len(rows)
+    waiting = [
+        sorted((text for text, box in zip(row.generations, own[1:], strict=True) if box is not None), key=len)
+        for row, own in zip(rows, boxes, strict=True)
+    ]
+    turn = 0
+    while asked := [
+        index
+        for index, texts in enumerate(waiting)
+        if turn < len(texts) and (found[index] is None or found[index] > limit)
+    ]:
+        for index, count in zip(
+            asked, counted(tokenizer, [waiting[index][turn] for index in asked], limit), strict=True
+        ):
+            found[index] = count
+        turn += 1
+    return found
+
+
+def measure(rows: list[Row], tokenizer: PreTrainedTokenizerBase, limit: int) -> list[Measured]:
+    """The rows with their boxes and lengths; the tokenizer sees many texts at once, which is faster.
+
+    limit: data.max_response_tokens. `response_tokens` is the length of a boxed generation within the limit, the first
+    in the order of characters; limit + 1 if every boxed generation is longer; None if none has a box.
+    """
     chats = [prompt(row.problem) for row in rows]
     texts = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False) if chats else []
     prompts = _count(tokenizer, texts)
-    boxed = [
-        (index, text) for index, row in enumerate(rows) for text in row.generations if last_boxed(text) is not None
+    boxes = [tuple(last_boxed(text) for text in (row.solution, *row.generations)) for row in rows]
+    responses = _shortest(rows, boxes, tokenizer, limit)
+    return [
+        Measured(*parts)  # in the order of its fields
+        for parts in zip(rows, boxes, prompts, responses, strict=True)
     ]
-    shortest: dict[int, int] = {}
-    for (index, _), length in zip(boxed, _count(tokenizer, [text for _, text in boxed]), strict=True):
-        shortest[index] = min(length, shortest.get(index, length))
-    return [Measured(row, prompts[index], shortest.get(index)) for index, row in enumerate(rows)]

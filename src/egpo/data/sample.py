@@ -1,6 +1,9 @@
-"""Sampling by quota, the validation split and the last length filter (appendix A.2)."""
+"""Sampling by quota and the validation split (appendix A.2). Every choice is by keyed hash: no order can change it."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
 
 import pandas as pd
 
@@ -10,46 +13,136 @@ from egpo.errors import UserError
 
 # Reasons of this stage, in their order.
 INCORRECT, NOT_SAMPLED, LONG_FINAL_PROMPT = "entirely-incorrect", "not-sampled", "long-final-prompt"
+BUCKETS = ("mixed", "correct", "incorrect")
+
+Stratum = tuple[str, str]
 
 
-def smallest(uuids: pd.Series, count: int, seed: int, stage: str) -> pd.Series:
-    """Whether a row is among the `count` of smallest keyed hash: a random choice that no order can change."""
-    ranked = sorted(uuids.index, key=lambda label: (digest(seed, stage, uuids[label]), uuids[label]))
-    return pd.Series(uuids.index.isin(ranked[:count]), index=uuids.index)
+def ranked(uuids: pd.Series, seed: int, stage: str) -> list:
+    """Labels of the rows by their keyed hash: a random order that neither rows nor shards can change."""
+    return sorted(uuids.index, key=lambda label: (digest(seed, stage, uuids[label]), uuids[label]))
 
 
-def _shortages(rows: pd.DataFrame, quotas: Quotas) -> list[str]:
-    lines = []
-    for stratum, asked in quotas.model_dump().items():
-        available = int((rows["subset"] + "_" + rows["bucket"]).eq(stratum).sum())
-        if available < asked:
-            lines.append(f"data.quotas.{stratum}: {asked} rows asked, {available} available after the filters.")
-    return lines
+def allocate(available: dict[str, int], quota: int, cap: float | None) -> dict[str, int]:
+    """How many rows each source gives to a quota: in proportion to what it has, by largest remainder.
 
-
-def sample(rows: pd.DataFrame, quotas: Quotas, seed: int) -> pd.Series:
-    """Why each row is not in the pool, or "" if it is; needs the columns uuid, subset, bucket.
-
-    Each stratum (subset x bucket) gives as many rows as its quota says, those of the smallest keyed hash.
-    Entirely-incorrect rows have no quota. Raises UserError when a stratum holds too few.
+    A source gives no more than it has, nor than the share `cap` of the quota; what it cannot give the others do.
+    Equal remainders go by the name of the source.
     """
-    lines = _shortages(rows, quotas)
-    if lines:
-        raise UserError("\n".join([*lines, "Lower these quotas, or give data.source more rows."]))
+    limits = {
+        name: rows if cap is None else min(rows, int(Fraction(str(cap)) * quota)) for name, rows in available.items()
+    }
+    given: dict[str, int] = {}
+    while True:
+        left = min(quota, sum(limits.values())) - sum(given.values())
+        free = {name: rows for name, rows in available.items() if name not in given}
+        total = sum(free.values())
+        ideal = {name: Fraction(left * rows, total) for name, rows in free.items()} if total else {}
+        full = {name: limits[name] for name, share in ideal.items() if share > limits[name]}
+        if not full:
+            break
+        given |= full
+    whole = {name: int(share) for name, share in ideal.items()}
+    rest = left - sum(whole.values())
+    for name in sorted(ideal, key=lambda name: (whole[name] - ideal[name], name)):
+        if rest and whole[name] < limits[name]:
+            whole[name] += 1
+            rest -= 1
+    return {name: given.get(name, whole.get(name, 0)) for name in sorted(available)}
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """reasons: why each row is not in the pool, or "". deficits: rows that a stratum could not give itself.
+
+    filled: of those, how many came from which other stratum.
+    """
+
+    reasons: pd.Series
+    deficits: dict[Stratum, int]
+    filled: dict[Stratum, dict[Stratum, int]]
+
+
+def _own_share(rows: pd.DataFrame, quotas: Quotas, cap: float | None, order: list) -> pd.Series:
+    """(n,) bool, True for the rows that fill the quota of their own stratum."""
+    taken = pd.Series(False, index=rows.index)
+    by_hash = rows.loc[order]
+    for (subset, bucket), quota in quotas.strata.items():
+        members = by_hash[(by_hash["subset"] == subset) & (by_hash["bucket"] == bucket)]
+        counts = allocate(members["source"].value_counts().to_dict(), quota, cap)
+        for source, count in counts.items():
+            taken[members.index[members["source"] == source][:count]] = True
+    return taken
+
+
+def _donors(stratum: Stratum) -> list[Stratum]:
+    """Where missing rows come from: the same subset's other bucket, the other subset, entirely-incorrect groups."""
+    subset, bucket = stratum
+    other = {"default": "extended", "extended": "default"}[subset]
+    second = {"mixed": "correct", "correct": "mixed"}[bucket]
+    return [(subset, second), (other, bucket), (other, second), (subset, "incorrect"), (other, "incorrect")]
+
+
+def _fill(
+    rows: pd.DataFrame, taken: pd.Series, deficits: dict[Stratum, int], order: list
+) -> dict[Stratum, dict[Stratum, int]]:
+    """Take rows of other strata for what is missing; marks them in `taken`."""
+    by_hash = rows.loc[order]
+    filled: dict[Stratum, dict[Stratum, int]] = {}
+    for stratum, missing in deficits.items():
+        for subset, bucket in _donors(stratum):
+            free = by_hash.index[(by_hash["subset"] == subset) & (by_hash["bucket"] == bucket) & ~taken[by_hash.index]]
+            chosen = free[: missing - sum(filled.get(stratum, {}).values())]
+            if len(chosen):
+                taken[chosen] = True
+                filled.setdefault(stratum, {})[subset, bucket] = len(chosen)
+    return filled
+
+
+def sample(rows: pd.DataFrame, quotas: Quotas, cap: float | None, max_deficit: float, seed: int) -> Sampled:
+    """The pool: from each stratum its quota, from each source in proportion; needs uuid, subset, bucket, source.
+
+    What a stratum cannot give comes from others. Raises UserError when that is more than the share `max_deficit`.
+    """
+    order = ranked(rows["uuid"], seed, "sample")
+    taken = _own_share(rows, quotas, cap, order)
+    own = rows[taken].groupby(["subset", "bucket"]).size()
+    deficits = {stratum: quota - int(own.get(stratum, 0)) for stratum, quota in quotas.strata.items()}
+    deficits = {stratum: missing for stratum, missing in deficits.items() if missing}
+    if sum(deficits.values()) > max_deficit * quotas.total:
+        raise UserError(_too_short(rows, quotas, deficits, cap, max_deficit))
+    filled = _fill(rows, taken, deficits, order)
     reasons = pd.Series(NOT_SAMPLED, index=rows.index)
     reasons[rows["bucket"] == "incorrect"] = INCORRECT
-    strata = rows["subset"] + "_" + rows["bucket"]
-    for stratum, count in quotas.model_dump().items():
-        members = rows.loc[strata == stratum, "uuid"]
-        chosen = smallest(members, count, seed, "sample")
-        reasons[chosen.index[chosen]] = ""
-    return reasons
+    reasons[taken] = ""
+    return Sampled(reasons, deficits, filled)
 
 
-def split(pool: pd.DataFrame, validation_rows: int, seed: int) -> pd.Series:
-    """'validation' for `validation_rows` rows of smallest keyed hash, 'train' for the others."""
-    if validation_rows >= len(pool):
+def _too_short(
+    rows: pd.DataFrame, quotas: Quotas, deficits: dict[Stratum, int], cap: float | None, max_deficit: float
+) -> str:
+    sizes = rows.groupby(["subset", "bucket"]).size()
+    lines = [
+        f"data.quotas.{subset}_{bucket}: {quotas.strata[subset, bucket]} rows asked, "
+        f"{int(sizes.get((subset, bucket), 0))} available after the filters"
+        f"{f', {missing} missing with data.source_cap {cap}' if cap else ''}."
+        for (subset, bucket), missing in deficits.items()
+    ]
+    share = f"{sum(deficits.values())} of {quotas.total} rows are missing, data.max_deficit allows {max_deficit:.0%}."
+    return "\n".join([*lines, f"{share} Lower these quotas, or give data.source more rows."])
+
+
+def split(pool: pd.DataFrame, near: set, validation_rows: int, seed: int) -> pd.Series:
+    """'validation' for `validation_rows` rows of smallest keyed hash, 'train' for the others.
+
+    near: labels of rows that have a near-duplicate in the pool: they stay in training. Raises UserError when too few
+    rows are left on either side.
+    """
+    free = pool["uuid"][~pool.index.isin(near)]
+    if validation_rows >= len(pool) or validation_rows > len(free):
         raise UserError(
-            f"data.validation_rows: {validation_rows} of the {len(pool)} rows of data.quotas leave none for training."
+            f"data.validation_rows: {validation_rows} of the {len(pool)} rows of data.quotas, {len(free)} of them "
+            "without a near-duplicate, leave none for training. Lower it."
         )
-    return smallest(pool["uuid"], validation_rows, seed, "validation").map({True: "validation", False: "train"})
+    chosen = ranked(free, seed, "validation")[:validation_rows]
+    return pd.Series("train", index=pool.index).mask(pool.index.isin(chosen), "validation")

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from egpo.data.answers import unboxed
 from egpo.errors import UserError
 
 SCHEMA = pa.schema(
@@ -50,7 +51,9 @@ BATCH = 250  # about ten million characters of the real data
 
 @dataclass(frozen=True)
 class Row:
-    """A source row with the columns that the chain reads; null texts are empty.
+    """A source row with the columns that the chain reads; null texts are empty, a null source is "unknown".
+
+    answer: as in the file, but for blanks, dollars and a box around it.
 
     correct: math-verify's verdict on each generation, as long as `generations`.
     """
@@ -125,10 +128,12 @@ def _row(values: dict[str, Any], subset: str, file: Path) -> Row:
     if not values["uuid"]:
         raise UserError(f"{file}: a row has no uuid. Rows are sampled and traced by uuid: give every row one.")
     generations = tuple(text or "" for text in values["generations"] or ())
-    texts = {name: values[name] or "" for name in ("problem", "solution", "answer", "question_type", "source")}
+    texts = {name: values[name] or "" for name in ("problem", "solution", "question_type")}
     return Row(
         subset=subset,
         uuid=values["uuid"],
+        answer=unboxed(values["answer"] or ""),
+        source=values["source"] or "unknown",
         generations=generations,
         correct=verdicts(values["correctness_math_verify"], len(generations)),
         correctness_count=values["correctness_count"] or 0,
@@ -147,13 +152,6 @@ def read_shard(file: Path, subset: str) -> Iterator[list[Row]]:
         if batch is None:
             return
         yield [_row(values, subset, file) for values in _conform(batch, file).to_pylist()]
-
-
-def read_rows(folder: Path) -> Iterator[list[Row]]:
-    """The rows of every shard of both subsets, in batches. Raises UserError as `shards` and `read_shard` do."""
-    for subset, files in shards(folder).items():
-        for file in files:
-            yield from read_shard(file, subset)
 
 
 def write_shards(rows: Iterator[dict[str, Any]], rows_per_shard: int, total: int, folder: Path) -> None:

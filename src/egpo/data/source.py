@@ -19,10 +19,10 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Prepared:
-    """Shards that are ready to be read: their folder, the files and how many rows they hold together."""
+    """Shards that are ready to be read: each file with its subset and content hash, and all their rows."""
 
     folder: Path
-    files: tuple[Path, ...]
+    shards: tuple[tuple[Path, str, str], ...]
     rows: int
 
 
@@ -76,8 +76,8 @@ def prepared(folder: Path) -> Prepared:
     """
     manifest = read_json(folder / "manifest.json")
     place = folder / manifest["folder"]
-    files = [file for names in shards(place).values() for file in names]
-    now = {_name(file, place): sha256(file) for file in files}
+    found = tuple((file, subset, sha256(file)) for subset, files in shards(place).items() for file in files)
+    now = {_name(file, place): content for file, _, content in found}
     changed = sorted(
         name for name in now.keys() | manifest["sha256"].keys() if now.get(name) != manifest["sha256"].get(name)
     )
@@ -86,7 +86,7 @@ def prepared(folder: Path) -> Prepared:
             f"{place / changed[0]}: this shard has changed since it was prepared. "
             f"Delete {folder / 'manifest.json'} and run again."
         )
-    return Prepared(place, tuple(files), sum(manifest["rows"].values()))
+    return Prepared(place, found, sum(manifest["rows"].values()))
 
 
 def _name(file: Path, place: Path) -> str:

@@ -6,21 +6,24 @@ those that the filters and the deduplication are there for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any
 from uuid import UUID
 
+import pandas as pd
+
 from egpo.boxed import last_boxed
 from egpo.config import StandInSource
 from egpo.data.keyed import digest, generator
+from egpo.data.planted import planted_cases
 from egpo.data.problems import Problem, correct_generation, draw_problem, without_think_tags, wrong_generation
 from egpo.data.schema import FOLDERS, write_shards
 
 # Share of each kind of row, in percent.
 KINDS = {
-    "plain": 76,
+    "plain": 74,
     "copy": 5,  # the text of an earlier row, as it is or with slight changes
     "one-generation": 3,
     "no-answer": 4,
@@ -29,6 +32,7 @@ KINDS = {
     "llama-only": 2,  # right, but math-verify did not see it
     "no-box": 2,
     "missing-flags": 1,
+    "leak": 2,  # in a wording of the synthetic benchmarks, often one of their items with other numbers
 }
 # Share of each bucket among rows of right answers, in percent.
 BUCKETS = {"mixed": 48, "correct": 37, "incorrect": 15}
@@ -44,8 +48,8 @@ def _rng(source: StandInSource, subset: str, index: int, what: str = "row") -> R
     return generator(source.seed, f"stand-in {what}", f"{subset}-{index}")
 
 
-def _problem(source: StandInSource, subset: str, index: int) -> Problem:
-    return draw_problem(_rng(source, subset, index, "problem"), split="train")
+def _problem(source: StandInSource, subset: str, index: int, split: str = "train") -> Problem:
+    return draw_problem(_rng(source, subset, index, "problem"), split)
 
 
 def _changed(text: str, rng: Random) -> str:
@@ -123,6 +127,8 @@ def standin_row(source: StandInSource, subset: str, index: int) -> dict[str, Any
     problem = _problem(source, subset, index)
     if kind == "copy":  # of the default subset, so that some duplicates cross the subsets
         problem = _problem(source, "default", rng.randrange(source.default_rows))
+    if kind == "leak":
+        problem = _problem(source, subset, index, split="held-out")
     count = 1 if kind == "one-generation" else rng.randint(2, 4)
     row = _columns(problem, _outcomes(_choose(rng, BUCKETS), count, rng), rng)
     _spoil(row, kind, problem, rng)
@@ -135,11 +141,22 @@ def standin_row(source: StandInSource, subset: str, index: int) -> dict[str, Any
     return row
 
 
-def _rows(source: StandInSource, subset: str, total: int) -> Iterator[dict[str, Any]]:
-    return (standin_row(source, subset, index) for index in range(total))
-
-
 def write_standin(source: StandInSource, folder: Path) -> None:
-    """Write both subsets as shards under `folder`; shards already there are replaced."""
+    """Write both subsets as shards under `folder`; shards already there are replaced.
+
+    Where the planted cases are asked for, they come after the other rows, and `folder`/planted.csv says what they are.
+    """
+    cases = planted_cases(source.seed) if source.planted else []
     for subset, total in {"default": source.default_rows, "extended": source.extended_rows}.items():
-        write_shards(_rows(source, subset, total), source.rows_per_shard, total, folder / FOLDERS[subset])
+        planted = [case.row for case in cases if case.subset == subset]
+        rows = chain((standin_row(source, subset, index) for index in range(total)), planted)
+        write_shards(rows, source.rows_per_shard, total + len(planted), folder / FOLDERS[subset])
+    if cases:
+        table = pd.DataFrame(
+            [
+                (case.row["uuid"], case.name, case.bucket, " ".join(sorted(case.reasons)), case.cluster)
+                for case in cases
+            ],
+            columns=["uuid", "case", "bucket", "reasons", "cluster"],
+        )
+        table.to_csv(folder / "planted.csv", index=False)

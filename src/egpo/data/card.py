@@ -1,0 +1,69 @@
+"""The dataset card of the pool, in the Hub's format, written from its manifest and funnel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from huggingface_hub import DatasetCardData
+
+from egpo.data.funnel import ALL
+
+SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+FILES = {
+    "train.parquet, validation.parquet": "the pool, in verl's format",
+    "flags.parquet": "every source row: its stratum, lengths, each reason and the first, its cluster and split",
+    "funnel.csv, funnel.md": "rows in, dropped and out of each step, by subset, bucket and source, with examples",
+    "manifest.json": "settings, versions and hashes of inputs and outputs, and what each step found",
+}
+
+
+def _front_matter(source: dict[str, Any], rows: int) -> str:
+    files = [{"split": name, "path": f"{name}.parquet"} for name in ("train", "validation")]
+    return DatasetCardData(
+        language="en",
+        license="apache-2.0" if source["kind"] != "local" else "unknown",
+        task_categories=["text-generation"],
+        tags=["math", "reinforcement-learning", *(["synthetic"] if source["kind"] == "standin" else [])],
+        size_categories=next((name for bound, name in SIZES if rows < bound), "n>1M"),
+        source_datasets=[source["repo"]] if source["kind"] == "hub" else None,
+        configs=[
+            {"config_name": "default", "data_files": files, "default": True},
+            {"config_name": "flags", "data_files": "flags.parquet"},
+        ],
+    ).to_yaml()
+
+
+def _origin(source: dict[str, Any]) -> str:
+    if source["kind"] == "standin":
+        return "Synthetic rows in OpenR1-Math's schema, made here: no real problem is among them."
+    if source["kind"] == "hub":
+        return f"`{source['repo']}` at revision `{source['revision']}`."
+    return "A local folder in OpenR1-Math's schema."
+
+
+def card(manifest: dict[str, Any], funnel: pd.DataFrame, note: str) -> str:
+    """The card's text. manifest: of `egpo.data.build.build`; funnel: of `egpo.data.funnel.funnel`."""
+    settings, splits = manifest["settings"], manifest["splits"]
+    rows = sum(split["rows"] for split in splits.values())
+    strata = funnel[funnel["subset"] != ALL].groupby(["subset", "bucket", "step"], sort=False)["out"].sum()
+    last = funnel["step"].iloc[-1]
+    mix = strata.xs(last, level="step")
+    lines = [
+        f"---\n{_front_matter(settings['source'], rows)}\n---",
+        "# Training pool for reinforcement learning with verifiable rewards",
+        _origin(settings["source"]),
+        f"Built by the steps of the EGPO paper's appendix A.2, preset `{settings['preset']}`: row filters, "
+        f"decontamination against {', '.join(manifest['found']['decontamination']) or 'nothing'}, near-duplicates in "
+        f"mode `{settings['deduplication']['mode']}`, sampling by subset, bucket and source. Of "
+        f"{manifest['source_rows']} rows {rows} are left: "
+        + ", ".join(f"{name} {split['rows']} (content `{split['content']}`)" for name, split in splits.items())
+        + ".",
+        "| subset | bucket | rows |\n| --- | --- | ---: |\n"
+        + "\n".join(f"| {subset} | {bucket} | {count} |" for (subset, bucket), count in mix.items() if count),
+        "\n".join(f"- `{name}`: {text}" for name, text in FILES.items()),
+        "A row's bucket comes from `correctness_math_verify` alone: `mixed` if some generation is right and some is "
+        "wrong, `correct` if all are right.",
+        *([note] if note else []),
+    ]
+    return "\n\n".join(lines) + "\n"

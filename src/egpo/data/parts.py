@@ -1,0 +1,158 @@
+"""Row filters shard by shard, in several processes. A shard that has been judged is never judged again."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+from transformers import PreTrainedTokenizerBase
+
+from egpo.config import Data
+from egpo.data.filters import REASONS, Measured, bucket, judge
+from egpo.data.lengths import load_tokenizer, measure
+from egpo.data.schema import read_shard
+from egpo.data.source import Prepared
+from egpo.files import sha256, whole
+from egpo.processes import SET_PDEATHSIG, prctl
+from egpo.provenance import code_version, settings_hash
+
+Report = Callable[[str], None]
+
+COLUMNS = pa.schema(
+    [
+        ("uuid", pa.string()),
+        ("subset", pa.string()),
+        ("source", pa.string()),
+        ("bucket", pa.string()),
+        ("problem", pa.string()),
+        ("answer", pa.string()),
+        ("generations", pa.int32()),
+        ("correctness_count", pa.int64()),
+        ("prompt_tokens", pa.int32()),
+        ("response_tokens", pa.int32()),
+        *((reason, pa.bool_()) for reason in REASONS),
+    ]
+)
+# What a row's flags depend on.
+SETTINGS = ("question_types", "min_generations", "max_prompt_tokens", "max_response_tokens")
+CODE = ("filters", "wording", "answers", "lengths", "schema", "verl_rows", "parts")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard to judge: its place, its subset and where its table goes."""
+
+    shard: Path
+    subset: str
+    out: Path
+
+
+def record(item: Measured, data: Data) -> dict[str, Any]:
+    """What the chain keeps of a row: no generations, which are nearly all of its size."""
+    row = item.row
+    return {
+        "uuid": row.uuid,
+        "subset": row.subset,
+        "source": row.source,
+        "bucket": bucket(row.correct),
+        "problem": row.problem,
+        "answer": row.answer.strip(),
+        "generations": len(row.generations),
+        "correctness_count": row.correctness_count,
+        "prompt_tokens": item.prompt_tokens,
+        "response_tokens": item.response_tokens,
+        **judge(item, data),
+    }
+
+
+def judged(shard: Path, subset: str, data: Data, tokenizer: PreTrainedTokenizerBase) -> Iterator[pa.RecordBatch]:
+    """The rows of a shard with their bucket, lengths and a flag per reason, batch by batch."""
+    for rows in read_shard(shard, subset):
+        records = [record(item, data) for item in measure(rows, tokenizer, data.max_response_tokens)]
+        yield pa.RecordBatch.from_pylist(records, schema=COLUMNS)
+
+
+_tokenizer = cache(load_tokenizer)  # once in each process
+
+
+def _judge(task: Task, data: Data, tokenizer: str) -> int:
+    """Write the table of one shard, whole; how many rows it has."""
+    count = 0
+    with whole(task.out) as temporary, pq.ParquetWriter(temporary, COLUMNS) as writer:
+        for batch in judged(task.shard, task.subset, data, _tokenizer(tokenizer)):
+            writer.write_batch(batch)
+            count += batch.num_rows
+    return count
+
+
+def _tokenizer_hashes(tokenizer: Path | str) -> dict[str, str]:
+    """Content of the files that a tokenizer is made of; its name alone if it is not a folder."""
+    files = {file for pattern in ("*token*", "vocab*", "merges*", "*.jinja") for file in Path(tokenizer).glob(pattern)}
+    return {file.name: sha256(file) for file in sorted(files)} or {str(tokenizer): ""}
+
+
+def tasks(source: Prepared, data: Data, tokenizer: Path | str, work: Path) -> list[Task]:
+    """A task for every shard; the name of its table changes with whatever the table depends on."""
+    common = {
+        "settings": {name: getattr(data, name) for name in SETTINGS},
+        "tokenizer": _tokenizer_hashes(tokenizer),
+        "code": code_version(*(f"data/{name}.py" for name in CODE), "boxed.py"),
+    }
+    return [
+        Task(shard, subset, work / f"{settings_hash({**common, 'subset': subset, 'content': content})}.parquet")
+        for shard, subset, content in source.shards
+    ]
+
+
+def _start() -> None:
+    """A worker ends with its parent, however that ends, and leaves interrupts to it."""
+    prctl(SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+def _finished(pending: list[Task], data: Data, tokenizer: str, workers: int) -> Iterator[tuple[Task, int]]:
+    if workers == 1 or len(pending) < 2:
+        yield from ((task, _judge(task, data, tokenizer)) for task in pending)
+        return
+    # Forked, since a started process would run the script of the rule again.
+    executor = ProcessPoolExecutor(min(workers, len(pending)), get_context("fork"), _start)
+    try:
+        futures = {executor.submit(_judge, task, data, tokenizer): task for task in pending}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+        executor.shutdown()
+    except BaseException:  # the others would go on for as long as their shards last
+        for child in psutil.Process().children():
+            child.kill()
+        executor.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+def judge_shards(
+    source: Prepared, data: Data, tokenizer: Path | str, work: Path, workers: int, report: Report
+) -> list[Path]:
+    """The table of every shard, in `work`, made by `workers` processes; tables of an earlier run are taken as they are.
+
+    Raises UserError for a broken shard or tokenizer.
+    """
+    every = tasks(source, data, tokenizer, work)
+    for stale in set(work.glob("*.parquet")) - {task.out for task in every}:
+        stale.unlink()
+    pending = list({task.out: task for task in every if not task.out.exists()}.values())
+    if len(pending) < len(every):
+        report(f"filters: {len(every) - len(pending)} of {len(every)} shards are judged already")
+    for number, (task, rows) in enumerate(_finished(pending, data, str(tokenizer), workers), start=1):
+        report(f"filters: {task.subset} {task.shard.name}, {rows} rows, {number} of {len(pending)} shards")
+    return [task.out for task in every]

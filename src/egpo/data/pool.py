@@ -1,0 +1,173 @@
+"""The steps that compare rows with each other: from judged rows to the pool and its splits, each a pure function.
+
+A table of rows has one line per source row, `reason` (the first that drops it, or "") and a column for every other
+reason that was looked for. A step returns the table with its own columns added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from egpo.config import Data
+from egpo.data import contamination, deduplicate, sample
+from egpo.data.filters import REASONS
+from egpo.data.near import exact_pairs
+from egpo.data.texts import Runs, Tokens, tokenised
+from egpo.errors import UserError
+
+DUPLICATE_UUID = "duplicate-uuid"
+# Every reason to drop a row, in the order of the chain.
+ORDER = (
+    DUPLICATE_UUID,
+    *REASONS,
+    contamination.REASON,
+    contamination.CLUSTER,
+    deduplicate.CONFLICT,
+    deduplicate.REASON,
+    sample.INCORRECT,
+    sample.NOT_SAMPLED,
+    sample.LONG_FINAL_PROMPT,
+)
+
+
+@dataclass
+class Pool:
+    """The rows, the shingles of their problems, and what the steps found, for the manifest."""
+
+    table: pd.DataFrame
+    shingles: Runs
+    found: dict[str, Any] = field(default_factory=dict)
+
+
+def ordered(table: pd.DataFrame, keep: Iterable[str]) -> pd.DataFrame:
+    """Judged rows in an order of their own, by uuid, then content, whatever that of the shards; with `reason`.
+
+    Of rows that share a uuid the first one counts. keep: reasons that drop no row. Raises UserError without rows.
+    """
+    if table.empty:
+        raise UserError("data.source: its shards hold no row at all.")
+    table = table.sort_values(list(table.columns), ignore_index=True)
+    table.insert(len(table.columns) - len(REASONS), DUPLICATE_UUID, table["uuid"].duplicated())
+    flags = table[[DUPLICATE_UUID, *(reason for reason in REASONS if reason not in set(keep))]]
+    return table.assign(reason=flags.idxmax(axis=1).where(flags.any(axis=1), ""))
+
+
+def _drop(table: pd.DataFrame, flags: np.ndarray, reason: str) -> None:
+    """Note a reason for the rows in `flags`, and as the first one where there is none yet."""
+    table[reason] = flags
+    table.loc[flags & (table["reason"] == ""), "reason"] = reason
+
+
+def decontaminate(pool: Pool, tokens: Tokens, questions: dict[str, list[str]], data: Data) -> None:
+    """Flag items of the evaluation sets: a column per rule, and the reason. questions: texts by benchmark."""
+    settings, size = data.decontamination, data.deduplication.shingle
+    texts = contamination.Prepared.of(tokens, settings, size)
+    flags: dict[str, np.ndarray] = {}
+    counts: dict[str, dict[str, int]] = {}
+    for name, items in questions.items():
+        prepared = contamination.Prepared.of(tokenised(items), settings, size)
+        rules = contamination.found(texts, prepared, settings, data.deduplication)
+        counts[name] = {"items": len(items), **{rule: int(hits.sum()) for rule, hits in rules.items()}}
+        for rule, hits in rules.items():
+            flags[rule] = flags.get(rule, False) | hits
+    for rule, hits in flags.items():
+        pool.table[f"found-by-{rule}"] = hits
+    nothing = np.zeros(len(pool.table), dtype=bool)
+    hits = np.logical_or.reduce([nothing, *(flags[rule] for rule in settings.rules if rule in flags)])
+    _drop(pool.table, hits, contamination.REASON)
+    pool.found["decontamination"] = counts
+
+
+def drop_clusters(pool: Pool, data: Data) -> None:
+    """Clusters of near-duplicates: those with an evaluation item go, those of different answers as well, the others
+    keep one row. Adds the column `cluster`, the uuid of the row that each cluster would keep."""
+    table = pool.table
+    # Contaminated rows take part: their clusters must not survive them.
+    members = np.flatnonzero((table["reason"] == "") | (table["reason"] == contamination.REASON))
+    rows = table.iloc[members]
+    kept, counts = deduplicate.clusters(rows, pool.shingles.take(members), data.deduplication)
+    table["cluster"] = pd.Series(rows["uuid"].to_numpy()[kept], index=rows.index).reindex(table.index, fill_value="")
+
+    def everywhere(flags: np.ndarray) -> np.ndarray:
+        spread = np.zeros(len(table), dtype=bool)
+        spread[members] = flags
+        return spread
+
+    hit = rows[contamination.REASON].to_numpy()
+    _drop(table, everywhere(np.isin(kept, kept[hit]) & ~hit), contamination.CLUSTER)
+    conflicts = np.zeros(len(members), dtype=bool)
+    if data.deduplication.conflicts == "drop":
+        alive = (table["reason"].iloc[members] == "").to_numpy()
+        conflicts[alive] = deduplicate.conflicting(rows["answer"][alive], _renumbered(kept, alive))
+    _drop(table, everywhere(conflicts), deduplicate.CONFLICT)
+    _drop(table, everywhere(kept != np.arange(len(kept))), deduplicate.REASON)
+    sizes = np.bincount(kept, minlength=len(kept))
+    pool.found["near_duplicates"] = {
+        **counts,
+        "clusters": int((sizes > 1).sum()),
+        "largest_cluster": int(sizes.max(initial=0)),
+    }
+
+
+def _renumbered(kept: np.ndarray, alive: np.ndarray) -> np.ndarray:
+    """`kept` among the rows of whole clusters that are still there."""
+    place = np.cumsum(alive) - 1
+    return place[kept[alive]]
+
+
+def _near_in_pool(pool: Pool, data: Data) -> np.ndarray:
+    """(pairs, 2) row numbers of near-duplicates in the pool, exact: what LSH has missed."""
+    members = np.flatnonzero(pool.table["reason"] == "")
+    pairs = exact_pairs(pool.shingles.take(members), data.deduplication.threshold)
+    return members[pairs]
+
+
+def _sampled_once(pool: Pool, data: Data) -> sample.Sampled:
+    rows = pool.table[pool.table["reason"] == ""]
+    made = sample.sample(rows, data.quotas, data.source_cap, data.max_deficit, data.seed)
+    pool.table.loc[made.reasons.index, "reason"] = made.reasons
+    return made
+
+
+def draw(pool: Pool, data: Data) -> None:
+    """Sample the pool by quota and split it; adds the column `split` ('train', 'validation' or '').
+
+    In mode `verified` the pool is searched exactly, a near-duplicate that LSH missed is dropped, and the pool drawn
+    again until there is none. In either mode no validation row has a near-duplicate in the pool.
+    """
+    table = pool.table
+    before = table["reason"].copy()
+    missed = 0
+    while True:
+        made = _sampled_once(pool, data)
+        pairs = _near_in_pool(pool, data)
+        if data.deduplication.mode == "paper" or not len(pairs):
+            break
+        rank = np.empty(len(table), dtype=np.int64)
+        rank[deduplicate.preference(table)] = np.arange(len(table))
+        lesser = np.unique(np.where(rank[pairs[:, 0]] > rank[pairs[:, 1]], pairs[:, 0], pairs[:, 1]))
+        before.iloc[lesser] = deduplicate.REASON
+        table.loc[table.index[lesser], deduplicate.REASON] = True
+        table["reason"] = before
+        missed += len(lesser)
+    chosen = table[table["reason"] == ""]
+    near = set(table.index[np.unique(pairs)])
+    parts = sample.split(chosen, near, data.validation_rows, data.seed)
+    table["split"] = parts.reindex(table.index, fill_value="")
+    late = (table["reason"] == "") & (table["prompt_tokens"] > data.final_prompt_tokens)
+    table.loc[late, ["reason", "split"]] = (sample.LONG_FINAL_PROMPT, "")
+    pool.found["sampling"] = {
+        "missed_by_lsh": missed,
+        "near_pairs_left": len(pairs),
+        "deficits": _named(made.deficits),
+        "filled": {"_".join(stratum): _named(rows) for stratum, rows in made.filled.items()},
+    }
+
+
+def _named(strata: dict[sample.Stratum, int]) -> dict[str, int]:
+    return {"_".join(stratum): rows for stratum, rows in strata.items()}

@@ -1,0 +1,266 @@
+"""Tokens, signatures, pairs and clusters of many texts at once, against regular expressions, datasketch and sets."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+from random import Random
+
+import numpy as np
+import pandas as pd
+import pytest
+from chain import STANDIN
+from datasketch import MinHash, MinHashLSH
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egpo.config import Deduplication
+from egpo.data.deduplicate import clusters, conflicting, near_pairs, parameters
+from egpo.data.minhash import band_keys, hash32, layout, signatures
+from egpo.data.near import all_pairs, components, distinct, exact_pairs, jaccard, neighbours
+from egpo.data.problems import draw_problem
+from egpo.data.standin import standin_row
+from egpo.data.texts import NUMBER, SIGN, WORD, Runs, runs, tokenised, whole_texts
+
+PAPER, VERIFIED = Deduplication(mode="paper"), Deduplication(mode="verified")
+# The oracle: the same definition of a token, as a regular expression.
+TOKEN = re.compile(r"\d+|[^\W\d_]+|[^\w\s$]|_")
+# Of every kind: letters of several scripts, digits that are no ASCII, signs, blanks, what lower() lengthens.
+ALPHABET = "aB ß$1٣²_+-\\{}\n\tİé中😀."
+
+
+def words(text: str) -> list[str]:
+    return TOKEN.findall(text.lower())
+
+
+def shingles(text: str, size: int = 5) -> set[tuple[str, ...]]:
+    own = words(text)
+    return {tuple(own[start : start + size]) for start in range(max(1, len(own) - size + 1))} if own else set()
+
+
+def similarity(one: str, other: str) -> float:
+    first, second = shingles(one), shingles(other)
+    return len(first & second) / len(first | second)
+
+
+def hashes_of(made: Runs, text: int) -> set[int]:
+    return set(made.hashes[made.starts[text] : made.starts[text + 1]].tolist())
+
+
+def families(count: int, seed: int = 1) -> list[str]:
+    """Texts of 5 to 80 words, a third of them changes of an earlier one, from none to a few words."""
+    rng = Random(seed)
+    vocabulary = ["".join(rng.choices("abcdefgh", k=rng.randint(1, 6))) for _ in range(400)] + list("0123456789+-=")
+    texts: list[str] = []
+    for _ in range(count):
+        if texts and rng.random() < 0.35:
+            own = rng.choice(texts).split(" ")
+            for _ in range(rng.randrange(4)):
+                own[rng.randrange(len(own))] = rng.choice(vocabulary)
+        else:
+            own = rng.choices(vocabulary, k=rng.randint(5, 80))
+        texts.append(" ".join(own))
+    return texts
+
+
+# --- tokens and runs -----------------------------------------------------------------------------
+
+
+@given(st.lists(st.text(alphabet=ALPHABET, max_size=25), max_size=6))
+def test_tokens_are_those_of_the_expression(texts: list[str]) -> None:
+    tokens = tokenised(texts)
+    expected = [words(text) for text in texts]
+    assert np.diff(tokens.starts).tolist() == [len(own) for own in expected]
+    flat = [word for own in expected for word in own]
+    assert len(set(flat)) == len(set(tokens.hashes.tolist()))
+    by_word: dict[str, int] = {}
+    for word, number, kind in zip(flat, tokens.hashes.tolist(), tokens.kinds.tolist(), strict=True):
+        assert by_word.setdefault(word, number) == number
+        assert kind == (NUMBER if word.isdecimal() else WORD if word.isalnum() else SIGN)
+
+
+@given(st.lists(st.text(alphabet="ab1 +", max_size=30), min_size=1, max_size=6), st.integers(1, 6), st.booleans())
+def test_runs_are_those_of_the_words(texts: list[str], size: int, short: bool) -> None:
+    made = runs(tokenised(texts), size, short)
+    expected = [{run for run in shingles(text, size) if short or len(run) == size} for text in texts]
+    assert [len(hashes_of(made, index)) for index in range(len(texts))] == [len(own) for own in expected]
+    for (left, one), (right, other) in combinations(enumerate(expected), 2):
+        assert len(hashes_of(made, left) & hashes_of(made, right)) == len(one & other)
+
+
+def test_chunks_do_not_show() -> None:
+    texts = families(700)
+    tokens, made = tokenised(texts), runs(tokenised(texts), 5)
+    for index in (0, 127, 128, 500, 699):
+        alone = runs(tokenised([texts[index]]), 5)
+        assert made.hashes[made.starts[index] : made.starts[index + 1]].tolist() == alone.hashes.tolist()
+    assert len(whole_texts(tokens)) == 700
+
+
+def test_digits_and_operators_count_and_dollars_do_not() -> None:
+    same = whole_texts(tokenised(["Find $x$  in 2x = 10.", "find x in 2X=10.", "x+y=3", "x-y=3", "", " $ "]))
+    assert same[0] == same[1] and same[2] != same[3]
+    assert same[4] == same[5] == 0
+
+
+def test_kinds_can_be_left_out() -> None:
+    one, other = tokenised(["Add 3 and 4."]), tokenised(["Add 77 and 4."])
+    assert whole_texts(one) != whole_texts(other)
+    assert whole_texts(one.of_kinds(WORD, SIGN)) == whole_texts(other.of_kinds(WORD, SIGN))
+    assert len(one.of_kinds(NUMBER).hashes) == 2
+
+
+def test_nothing_at_all() -> None:
+    for texts in ([], ["", " "]):
+        made = runs(tokenised(texts), 5)
+        assert len(made.hashes) == 0 and made.counts.tolist() == [0] * len(texts)
+        assert len(exact_pairs(made, 0.8)) == 0
+        assert len(near_pairs(made, VERIFIED)[0]) == 0
+
+
+# --- datasketch ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    problems = [standin_row(STANDIN, "default", index)["problem"] for index in range(500)]
+    return list(dict.fromkeys(families(2500))) + problems
+
+
+def sketch(hashes: np.ndarray) -> MinHash:
+    """datasketch's own signature of hashes that are handed to it as they are."""
+    made = MinHash(num_perm=128, hashfunc=int, scheme="affine32", seed=1)
+    made.update_batch(hash32(hashes).tolist())
+    return made
+
+
+def test_signatures_are_datasketchs_own(texts: list[str]) -> None:
+    made = runs(tokenised(texts), 5)
+    found = np.concatenate([part for _, part in signatures(made, 128)])
+    assert found.shape == (len(texts), 128)
+    for index in range(len(texts)):
+        expected = sketch(made.hashes[made.starts[index] : made.starts[index + 1]]).hashvalues
+        assert (found[index] == expected).all()
+
+
+@pytest.mark.parametrize(("settings", "shape"), [(PAPER, (9, 13)), (VERIFIED, (16, 8))])
+def test_buckets_are_datasketchs_own(texts: list[str], settings: Deduplication, shape: tuple[int, int]) -> None:
+    chosen = layout(settings)
+    assert (chosen.bands, chosen.rows) == shape
+    lsh = MinHashLSH(threshold=0.8, num_perm=128) if settings is PAPER else MinHashLSH(num_perm=128, params=shape)
+    made = runs(tokenised(texts), 5)
+    expected = set()
+    for index in range(len(texts)):
+        signature = sketch(made.hashes[made.starts[index] : made.starts[index + 1]])
+        expected |= {(other, index) for other in lsh.query(signature)}
+        lsh.insert(index, signature)
+    keys = band_keys(made, 128, chosen)
+    everyone = np.arange(len(texts))
+    found = distinct([pairs for column in keys.T for pairs in all_pairs(column, everyone)], len(texts))
+    assert len(expected) > 100, "the sample must hold duplicates for this to mean anything"
+    assert set(map(tuple, found.tolist())) == expected
+    if settings is PAPER:
+        connected = components(near_pairs(made, PAPER)[0], len(texts))
+        assert connected.tolist() == components(np.array(sorted(expected)), len(texts)).tolist()
+
+
+def test_an_empty_set_has_no_signature() -> None:
+    with pytest.raises(ValueError, match="no signature"):
+        list(signatures(runs(tokenised(["a", ""]), 5), 128))
+
+
+# --- pairs ---------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 4), max_size=12))
+def test_pairs_of_a_bucket(keys: list[int]) -> None:
+    members = np.arange(len(keys)) * 3
+    twos = combinations(range(len(keys)), 2)
+    expected = {(int(members[one]), int(members[other])) for one, other in twos if keys[one] == keys[other]}
+    pairs = [tuple(pair) for part in all_pairs(np.array(keys), members) for pair in part.tolist()]
+    assert len(pairs) == len(expected) and set(pairs) == expected
+    count = 3 * len(keys) + 1
+    connected = components(neighbours(np.array(keys), members), count)
+    assert connected.tolist() == components(distinct([np.array(pairs).reshape(-1, 2)], count), count).tolist()
+
+
+def test_exact_similarity_and_the_exact_join_against_brute_force() -> None:
+    texts = families(400, seed=5)
+    made = runs(tokenised(texts), 5)
+    every = np.array(list(combinations(range(len(texts)), 2)))
+    expected = [similarity(texts[one], texts[other]) for one, other in every]
+    assert jaccard(made, every) == pytest.approx(expected)
+    for threshold in (0.5, 0.8, 1.0):
+        near = {tuple(pair) for pair, value in zip(every.tolist(), expected, strict=True) if value >= threshold}
+        assert len(near) > 20
+        assert set(map(tuple, exact_pairs(made, threshold).tolist())) == near
+
+
+def test_verified_pairs_are_right_and_nearly_all() -> None:
+    """Recall against the exact join; precision must be 1."""
+    made = runs(tokenised(families(6000, seed=2)), 5)
+    exact = set(map(tuple, exact_pairs(made, 0.8).tolist()))
+    pairs, counts = near_pairs(made, VERIFIED)
+    found = set(map(tuple, pairs.tolist()))
+    assert len(exact) > 1000
+    assert found <= exact
+    assert len(found) >= 0.99 * len(exact)
+    assert counts["candidates"] == counts["checked"] > counts["accepted"] == len(found)
+
+
+# --- clusters ------------------------------------------------------------------------------------
+
+
+def rows_of(texts: list[str], **columns: list) -> pd.DataFrame:
+    base = {"uuid": [f"{index:03d}" for index in range(len(texts))], "subset": "default", "correctness_count": 1}
+    return pd.DataFrame({**base, "problem": texts, **columns})
+
+
+def kept(rows: pd.DataFrame, settings: Deduplication = VERIFIED) -> list[int]:
+    return clusters(rows, runs(tokenised(rows["problem"].tolist()), settings.shingle), settings)[0].tolist()
+
+
+def test_which_row_of_a_cluster_is_kept() -> None:
+    texts = ["What is 3 + 4?"] * 4
+    columns = {"subset": ["extended", "default", "default", "default"], "correctness_count": [9, 1, 2, 2]}
+    rows = rows_of(texts, **columns, uuid=["a", "d", "c", "b"])
+    assert kept(rows) == [3] * 4
+    assert kept(rows, PAPER) == [3] * 4
+
+
+def test_the_order_of_rows_does_not_matter() -> None:
+    texts = families(300, seed=7)
+    rows = rows_of(texts)
+    shuffled = rows.sample(frac=1, random_state=3)
+    for settings in (PAPER, VERIFIED):
+        expected = dict(zip(rows["uuid"], rows["uuid"].to_numpy()[kept(rows, settings)], strict=True))
+        found = dict(zip(shuffled["uuid"], shuffled["uuid"].to_numpy()[kept(shuffled, settings)], strict=True))
+        assert found == expected
+
+
+def test_texts_without_tokens_are_not_duplicates() -> None:
+    texts = ["", " ", "What is 3 + 4?", "what is 3+4?", "What is 4 + 3?"]
+    assert kept(rows_of(texts)) == [0, 1, 2, 2, 4]
+
+
+def test_a_pair_below_the_threshold_is_none_once_it_is_verified() -> None:
+    """datasketch's bands alone accept some pairs below 0.8; the exact check does not."""
+    made = runs(tokenised(families(6000, seed=2)), 5)
+    pairs, _ = near_pairs(made, PAPER)
+    assert (jaccard(made, pairs) < 0.8).any()
+
+
+def test_answers_that_differ() -> None:
+    answers = pd.Series(["7", "7.0", "8", "1", r"\frac{1}{2}", "0.5", "9"])
+    positions = np.array([0, 0, 3, 3, 4, 4, 6])
+    assert conflicting(answers, positions).tolist() == [False, False, True, True, False, False, False]
+
+
+def test_parameters_say_what_the_bands_can_find() -> None:
+    assert parameters(PAPER)["found_at"]["0.8"] == pytest.approx(0.40, abs=0.005)
+    assert parameters(VERIFIED)["found_at"]["0.8"] == pytest.approx(0.95, abs=0.005)
+
+
+def test_ordinary_problems_of_the_standin_differ() -> None:
+    problems = [draw_problem(Random(index), "train").text for index in range(200)]
+    assert len(set(kept(rows_of(problems)))) > 150
