@@ -88,6 +88,12 @@ def benchmarks_of(method):
     return list(EXPERIMENT.ablations.benchmarks)
 
 
+def decontamination_benchmarks():
+    """The evaluation sets that the training data must not hold."""
+    chosen = EXPERIMENT.data.decontamination.benchmarks
+    return list(EXPERIMENT.benchmarks if chosen is None else chosen)
+
+
 def backbone_model(backbone):
     """Folder of the backbone's weights: made or fetched by a rule, or the user's own."""
     source = CATALOGUE.backbones[backbone].source

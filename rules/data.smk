@@ -15,7 +15,8 @@ rule data_source:
         source=plain(DATA.source),
         folder=PATHS.source,
         code=code_version(
-            *(f"data/{name}.py" for name in ("source", "standin", "schema", "keyed", "problems")), "boxed.py"
+            *(f"data/{name}.py" for name in ("source", "standin", "planted", "schema", "keyed", "problems")),
+            "boxed.py",
         ),
     script:
         "../workflow/scripts/data_source.py"
@@ -25,23 +26,27 @@ rule data_pool:
     input:
         source=PATHS.source / "manifest.json",
         tokenizer=tokenizer_ready(DATA.tokenizer),
+        questions=[PATHS.questions(name) for name in decontamination_benchmarks()],
     output:
         flags=PATHS.data / "flags.parquet",
         train=PATHS.data / "train.parquet",
         validation=PATHS.data / "validation.parquet",
         funnel=PATHS.data / "funnel.csv",
         table=PATHS.data / "funnel.md",
+        card=PATHS.data / "README.md",
         manifest=PATHS.data / "manifest.json",
     log:
         PATHS.log("data", "pool"),
+    threads: 16 if EXPERIMENT.training.platform == "cuda" else 2
     resources:
-        mem_mb=16000,
+        mem_mb=8000,
         runtime=480,
     params:
         name="data",
         data=plain(DATA),
         note=EXPERIMENT.note,
         tokenizer=tokenizer_folder(DATA.tokenizer),
+        benchmarks=decontamination_benchmarks(),
         code=code_version("data", "boxed.py"),
     script:
         "../workflow/scripts/data_pool.py"

@@ -10,22 +10,18 @@ def evaluated(wildcards):
     return str(folder / "manifest.json"), str(folder / "model")
 
 
-def benchmark_folders(names):
-    """Local folder of each benchmark that has one; evalscope fetches the others itself."""
-    folders = {}
-    for name in names:
-        source = CATALOGUE.benchmarks[name].source
-        if source.kind != "hub":
-            folders[name] = str(source.path if source.kind == "local" else PATHS.benchmark(name))
-    return folders
-
-
-def benchmarks_ready(wildcards):
-    return [
-        PATHS.benchmark(name) / "README.md"
-        for name in benchmarks_of(wildcards.method)
-        if CATALOGUE.benchmarks[name].source.kind == "synthetic"
+def benchmark_folder(name):
+    """Local folder of a benchmark that has one, else None: evalscope fetches it itself."""
+    source = CATALOGUE.benchmarks[name].source
+    return {"hub": None, "local": str(getattr(source, "path", "")), "synthetic": str(PATHS.benchmark(name))}[
+        source.kind
     ]
+
+
+def benchmark_ready(name):
+    """What a job that reads a benchmark waits for."""
+    synthetic = CATALOGUE.benchmarks[name].source.kind == "synthetic"
+    return [str(PATHS.benchmark(name) / "README.md")] if synthetic else []
 
 
 rule benchmark_make:
@@ -44,10 +40,29 @@ rule benchmark_make:
         "../workflow/scripts/benchmark_make.py"
 
 
+rule benchmark_questions:
+    input:
+        lambda w: benchmark_ready(w.benchmark),
+    output:
+        PATHS.questions(),
+    log:
+        PATHS.log("benchmarks", "{benchmark}-questions"),
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        name="questions of {benchmark}",
+        benchmark=lambda w: plain(CATALOGUE.benchmarks[w.benchmark]),
+        folder=lambda w: benchmark_folder(w.benchmark),
+        code=code_version("evaluation/questions.py", "evaluation/trial.py"),
+    script:
+        "../workflow/scripts/benchmark_questions.py"
+
+
 rule evaluate_model:
     input:
         model=lambda w: evaluated(w)[0],
-        benchmarks=benchmarks_ready,
+        benchmarks=lambda w: [file for name in benchmarks_of(w.method) for file in benchmark_ready(name)],
     output:
         manifest=PATHS.evaluation() / "manifest.json",
         records=PATHS.evaluation() / "records.parquet",
@@ -65,7 +80,7 @@ rule evaluate_model:
         work=str(PATHS.evaluation() / "work"),
         backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
         benchmarks=lambda w: {name: plain(CATALOGUE.benchmarks[name]) for name in benchmarks_of(w.method)},
-        folders=lambda w: benchmark_folders(benchmarks_of(w.method)),
+        folders=lambda w: {name: folder for name in benchmarks_of(w.method) if (folder := benchmark_folder(name))},
         evaluation=plain(EVALUATION),
         code=code_version("evaluation", "data/keyed.py"),
     script:

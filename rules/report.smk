@@ -37,6 +37,24 @@ rule learning_curve:
         "../workflow/scripts/learning_curve.py"
 
 
+rule funnel_figure:
+    input:
+        PATHS.data / "funnel.csv",
+    output:
+        [PATHS.figures / f"funnel.{suffix}" for suffix in ("png", "pdf")],
+    log:
+        PATHS.log("report", "funnel"),
+    resources:
+        mem_mb=4000,
+        runtime=15,
+    params:
+        name="data funnel",
+        note=EXPERIMENT.note,
+        code=code_version("report/funnel_figure.py", "report/style.py"),
+    script:
+        "../workflow/scripts/funnel_figure.py"
+
+
 rule tables:
     input:
         rules.table1.output,
@@ -45,3 +63,4 @@ rule tables:
 rule figures:
     input:
         rules.learning_curve.output,
+        rules.funnel_figure.output,

@@ -90,8 +90,8 @@ def test_evalscope_reads_the_synthetic_formats(adapter, tmp_path):
 
     made = benchmark(adapter, 20)
     write_benchmark(made, tmp_path)
-    assert sum(count_questions(adapter, made, tmp_path, settings(4)).values()) == 20
-    reader = get_benchmark(adapter, task("model", adapter, made, tmp_path, settings(4), tmp_path))
+    assert sum(count_questions(adapter, made, tmp_path).values()) == 20
+    reader = get_benchmark(adapter, task("model", adapter, made, tmp_path, 4, tmp_path))
     samples = [sample for subset in reader.load_dataset().values() for sample in subset]
     answers = {item.text: item.answer for item in draw_items(made.source, 20)}
     for sample in samples:
@@ -106,9 +106,9 @@ def test_a_wrong_number_of_items_names_the_key(tmp_path):
 
     write_benchmark(benchmark("math_500", 20), tmp_path)
     with pytest.raises(UserError, match=r"benchmarks\.yaml: mine\.items: 21.* reads 20 questions"):
-        count_questions("mine", benchmark("math_500", 21), tmp_path, settings(4))
+        count_questions("mine", benchmark("math_500", 21), tmp_path)
     with pytest.raises(UserError, match="mine: evalscope cannot read its 'gsm8k'"):
-        count_questions("mine", benchmark("gsm8k", 20), tmp_path, settings(4))
+        count_questions("mine", benchmark("gsm8k", 20), tmp_path)
 
 
 def test_an_unknown_format_is_refused(tmp_path):

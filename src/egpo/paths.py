@@ -44,6 +44,10 @@ class Paths:
     def benchmark(self, benchmark: str = "{benchmark}") -> Path:
         return self.root / "benchmarks" / benchmark
 
+    def questions(self, benchmark: str = "{benchmark}") -> Path:
+        """Beside the benchmark's folder: evalscope reads whatever lies in it."""
+        return self.root / "benchmarks" / f"{benchmark}.questions.jsonl"
+
     # training and evaluation, one folder per model
     def training(self, backbone: str = "{backbone}", method: str = "{method}", seed: str | int = "{seed}") -> Path:
         return self.root / "train" / backbone / method / f"seed-{seed}"

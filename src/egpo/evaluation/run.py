@@ -182,7 +182,7 @@ def run_trials(
         from egpo.evaluation.trial import count_questions, run_trial
 
         counts = {
-            trial.name: count_questions(trial.name, trial.benchmark, trial.folder, settings)
+            trial.name: count_questions(trial.name, trial.benchmark, trial.folder)
             for trial in {trial.name: trial for trial in trials}.values()
         }
         engine.wait()

@@ -61,7 +61,7 @@ class TrialModel(ModelAPI):
 
 
 def task(
-    model: ModelAPI | str, name: str, benchmark: Benchmark, folder: Path | None, settings: Evaluation, work: Path
+    model: ModelAPI | str, name: str, benchmark: Benchmark, folder: Path | None, concurrency: int, work: Path
 ) -> TaskConfig:
     """evalscope's task for one benchmark. Raises UserError for settings that evalscope would ignore."""
     arguments: dict[str, Any] = {"few_shot_num": benchmark.shots}
@@ -79,7 +79,7 @@ def task(
         eval_type="openai_api",
         datasets=[benchmark.adapter],
         dataset_args={benchmark.adapter: arguments},
-        eval_batch_size=settings.concurrency,
+        eval_batch_size=concurrency,
         judge={"strategy": "rule"},
         # One odd sample must not stop the others. It is counted all the same: see egpo.evaluation.records.
         ignore_errors=True,
@@ -91,15 +91,15 @@ def task(
     )
 
 
-def count_questions(name: str, benchmark: Benchmark, folder: Path | None, settings: Evaluation) -> dict[str, int]:
-    """Number of questions that evalscope reads in each subset.
+def read_samples(name: str, benchmark: Benchmark, folder: Path | None, prompts: bool = True) -> dict[str, Any]:
+    """evalscope's samples of each subset: their input is the whole prompt, or, without `prompts`, the bare question.
 
-    Raises UserError when it cannot read them, or when their sum is not what the configuration says.
+    Raises UserError when it cannot read them, or when they are not as many as the configuration says.
     """
     where = f"config/benchmarks.yaml: {name}"
     try:
-        adapter = get_benchmark(benchmark.adapter, task(MODEL, name, benchmark, folder, settings, Path()))
-        counts = {subset: len(samples) for subset, samples in adapter.load_dataset().items()}
+        adapter = get_benchmark(benchmark.adapter, task(MODEL, name, benchmark, folder, 1, Path()))
+        samples = dict((adapter.load_dataset() if prompts else adapter.load()[0]).items())
     except UserError:
         raise
     except Exception as error:
@@ -109,14 +109,19 @@ def count_questions(name: str, benchmark: Benchmark, folder: Path | None, settin
             f"{where}: evalscope cannot read its '{benchmark.adapter}' {place}({type(error).__name__}: {error}). "
             f"The data must be there in the format that evalscope's {benchmark.adapter} reads."
         ) from error
-    total = sum(counts.values())
-    if total != benchmark.items:
+    counts = {subset: len(part) for subset, part in samples.items()}
+    if sum(counts.values()) != benchmark.items:
         found = ", ".join(f"{subset} {count}" for subset, count in counts.items())
         raise UserError(
-            f"{where}.items: {benchmark.items}, but evalscope reads {total} questions ({found}). All accuracies are "
-            f"counted over `items`: correct it, or the data, or `subsets`."
+            f"{where}.items: {benchmark.items}, but evalscope reads {sum(counts.values())} questions ({found}). All "
+            f"accuracies are counted over `items`: correct it, or the data, or `subsets`."
         )
-    return counts
+    return samples
+
+
+def count_questions(name: str, benchmark: Benchmark, folder: Path | None) -> dict[str, int]:
+    """Number of questions that evalscope reads in each subset; raises as `read_samples` does."""
+    return {subset: len(samples) for subset, samples in read_samples(name, benchmark, folder).items()}
 
 
 def run_trial(
@@ -130,4 +135,5 @@ def run_trial(
     tick: Callable[[], None],
 ) -> None:
     """Ask and score every question of a benchmark once; evalscope's files appear in the empty folder `work`."""
-    run_task(task(TrialModel(engine, seed, tick), name, benchmark, folder, settings, work))
+    model = TrialModel(engine, seed, tick)
+    run_task(task(model, name, benchmark, folder, settings.concurrency, work))

@@ -1,0 +1,11 @@
+"""The data funnel as a figure."""
+
+from pathlib import Path
+
+from egpo.report.funnel_figure import funnel_figure
+from egpo.stage import stage
+
+with stage(snakemake.params.name, snakemake.log[0]) as report:
+    funnel_figure(Path(snakemake.input[0]), snakemake.params.note, Path(snakemake.output[0]).parent)
+    for file in snakemake.output:
+        report(file)
