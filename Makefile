@@ -7,10 +7,10 @@ SNAKEMAKE := mkdir -p results && flock --nonblock --conflict-exit-code 75 result
 	$(BIN)/snakemake --nolock --cores $(CORES)
 BUSY = { status=$$?; [ $$status -ne 75 ] || echo "Another run is still at work in this folder." >&2; exit $$status; }
 
-.PHONY: help env demo demo-full bench test test-slow lint format lock schemas
+.PHONY: help env demo demo-full bench bench-advantage bench-data test test-slow lint format lock schemas
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 env: ## make or repair .venv from the pinned list; nothing to do when it is whole
 	@$$(command -v $(PYTHON) || echo python3) envs/install.py
@@ -26,8 +26,18 @@ demo-full: env ## every method and ablation on both tiny models, then what their
 	@echo "Tables:  results/demo-full/tables/table1.md (also .csv, .tex)"
 	@echo "Figures: results/demo-full/figures/learning_curve.png (also .pdf)"
 
-bench: env ## what the methods' advantage costs, in results/bench/
+# The tools that ours is compared with lie beside .venv, for they want other versions of what it holds.
+.bench/complete: envs/bench.txt | env
+	@rm -rf .bench && $(BIN)/python -m pip install --quiet --no-deps --target .bench -r envs/bench.txt && touch $@
+
+bench: bench-advantage bench-data ## what ours costs, beside its peers, in results/bench/
+
+bench-advantage: env ## the methods' advantage beside verl's own
 	@$(BIN)/python benchmarks/advantage.py
+
+bench-data: env .bench/complete ## near-duplicates beside other tools, and the whole data chain at the real size
+	@$(BIN)/python benchmarks/near_duplicates.py
+	@$(BIN)/python benchmarks/data_chain.py
 
 test: env ## all tests but the slow ones
 	@$(BIN)/python -m pytest -m "not slow and not full"

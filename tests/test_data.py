@@ -14,15 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from chain import DATA, QUOTAS, STANDIN, build_small, hashes, local, quiet, read_flags, read_rows
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from egpo.backbones.tokenizer import make_tokenizer
-from egpo.boxed import _last_closed, last_boxed, same_answer
+from egpo.boxed import _last_closed, _plainly, _verified, last_boxed, normalised, read_by_math_verify, same_answer
 from egpo.config import ROOT, Data, HubSource, RowReason, read_yaml, with_preset
+from egpo.data import answers, wording
 from egpo.data import source as source_module
-from egpo.data import wording
 from egpo.data.answers import is_missing, is_truth_value, not_a_value, several_values, unboxed
 from egpo.data.filters import REASONS, Measured, bucket, judge
 from egpo.data.lengths import counted, load_tokenizer, measure
@@ -115,6 +115,38 @@ def test_trying_the_last_box_first_changes_nothing(pieces: list[str]) -> None:
 )
 def test_same_answer(candidate: str, truth: str, same: bool) -> None:
     assert same_answer(candidate, truth) is same
+
+
+NUMBERS = st.one_of(
+    st.integers(-30, 30).map(str),
+    st.decimals(-30, 30, places=2).map(str),
+    st.tuples(st.integers(-30, 30), st.integers(1, 30)).map(lambda parts: f"{parts[0]}/{parts[1]}"),
+    st.tuples(st.integers(-30, 30), st.integers(1, 30)).map(lambda parts: rf"\frac{{{parts[0]}}}{{{parts[1]}}}"),
+    st.tuples(st.integers(1, 30), st.integers(1, 9)).map(lambda parts: f"{parts[0] / parts[1]:.7f}"),
+)
+
+
+@settings(max_examples=200)
+@given(NUMBERS, NUMBERS)
+def test_numbers_are_compared_as_math_verify_does(candidate: str, truth: str) -> None:
+    plainly = _plainly(normalised(candidate), normalised(truth))
+    assert plainly is None or plainly == _verified(candidate, truth)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "truth", "plainly"),
+    [
+        ("0.5", r"\frac{1}{2}", True),
+        ("2/4", "0.50", True),
+        ("-3", r"-\frac{6}{2}", True),
+        ("1/3", "1/4", False),
+        ("0.333333", "1/3", None),  # the same after math-verify's rounding
+        ("1/0", "1", None),
+        ("x", "1", None),
+    ],
+)
+def test_which_numbers_need_no_math_verify(candidate: str, truth: str, plainly: bool | None) -> None:
+    assert _plainly(candidate, truth) is plainly
 
 
 def test_same_answer_in_a_thread() -> None:
@@ -299,6 +331,22 @@ def test_not_a_value(answer: str) -> None:
 )
 def test_a_value(answer: str) -> None:
     assert not not_a_value(answer) and not several_values(answer)
+
+
+@settings(max_examples=200)
+@given(st.from_regex(answers._EXPRESSION, fullmatch=True))
+def test_what_is_taken_for_an_expression_math_verify_reads_as_one(answer: str) -> None:
+    assert answers._is_expression(read_by_math_verify(answer), normalised(answer))
+
+
+@pytest.mark.parametrize("answer", ["3x^2+2x-1", r"2\sqrt{3}", r"\frac{\pi}{4}", "n/2", r"-\frac{x+1}{2y}", "2^{10}"])
+def test_common_expressions_need_no_math_verify(answer: str) -> None:
+    assert answers._EXPRESSION.fullmatch(answer)
+
+
+@pytest.mark.parametrize("answer", ["1/0", r"\frac{1}{0}", "0^0", "2^{2^{9}}", "ab", "sin x", "9^{9^{9^9}}", "x>1"])
+def test_what_else_is_left_to_math_verify(answer: str) -> None:
+    assert not answers._EXPRESSION.fullmatch(answer)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,14 @@ _SEVERAL = re.compile(
 _PLAIN = re.compile(
     r"-?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?|-?\d+/\d+|-?\\d?frac\{-?\d+\}\{-?\d+\}|-?\d*\\sqrt\{\d+\}", re.ASCII
 )
+# Sums of terms such as 3x^2, 2\sqrt{3}, \frac{\pi}{4}, n/2: one expression, as math-verify says more slowly.
+_COEFFICIENT = r"[1-9]\d{0,11}(?:\.\d{1,6})?"
+_ATOM = r"(?:\\sqrt\{[1-9]\d{0,5}\}|\\pi(?![a-z])|(?<![a-z\\])[a-df-hj-z](?![a-z]))"
+_PRODUCT = rf"(?:{_COEFFICIENT}{_ATOM}{{0,2}}|{_ATOM}{{1,2}})"
+_POWER = r"\^(?:[1-9]|\{[1-9]\d?\})"
+_FRACTION = rf"\\frac\{{-?{_PRODUCT}(?:[+-]{_PRODUCT})?\}}\{{{_PRODUCT}\}}"
+_TERM = rf"(?:{_PRODUCT}(?:{_POWER})?|(?:{_COEFFICIENT})?{_FRACTION}|{_PRODUCT}/{_PRODUCT})"
+_EXPRESSION = re.compile(rf"-?{_TERM}(?:[+-]{_TERM}){{0,4}}", re.ASCII)
 # math-verify reads a whole number beside a fraction as their product.
 _MIXED_NUMBER = re.compile(r"\d\s+\d+\s*/\s*\d")
 _IN_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mbox)\s*\{([^}]*)\}")
@@ -78,7 +86,7 @@ def not_a_value(answer: str) -> bool:
     """Whether the answer is a word, a letter to choose, a mixed number that math-verify misreads, or whatever else
     math-verify does not read as one finite expression or one assignment such as x = 5."""
     short = normalised(answer.strip())
-    if not short or _PLAIN.fullmatch(short):
+    if not short or _PLAIN.fullmatch(short) or _EXPRESSION.fullmatch(short):
         return False
     words = _COMMAND.sub(" ", _IN_TEXT.sub(r" \1 ", short))
     if not re.search(r"\d", words) and set(_WORD.findall(words.lower())) - _FUNCTIONS:

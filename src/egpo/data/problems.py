@@ -120,8 +120,9 @@ def correct_generation(problem: Problem, rng: Random, worked: float = 0.5) -> st
 
 def wrong_generation(problem: Problem, rng: Random) -> str:
     """A slip of one digit in the result, boxed with confidence."""
-    slip = rng.choice((-10, -2, -1, 1, 2, 10))
-    result = abs(int(problem.answer) + slip)
+    answer = int(problem.answer)
+    # Never below zero: a slip whose sign is dropped could lead back to the right answer (5 - 10).
+    result = rng.choice([answer + slip for slip in (-10, -2, -1, 1, 2, 10) if answer + slip >= 0])
     expression = "+".join(str(term) for term in problem.terms)
     return f"<think>\n{expression}={result}\n</think>\n\n\\boxed{{{result}}}"
 
