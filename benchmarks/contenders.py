@@ -5,7 +5,7 @@
 TEXTS: a parquet file with a column `text` of lower-case words with one blank between them, so that every contender
 sees the same tokens. CLUSTERS: where the cluster of each text goes, as an array of numbers. Prints the CPU-seconds of
 the search alone, without imports and the reading of TEXTS, as JSON; text-dedup and datatrove work from files, so that
-theirs are the whole command.
+theirs are the whole command. Prints the peak of the process's memory as well.
 """
 
 from __future__ import annotations
@@ -191,6 +191,12 @@ def cpu_seconds() -> float:
     return used.user + used.system + used.children_user + used.children_system
 
 
+def peak_mib() -> float:
+    """Most memory of this process. Not ru_maxrss, which starts at that of the process that started this one."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
 def main(name: str, file: Path, out: Path) -> None:
     if name in IN_MEMORY:
         texts = read(file)
@@ -204,7 +210,7 @@ def main(name: str, file: Path, out: Path) -> None:
         work.mkdir(parents=True)
         start, clock = cpu_seconds(), time.monotonic()
         labels = FROM_FILES[name](file, work, count)
-    used = {"cpu": cpu_seconds() - start, "seconds": time.monotonic() - clock}
+    used = {"cpu": cpu_seconds() - start, "seconds": time.monotonic() - clock, "peak": peak_mib()}
     np.save(out, labels)
     print("\n" + json.dumps(used))
 

@@ -164,15 +164,10 @@ def run(name: str, file: Path) -> Run:
     }
     command = [sys.executable, str(Path(__file__).with_name("contenders.py")), name, str(file), str(out)]
     with log.open("w") as errors:
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
-        assert process.stdout
-        printed = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{name} failed with code {process.returncode}; the end of {log}:\n{log.read_text()[-1500:]}")
-    used = json.loads(printed.splitlines()[-1])
-    return Run(used["cpu"], used["seconds"], usage.ru_maxrss / 1024, np.load(out))
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{name} failed with code {done.returncode}; the end of {log}:\n{log.read_text()[-1500:]}")
+    return Run(**json.loads(done.stdout.splitlines()[-1]), clusters=np.load(out))
 
 
 def compare(file: Path, truth: np.ndarray) -> pd.DataFrame:

@@ -61,6 +61,8 @@ def table1_models():
         for method in EXPERIMENT.methods:
             for seed in EXPERIMENT.training_seeds:
                 yield backbone, method, seed
+    for name in EXPERIMENT.also_evaluate:
+        yield name, BASE, BASE_SEED
 
 
 def table2_models():

@@ -1,5 +1,11 @@
 # One evaluation per model: vLLM loads once and serves every benchmark and every seed.
 EVALUATION = EXPERIMENT.evaluation
+# Not the statistics, which read records alone.
+EVALUATION_CODE = (
+    *(f"evaluation/{name}.py" for name in ("engine", "engine_process", "records", "run", "trial")),
+    "data/keyed.py",
+    "boxed.py",
+)
 
 
 def evaluated(wildcards):
@@ -82,7 +88,7 @@ rule evaluate_model:
         benchmarks=lambda w: {name: plain(CATALOGUE.benchmarks[name]) for name in benchmarks_of(w.method)},
         folders=lambda w: {name: folder for name in benchmarks_of(w.method) if (folder := benchmark_folder(name))},
         evaluation=plain(EVALUATION),
-        code=code_version("evaluation", "data/keyed.py"),
+        code=code_version(*EVALUATION_CODE),
     script:
         "../workflow/scripts/evaluate.py"
 

@@ -16,51 +16,17 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from evaluation_runs import BACKBONE, SUBJECTS, Run, benchmark, make_model, settings, written
 
-from egpo.config import Backbone, Benchmark, Evaluation
+from egpo.boxed import last_boxed
+from egpo.config import Judge
 from egpo.data.problems import LEVELS, draw_problem
 from egpo.errors import UserError
 from egpo.evaluation.engine import Engine, EngineError, request_seed
-from egpo.evaluation.records import STATUS, outcome
+from egpo.evaluation.records import STATUS, outcome, trial_rows
 from egpo.evaluation.run import evaluate, hashes, model_files, plan
 from egpo.evaluation.statistics import accuracy, clustered_se, correctness, sd_over_trials
-from egpo.evaluation.synthetic import draw_items, write_benchmark
-
-BACKBONE = Backbone.model_validate(
-    {
-        "label": "tiny",
-        "source": {"kind": "local", "path": "."},
-        "context": 256,
-        "prompt_tokens": 128,
-        "response_tokens": 24,
-        "evaluation_tokens": 24,
-    }
-)
-
-
-def benchmark(adapter: str, items: int, source: dict | None = None) -> Benchmark:
-    source = source or {"kind": "synthetic", "seed": 5, "templates": "sums"}
-    return Benchmark.model_validate(
-        {
-            "label": adapter,
-            "adapter": adapter,
-            "source": source,
-            "items": items,
-            "shots": 2 if adapter == "gsm8k" else 0,
-        }
-    )
-
-
-def settings(concurrency: int) -> Evaluation:
-    return Evaluation(
-        seeds=(1, 2),
-        platform="cpu",
-        dtype="float32",
-        kv_cache_gib=0.25,
-        concurrency=concurrency,
-        time_limit_minutes=5,
-    )
-
+from egpo.evaluation.synthetic import FORMATS, draw_items, write_benchmark
 
 # --- synthetic benchmarks ------------------------------------------------------------------------
 
@@ -82,23 +48,50 @@ def test_items_depend_on_seed_and_index_alone():
     assert draw_items(source, 10) != draw_items(source.model_copy(update={"seed": 6}), 10)
 
 
-@pytest.mark.parametrize("adapter", ["gsm8k", "math_500"])
+@pytest.mark.parametrize("adapter", FORMATS)
 def test_evalscope_reads_the_synthetic_formats(adapter, tmp_path):
-    from evalscope.api.registry import get_benchmark
+    from egpo.evaluation.trial import read_samples
 
-    from egpo.evaluation.trial import count_questions, task
-
-    made = benchmark(adapter, 20)
+    made = benchmark(adapter, 21)
     write_benchmark(made, tmp_path)
-    assert sum(count_questions(adapter, made, tmp_path).values()) == 20
-    reader = get_benchmark(adapter, task("model", adapter, made, tmp_path, 4, tmp_path))
-    samples = [sample for subset in reader.load_dataset().values() for sample in subset]
-    answers = {item.text: item.answer for item in draw_items(made.source, 20)}
+    samples = [sample for subset in read_samples(adapter, made, tmp_path).values() for sample in subset]
+    assert len(samples) == 21
+    answers = {item.text: item.answer for item in draw_items(made.source, 21)}
     for sample in samples:
-        (text,) = [text for text in answers if f"{text}\nPlease reason" in sample.input[0].content]
-        assert sample.target == answers.pop(text)
+        prompt = sample.input[0].content.split("\n\nAnswer the following multiple choice")[-1]
+        (text,) = [text for text in answers if f"{text}\n" in prompt]
+        right = answers.pop(text)
+        if adapter == "mmlu":
+            assert sample.choices["ABCD".index(sample.target)] == right
+        else:
+            assert (last_boxed(sample.target) or sample.target) == right
     assert not answers
-    assert samples[0].input[0].content.count("ANSWER: \\boxed{") == made.shots
+    shots = {"gsm8k": "ANSWER: \\boxed{", "mmlu": "\nANSWER: "}
+    if adapter in shots:
+        assert samples[0].input[0].content.count(shots[adapter]) == made.shots
+
+
+def test_a_folder_is_not_taken_for_another_of_the_same_name(tmp_path):
+    """datasets' own cache would: it knows a folder by its name."""
+    from egpo.evaluation.trial import read_samples
+
+    first, second = benchmark("gsm8k", 4), benchmark("gsm8k", 4, {"kind": "synthetic", "seed": 6, "templates": "sums"})
+    texts = []
+    for place, made in (("one", first), ("other", second), ("one", second)):
+        write_benchmark(made, tmp_path / place / "gsm8k")
+        samples = read_samples("gsm8k", made, tmp_path / place / "gsm8k", prompts=False)
+        texts.append([str(sample.input) for sample in samples["main"]])
+    assert texts[0] != texts[1] == texts[2]
+
+
+def test_a_subject_that_is_missing_is_named(tmp_path):
+    from egpo.evaluation.trial import count_questions
+
+    made = benchmark("mmlu", 21)
+    write_benchmark(made, tmp_path)
+    more = made.model_copy(update={"subsets": (*SUBJECTS, "high_school_biology")})
+    with pytest.raises(UserError, match=r"mine\.subsets: the data has no question of high_school_biology\."):
+        count_questions("mine", more, tmp_path)
 
 
 def test_a_wrong_number_of_items_names_the_key(tmp_path):
@@ -112,8 +105,20 @@ def test_a_wrong_number_of_items_names_the_key(tmp_path):
 
 
 def test_an_unknown_format_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"adapter.*'aime24'.*gsm8k, math_500"):
-        write_benchmark(benchmark("aime24", 3), tmp_path)
+    with pytest.raises(UserError, match=r"adapter.*'gpqa'.*gsm8k, math_500"):
+        write_benchmark(benchmark("gpqa", 3), tmp_path)
+
+
+def test_a_judge_without_its_key_is_refused(monkeypatch):
+    from egpo.evaluation.trial import judge
+
+    chosen = {"model": "some-model", "url": "http://127.0.0.1:9/v1", "key_variable": "NO_SUCH_KEY"}
+    made = benchmark("minerva_math", 5).model_copy(update={"judge": Judge.model_validate(chosen)})
+    with pytest.raises(UserError, match=r"minerva\.judge\.key_variable: the environment has no NO_SUCH_KEY"):
+        judge("minerva", made)
+    monkeypatch.setenv("NO_SUCH_KEY", "a secret")
+    assert judge("minerva", made)["models"][0]["model_id"] == "some-model"
+    assert judge("minerva", benchmark("minerva_math", 5)) == {"strategy": "rule"}
 
 
 # --- records and statistics ----------------------------------------------------------------------
@@ -121,7 +126,7 @@ def test_an_unknown_format_is_refused(tmp_path):
 
 def prediction(text: str = "5", stop: str = "stop", error: str | None = None) -> dict:
     message = {"content": text}
-    usage = {"output_tokens": len(text)}
+    usage = {"input_tokens": 9, "output_tokens": len(text)}
     return {"model_output": {"choices": [{"message": message, "stop_reason": stop}], "usage": usage, "error": error}}
 
 
@@ -174,94 +179,22 @@ def test_correctness_needs_every_record():
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    """A random Qwen2 of half a million parameters."""
-    import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    from egpo.backbones.tokenizer import make_tokenizer
-
-    folder = tmp_path_factory.mktemp("model")
-    tokenizer = make_tokenizer(False, 1, 256)
-    shape = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
-    torch.manual_seed(0)
-    Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=len(tokenizer),
-            **shape,
-            num_key_value_heads=2,
-            max_position_embeddings=256,
-            tie_word_embeddings=True,
-        )
-    ).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def long_benchmark(folder: Path) -> Benchmark:
-    """MATH-500's format with two questions, the second far too long for the context."""
-    rows = [
-        {"problem": text, "solution": "", "answer": "2", "level": 1, "unique_id": str(index)}
-        for index, text in enumerate(["What is 1 + 1?", "What is 1 + 1? " * 300])
-    ]
-    folder.mkdir()
-    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return benchmark("math_500", 2, {"kind": "local", "path": str(folder)})
-
-
-SCRIPT = """
-import json, sys
-from pathlib import Path
-import psutil
-from egpo.config import Backbone, Benchmark, Evaluation
-from egpo.evaluation.run import evaluate, hashes, model_files, plan
-a = json.loads(sys.argv[1])
-evaluate(Path(a["model"]), Backbone.model_validate(a["backbone"]),
-         {name: Benchmark.model_validate(values) for name, values in a["benchmarks"].items()},
-         {name: Path(path) for name, path in a["folders"].items()}, Evaluation.model_validate(a["settings"]),
-         Path(a["out"]) / "work", Path(a["out"]), lambda message: print("REPORT", message))
-assert not psutil.Process().children(recursive=True), "a child process is left"
-assert "torch" not in sys.modules, "every scoring call would copy torch"
-"""
-
-
-class Run:
-    """evaluate() in a fresh process, as the workflow calls it."""
-
-    def __init__(self, model: Path, folder: Path) -> None:
-        self.model, self.out = model, folder / "out"
-        self.benchmarks = {"sums": benchmark("math_500", 15), "stories": benchmark("gsm8k", 10)}
-        self.folders = {name: folder / name for name in self.benchmarks}
-        for name, made in self.benchmarks.items():
-            write_benchmark(made, self.folders[name])
-        self.folders["long"] = folder / "long"
-        self.benchmarks["long"] = long_benchmark(folder / "long")
-
-    def __call__(self, concurrency: int) -> tuple[pd.DataFrame, str]:
-        """Records and reported lines."""
-        arguments = {
-            "model": str(self.model),
-            "backbone": BACKBONE.model_dump(mode="json"),
-            "benchmarks": {name: made.model_dump(mode="json") for name, made in self.benchmarks.items()},
-            "folders": {name: str(folder) for name, folder in self.folders.items()},
-            "settings": settings(concurrency).model_dump(mode="json"),
-            "out": str(self.out),
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, json.dumps(arguments)], capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        reported = "\n".join(line for line in done.stdout.splitlines() if line.startswith("REPORT"))
-        return pd.read_parquet(self.out / "records.parquet"), reported
+    return make_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
 def run(model, tmp_path_factory) -> Run:
-    return Run(model, tmp_path_factory.mktemp("evaluation"))
+    folder = tmp_path_factory.mktemp("evaluation")
+    benchmarks = {"sums": benchmark("math_500", 15), "stories": benchmark("gsm8k", 10), "choices": benchmark("mmlu", 6)}
+    folders = {name: folder / name for name in (*benchmarks, "long")}
+    # One that leaves 8 to 23 tokens for its answer, one that leaves none.
+    benchmarks["long"] = written(folders["long"], ["What is 1 + 1?", "1 " * 109, "What is 1 + 1? " * 300])
+    return Run(model, benchmarks, folders, folder / "out")
 
 
 @pytest.fixture(scope="module")
 def first(run) -> pd.DataFrame:
-    return run(concurrency=16)[0]
+    return run(settings())[0]
 
 
 def test_every_question_has_a_record_in_every_trial(run, first):
@@ -276,9 +209,17 @@ def test_every_question_has_a_record_in_every_trial(run, first):
 
 def test_a_prompt_beyond_the_context_is_not_sent_and_counts_as_wrong(first):
     long = first[first["benchmark"] == "long"].sort_values(["trial", "question"])
-    assert long["status"].tolist() == ["scored", "overflow"] * 2
-    assert long["response"].isna().tolist() == [False, True] * 2
+    assert long["status"].tolist() == ["scored", "scored", "overflow"] * 2
+    assert long["response"].isna().tolist() == [False, False, True] * 2
     assert not long["correct"].any()
+    assert long["prompt_tokens"].iloc[2] > BACKBONE.context
+
+
+def test_a_prompt_that_leaves_less_gets_a_shorter_answer(first):
+    short = first[(first["benchmark"] == "long") & (first["question"] == 1)]
+    room = BACKBONE.context - short["prompt_tokens"].iloc[0]
+    assert BACKBONE.least_evaluation_tokens <= room < BACKBONE.evaluation_tokens
+    assert (short["response_tokens"] <= room).all()
 
 
 def test_trials_differ_and_answers_keep_to_their_budget(first):
@@ -286,7 +227,8 @@ def test_trials_differ_and_answers_keep_to_their_budget(first):
     texts = answered.pivot(index=["benchmark", "question"], columns="trial", values="response")
     assert (texts[1] != texts[2]).all()
     assert answered["response_tokens"].max() == BACKBONE.evaluation_tokens
-    assert (answered["truncated"] == (answered["response_tokens"] == BACKBONE.evaluation_tokens)).all()
+    budget = (BACKBONE.context - answered["prompt_tokens"]).clip(upper=BACKBONE.evaluation_tokens)
+    assert (answered["truncated"] == (answered["response_tokens"] == budget)).all()
 
 
 def test_killed_trials_start_over_and_concurrency_changes_nothing(run, first):
@@ -295,31 +237,48 @@ def test_killed_trials_start_over_and_concurrency_changes_nothing(run, first):
         (folder / "finished.json").unlink()
         for path in folder.rglob("predictions/**/*.jsonl"):
             path.write_text(path.read_text()[:500])
-    again, reported = run(concurrency=3)
-    assert "3 of 6 trials are finished already" in reported
+    again, reported = run(settings(concurrency=3))
+    assert "4 of 8 trials are finished already" in reported
     pd.testing.assert_frame_equal(again, first)
 
 
 def test_a_lost_line_stays_in_the_denominator(run, first):
-    (path,) = (run.out / "work" / "stories" / "seed-1").rglob("reviews/**/*.jsonl")
-    lines = path.read_text().splitlines(keepends=True)
+    folder = run.work / "stories" / "seed-1" / "evalscope"
+    (path,) = folder.rglob("reviews/**/*.jsonl")
+    text = path.read_text()
+    lines = text.splitlines(keepends=True)
     lost = json.loads(lines[3])["index"]
     path.write_text("".join(lines[:3] + lines[4:]))
-    records, _ = run(concurrency=3)
-    mine = records[(records["benchmark"] == "stories") & (records["trial"] == 1)].set_index("question")
-    path.write_text("".join(lines))
-    assert len(mine) == 10
-    assert mine["status"].to_dict() == {**dict.fromkeys(range(10), "scored"), lost: "missing"}
-    assert not mine["correct"][lost]
+    rows = list(trial_rows("stories", "gsm8k", {"main": 10}, folder, 1, 1))
+    path.write_text(text)
+    assert [row["status"] for row in rows] == ["missing" if row["question"] == lost else "scored" for row in rows]
+    assert len(rows) == 10 and not rows[lost]["correct"]
+
+
+def test_the_second_opinion_is_that_of_the_trainings_verifier(first):
+    answered = first[first["status"] == "scored"].set_index("benchmark")
+    assert answered.loc["choices", "verified"].isna().all()
+    assert answered.loc[["sums", "stories"], "verified"].notna().all()
+    assert set(first["target"].dropna()) >= {"2", "A"}
+
+
+def test_accuracy_is_evalscopes_own_where_it_lost_nothing(run, first):
+    reports = [json.loads(path.read_text()) for path in run.work.rglob("reports/**/*.json")]
+    assert len(reports) == 8
+    accuracy = first[first["status"] == "scored"].groupby("benchmark")["correct"].mean()
+    for name, adapter in (("stories", "gsm8k"), ("choices", "mmlu")):
+        mine = [report["score"] for report in reports if report["dataset_name"] == adapter]
+        assert sum(mine) / len(mine) == pytest.approx(accuracy[name], abs=1e-4)
 
 
 def test_finished_trials_count_for_the_same_model_alone(run, first):
-    def finished(model: dict[str, str]) -> int:
-        trials = plan(model, BACKBONE, run.benchmarks, run.folders, settings(3), run.out / "work")
-        return sum(trial.finished is not None for trial in trials)
+    def finished(model: dict[str, str], code: str = "code") -> int:
+        trials = plan(model, BACKBONE, run.benchmarks, run.folders, settings(3), run.work, code)
+        return sum(trial.finished for trial in trials)
 
     own = hashes(model_files(run.model))
-    assert finished(own) == 6
+    assert finished(own) == 8
+    assert finished(own, "other code") == 0
     assert finished({**own, str(run.model / "model.safetensors"): "other weights"}) == 0
 
 
@@ -332,7 +291,7 @@ def test_the_seed_of_a_request_depends_on_question_and_trial():
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"holds no config\.json"):
-        evaluate(tmp_path, BACKBONE, {}, {}, settings(1), tmp_path / "work", tmp_path / "out", print)
+        evaluate(tmp_path, BACKBONE, {}, {}, settings(1), tmp_path / "work", tmp_path / "out", "", print)
 
 
 def test_a_dead_engine_is_an_error_and_not_a_wait(model):
@@ -350,8 +309,9 @@ def test_a_dead_engine_is_an_error_and_not_a_wait(model):
 
 def test_the_engine_ends_when_its_owner_is_killed(model, tmp_path):
     script = (
-        "import sys, time; sys.path.insert(0, sys.argv[2]); from test_evaluation import *\n"
-        "engine = Engine(Path(sys.argv[1]), BACKBONE, settings(1))\n"
+        "import sys, time; sys.path.insert(0, sys.argv[2])\n"
+        "from evaluation_runs import *; from egpo.evaluation.engine import Engine\n"
+        "engine = Engine(Path(sys.argv[1]), BACKBONE, settings())\n"
         "print(engine._process.pid, flush=True); time.sleep(60)"
     )
     owner = subprocess.Popen(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -143,7 +144,9 @@ class HubModel(Section):
     kind: Literal["hub"]
     repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hub.")
     revision: str = Field("main", description="Branch, tag or commit; the commit it resolves to is recorded.")
-    architecture: Architecture = Field(description="For estimates before the download, which checks it.")
+    architecture: Architecture | None = Field(
+        None, description="For estimates before the download, which checks it; needed where the model is trained."
+    )
 
 
 class LocalModel(Section):
@@ -187,9 +190,19 @@ class Backbone(Section):
     prompt_tokens: Count = Field(description="Longest prompt in training, in tokens.")
     response_tokens: Count = Field(description="Longest response in training, in tokens.")
     evaluation_tokens: Count = Field(description="Longest response in evaluation, in tokens.")
+    least_evaluation_tokens: Count | None = Field(
+        None,
+        description="Where a prompt leaves less of the context than `evaluation_tokens`, the response gets what is "
+        "left, but the question is not asked, and wrong, below this. Not given: `evaluation_tokens`.",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Backbone:
+        if (self.least_evaluation_tokens or 0) > self.evaluation_tokens:
+            raise ValueError(
+                f"least_evaluation_tokens {self.least_evaluation_tokens} is more than evaluation_tokens "
+                f"{self.evaluation_tokens}"
+            )
         for key in ("response_tokens", "evaluation_tokens"):
             if getattr(self, key) >= self.context:
                 raise ValueError(f"{key} {getattr(self, key)} leaves no room for a prompt in context {self.context}")
@@ -220,6 +233,16 @@ class SyntheticBenchmark(Section):
     templates: Literal["sums", "stories"] = Field(description="Which held-out wordings to use.")
 
 
+class Judge(Section):
+    """A language model that scores answers in place of evalscope's rules, behind an OpenAI-compatible endpoint."""
+
+    model: str = Field(description="The endpoint's name of the model.")
+    url: str = Field(pattern=r"^https?://", description="The endpoint, usually ending in /v1.")
+    key_variable: str = Field(
+        "OPENAI_API_KEY", pattern=r"^[A-Z_][A-Z0-9_]*$", description="Environment variable that holds the key."
+    )
+
+
 class Benchmark(Section):
     """One evaluation set, run by evalscope."""
 
@@ -230,6 +253,7 @@ class Benchmark(Section):
     shots: int = Field(ge=0, description="Worked examples in the prompt.")
     subsets: tuple[str, ...] = Field((), description="evalscope's subset_list; empty for its default.")
     prompt: str | None = Field(None, description="Prompt template in place of evalscope's own.")
+    judge: Judge | None = Field(None, description="A judge in place of evalscope's rules, where evalscope has one.")
 
 
 # --- experiment ----------------------------------------------------------------------------------
@@ -424,6 +448,14 @@ class Definitions(Section):
     benchmarks: dict[Name, Benchmark] = {}
 
 
+class FurtherModel(Section):
+    """A model that is evaluated beside the experiment's own, and not trained."""
+
+    model: str = Field(description="A folder in Hugging Face format (from the repository), or owner/name on the Hub.")
+    like: Name = Field(description="The backbone whose context and numbers of tokens it has.")
+    label: str | None = Field(None, description="Name in tables; that of the entry if not given.")
+
+
 class Experiment(Section):
     """A whole experiment: everything between the source data and the tables."""
 
@@ -433,6 +465,7 @@ class Experiment(Section):
     methods: tuple[Name, ...] = Field(min_length=1)
     training_seeds: tuple[Seed, ...] = Field(min_length=1)
     benchmarks: tuple[Name, ...] = Field(min_length=1)
+    also_evaluate: dict[Name, FurtherModel] = Field({}, description="Other models for Table 1, by a name of their own.")
     ablations: Ablations | None = None
     data: Data
     training: Training
@@ -574,7 +607,8 @@ def _check_paths(catalogue: Catalogue, source: str) -> None:
 
     for name, backbone in catalogue.backbones.items():
         if isinstance(backbone.source, LocalModel):
-            where = f"{place('backbones', name)}.source.path"
+            further = name in catalogue.experiment.also_evaluate
+            where = f"{source}: also_evaluate.{name}.model" if further else f"{place('backbones', name)}.source.path"
             _check_folder(backbone.source.path, where, "a model in Hugging Face format")
             if not (ROOT / backbone.source.path / "config.json").is_file():
                 raise UserError(f"{where}: '{backbone.source.path}' holds no config.json: it is no Hugging Face model.")
@@ -606,6 +640,34 @@ def _check_sense(experiment: Experiment, source: str) -> None:
         raise UserError(f"{source}: methods: 'base' is the untrained backbone and always evaluated; take it out.")
 
 
+def _further(experiment: Experiment, backbones: dict[str, Backbone], source: str) -> dict[str, Backbone]:
+    """The models that are evaluated alone, as backbones: a folder if there is one, else a name on the Hub."""
+    made = {}
+    for name, entry in experiment.also_evaluate.items():
+        where = f"{source}: also_evaluate.{name}"
+        if name in backbones:
+            raise UserError(f"{where}: there is a backbone of this name. Choose another one.")
+        like = _pick([entry.like], backbones, f"also_evaluate.{name}.like", source, "backbones.yaml")[entry.like]
+        local = (ROOT / entry.model).is_dir()
+        kind = {"kind": "local", "path": entry.model} if local else {"kind": "hub", "repo": entry.model}
+        found = re.fullmatch(r"[\w.-]+/[\w.-]+", entry.model)
+        if not local and not found:
+            raise UserError(f"{where}.model: '{entry.model}' is no folder, and no owner/name on the Hub.")
+        values = {**like.model_dump(), "label": entry.label or name, "source": kind}
+        made[name] = parse(Backbone, values, where)
+    return made
+
+
+def _check_architectures(experiment: Experiment, backbones: dict[str, Backbone]) -> None:
+    for name in experiment.backbones:
+        source = backbones[name].source
+        if isinstance(source, HubModel) and source.architecture is None:
+            raise UserError(
+                f"config/backbones.yaml: {name}.source.architecture: this key is missing. A model of the Hub that is "
+                "trained needs its sizes, for the estimate of its memory."
+            )
+
+
 def load(values: dict[str, Any], source: str) -> Catalogue:
     """The experiment described by `values`, checked, with the catalogue entries that it names.
 
@@ -634,12 +696,13 @@ def load(values: dict[str, Any], source: str) -> Catalogue:
         f"{source}: data.decontamination.benchmarks",
         "benchmarks",
     )
+    named = (*experiment.backbones, experiment.data.tokenizer)
+    picked = _pick(named, backbones, "backbones", source, "backbones.yaml")
+    _check_architectures(experiment, picked)
     catalogue = Catalogue(
         experiment=experiment,
         methods=methods,
-        backbones=_pick(
-            (*experiment.backbones, experiment.data.tokenizer), backbones, "backbones", source, "backbones.yaml"
-        ),
+        backbones=picked | _further(experiment, backbones, source),
         benchmarks=_pick(experiment.benchmarks, benchmarks, "benchmarks", source, "benchmarks.yaml"),
     )
     _check_paths(catalogue, source)

@@ -17,5 +17,6 @@ with stage(snakemake.params.name, snakemake.log[0]) as report:
         settings=Evaluation.model_validate(snakemake.params.evaluation),
         work=Path(snakemake.params.work),
         out=Path(snakemake.output.manifest).parent,
+        code=snakemake.params.code,
         report=report,
     )

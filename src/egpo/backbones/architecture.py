@@ -39,7 +39,9 @@ def of_backbone(backbone: Backbone) -> Architecture | None:
 
 
 def check_fetched(source: HubModel, model: Path) -> None:
-    """Raise UserError unless the model is of the sizes that the catalogue gives."""
+    """Raise UserError unless the model is of the sizes that the catalogue gives, if it gives any."""
+    if source.architecture is None:
+        return
     found = of_folder(model)
     for key in KEYS:
         if getattr(found, key) != getattr(source.architecture, key):

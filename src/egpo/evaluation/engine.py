@@ -38,7 +38,7 @@ class EngineError(RuntimeError):
 class Answer:
     """What came back for one prompt. `tokens` counts the response's; `truncated`: it used up its budget.
 
-    error: why there is no response, else None; `overflow`: because prompt and budget exceed the context.
+    error: why there is no response, else None; `overflow`: because the prompt leaves too little of the context.
     """
 
     text: str = ""
@@ -82,6 +82,11 @@ def sampling_arguments(backbone: Backbone, settings: Evaluation) -> dict[str, An
     }
 
 
+def least_tokens(backbone: Backbone) -> int:
+    """Fewest tokens that a response may be given."""
+    return backbone.least_evaluation_tokens or backbone.evaluation_tokens
+
+
 def environment(model: Path | str, settings: Evaluation) -> dict[str, str]:
     """Environment of the vLLM process."""
     added = {
@@ -121,7 +126,10 @@ class Engine:
             start_new_session=True,
         )
         theirs.close()
-        self._connection.send((engine_arguments(model, backbone, settings), sampling_arguments(backbone, settings)))
+        least = least_tokens(backbone)
+        self._connection.send(
+            (engine_arguments(model, backbone, settings), sampling_arguments(backbone, settings), least)
+        )
         self._reader = threading.Thread(target=self._receive, daemon=True)
         self._reader.start()
 

@@ -43,11 +43,12 @@ def receive(
 class Server:
     """Feeds vLLM's engine with requests as they come and sends each answer as it is finished."""
 
-    def __init__(self, llm: Any, sampling: dict[str, Any], connection: Connection) -> None:
+    def __init__(self, llm: Any, sampling: dict[str, Any], least: int, connection: Connection) -> None:
         self._engine = llm.llm_engine
         self._tokenizer = llm.get_tokenizer()
         self._context: int = llm.llm_engine.model_config.max_model_len
         self._sampling = sampling
+        self._least = least
         self._connection = connection
 
     def accept(self, request: Request) -> None:
@@ -57,23 +58,23 @@ class Server:
             text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
             # The template has written the special tokens already.
             tokens = self._tokenizer.encode(text, add_special_tokens=False)
-            room = self._context - self._sampling["max_tokens"]
-            if len(tokens) > room:
-                error = f"the prompt has {len(tokens)} tokens, the context leaves room for {room}"
+            room = self._context - len(tokens)
+            if room < self._least:
+                error = f"the prompt has {len(tokens)} tokens and leaves {max(room, 0)}, fewer than {self._least}"
                 answer = Answer(prompt_tokens=len(tokens), error=error, overflow=True)
             else:
-                self._engine.add_request(str(number), {"prompt_token_ids": tokens}, self._parameters(seed))
+                self._engine.add_request(str(number), {"prompt_token_ids": tokens}, self._parameters(seed, room))
                 return
         except Exception as error:
             answer = Answer(error=f"{type(error).__name__}: {error}")
         self._connection.send((number, answer))
 
-    def _parameters(self, seed: int) -> Any:
+    def _parameters(self, seed: int, room: int) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
         return SamplingParams(
-            **self._sampling,
+            **{**self._sampling, "max_tokens": min(self._sampling["max_tokens"], room)},
             seed=seed,
             skip_special_tokens=False,  # where </think> is one, it must stay in the text
             output_kind=RequestOutputKind.FINAL_ONLY,
@@ -116,7 +117,7 @@ def load(arguments: dict[str, Any]) -> Any:
 
 def main(descriptor: int) -> None:
     connection = Connection(descriptor)
-    arguments, sampling = connection.recv()
+    arguments, sampling, least = connection.recv()
     inbox: queue.SimpleQueue[Request] = queue.SimpleQueue()
     threading.Thread(target=receive, args=(connection, inbox, own_folder()), daemon=True).start()
     try:
@@ -125,7 +126,7 @@ def main(descriptor: int) -> None:
         connection.send((None, str(error)))
         raise
     connection.send((None, None))
-    Server(llm, sampling, connection).serve(inbox)
+    Server(llm, sampling, least, connection).serve(inbox)
 
 
 if __name__ == "__main__":

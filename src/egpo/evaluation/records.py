@@ -7,12 +7,14 @@ and `status` says why.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from egpo.boxed import last_boxed, same_answer
 from egpo.errors import UserError
 
 MODEL = "model"  # evalscope's name of the model, in its paths
@@ -21,7 +23,7 @@ STATUS = {
     "excluded": "the scorer could not judge it, or not in time",
     "missing": "evalscope wrote no score for it",
     "failed": "vLLM refused it or failed on it",
-    "overflow": "prompt and answer would not fit into the context; not asked",
+    "overflow": "the prompt leaves too little of the context for an answer; not asked",
 }
 METADATA = b"egpo"  # key of the parquet file's metadata: how the answers were made, as JSON
 SCHEMA = pa.schema(
@@ -33,9 +35,12 @@ SCHEMA = pa.schema(
         ("seed", pa.int64()),
         ("correct", pa.bool_()),
         ("status", pa.string()),
-        ("response_tokens", pa.int32()),  # null where there is no response
+        ("prompt_tokens", pa.int32()),  # null where evalscope wrote nothing
+        ("response_tokens", pa.int32()),  # null where there is no response, as the three texts below
         ("truncated", pa.bool_()),
-        ("extracted", pa.string()),
+        ("extracted", pa.string()),  # by evalscope
+        ("target", pa.string()),
+        ("verified", pa.bool_()),  # by the training's own verifier; null where it has no opinion
         ("response", pa.string()),
     ]
 )
@@ -74,14 +79,38 @@ def outcome(prediction: dict[str, Any] | None, review: dict[str, Any] | None) ->
     else:
         status = "scored"
     answered = prediction is not None and error is None
+    response = choice["message"]["content"] if answered else None
+    target = _target(review)
     return {
         "correct": status == "scored" and float(value) > 0.99,
         "status": status,
+        "prompt_tokens": output["usage"]["input_tokens"] if prediction is not None else None,
         "response_tokens": output["usage"]["output_tokens"] if answered else None,
         "truncated": answered and choice.get("stop_reason") == "max_tokens",
         "extracted": score.get("extracted_prediction") if answered else None,
-        "response": choice["message"]["content"] if answered else None,
+        "target": target,
+        "verified": verified(response, target) if answered and target is not None else None,
+        "response": response,
     }
+
+
+def _target(review: dict[str, Any] | None) -> str | None:
+    """The reference of a sample: evalscope writes it as a list of one text."""
+    target = (review or {}).get("target")
+    if isinstance(target, list):
+        return str(target[0]) if target else None
+    return None if target is None else str(target)
+
+
+def verified(response: str, target: str) -> bool | None:
+    """Whether the training's verifier, Eq. (1), takes the response for right; None for a letter to choose.
+
+    A target that is a whole solution, as Minerva's, counts by its last box.
+    """
+    if re.fullmatch(r"[A-Z]", target):
+        return None
+    box, truth = last_boxed(response), last_boxed(target)
+    return box is not None and same_answer(box, target if truth is None else truth)
 
 
 def trial_rows(

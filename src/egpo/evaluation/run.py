@@ -7,6 +7,7 @@ model, data, settings and code is not run again; one that was cut off starts ove
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -26,14 +27,15 @@ import pyarrow.parquet as pq
 
 from egpo.config import Backbone, Benchmark, Evaluation
 from egpo.errors import UserError
-from egpo.evaluation.engine import Engine, EngineError, sampling_arguments
+from egpo.evaluation.engine import Engine, EngineError, least_tokens, sampling_arguments
 from egpo.evaluation.records import METADATA, SCHEMA, trial_rows
 from egpo.files import read_json, sha256, whole, write_json
-from egpo.provenance import code_version, origin, settings_hash
+from egpo.provenance import origin, settings_hash
 from egpo.stage import duration
 
 Report = Callable[[str], None]
 PROGRESS_SECONDS = 10
+LEAST_SPACE = 2**20  # bytes of disk below which evalscope may have written half of what it should
 
 
 @dataclass(frozen=True)
@@ -54,18 +56,21 @@ class Trial:
         return f"{self.name} trial {self.number}/{self.of}"
 
     @property
-    def finished(self) -> dict[str, Any] | None:
-        """What was noted when this very trial was finished; None if it was not."""
+    def records(self) -> Path:
+        return self.work / "records.parquet"
+
+    @property
+    def finished(self) -> bool:
+        """Whether this very trial was finished, and not one of other settings."""
         path = self.work / "finished.json"
-        note = read_json(path) if path.exists() else {}
-        return note if note.get("key") == self.key else None
+        return path.exists() and read_json(path).get("key") == self.key
 
 
 class Progress:
-    """Counts answers, in any thread, and says every few seconds how far a trial is."""
+    """Counts answers over all trials, in any thread, and says every few seconds how far they are."""
 
-    def __init__(self, label: str, total: int, report: Report) -> None:
-        self._label, self._total, self._report = label, total, report
+    def __init__(self, total: int, report: Report) -> None:
+        self._total, self._report = total, report
         self._lock = threading.Lock()
         self._done = 0
         self._start = self._last = time.monotonic()
@@ -77,8 +82,8 @@ class Progress:
             if now - self._last < PROGRESS_SECONDS:
                 return
             self._last = now
-            left = (now - self._start) / self._done * (self._total - self._done)
-            self._report(f"{self._label}: {self._done}/{self._total} answers, {duration(left)} left")
+            left = (now - self._start) / self._done * max(self._total - self._done, 0)
+            self._report(f"{self._done}/{self._total} answers, {duration(left)} left")
 
 
 def vllm_version() -> str:
@@ -92,6 +97,7 @@ def decoding(backbone: Backbone, settings: Evaluation) -> dict[str, Any]:
     """All settings that an answer depends on, and the versions that made it."""
     return {
         **sampling_arguments(backbone, settings),
+        "least_tokens": least_tokens(backbone),
         "context": backbone.context,
         "dtype": settings.dtype,
         "platform": settings.platform,
@@ -123,12 +129,16 @@ def plan(
     folders: dict[str, Path | None],
     settings: Evaluation,
     work: Path,
+    code: str,
 ) -> list[Trial]:
-    """Every trial to run, benchmark by benchmark. model: hashes of its files, or its name on the Hub as a key."""
+    """Every trial to run, benchmark by benchmark.
+
+    model: hashes of its files, or its name on the Hub as a key; code: version of the code that records depend on.
+    """
     common = {
         "model": model,
         "decoding": decoding(backbone, settings),
-        "code": code_version("evaluation"),
+        "code": code,
     }
     trials = []
     for name, benchmark in benchmarks.items():
@@ -179,7 +189,7 @@ def run_trials(
     start = time.monotonic()
     with Engine(model, backbone, settings) as engine, without_torch():
         # Imports evalscope, while vLLM loads in its own process.
-        from egpo.evaluation.trial import count_questions, run_trial
+        from egpo.evaluation.trial import count_questions
 
         counts = {
             trial.name: count_questions(trial.name, trial.benchmark, trial.folder)
@@ -187,30 +197,70 @@ def run_trials(
         }
         engine.wait()
         report(f"loaded in {duration(time.monotonic() - start)}")
+        progress = Progress(sum(trial.benchmark.items for trial in trials), report)
         for trial in trials:
             start = time.monotonic()
-            shutil.rmtree(trial.work, ignore_errors=True)
-            progress = Progress(trial.label, trial.benchmark.items, report)
-            place = trial.work / "evalscope"
-            run_trial(trial.name, trial.benchmark, trial.folder, settings, engine, trial.seed, place, progress.tick)
-            if not engine.alive:
-                raise EngineError(f"{trial.label}: the vLLM process ended before its time; its output is in the log.")
-            write_json(trial.work / "finished.json", {"key": trial.key, "subsets": counts[trial.name]})
-            rows = list(rows_of(trial))
+            rows = _run_whole(trial, counts[trial.name], settings, engine, progress.tick, report)
             right = sum(row["correct"] for row in rows)
             spent = duration(time.monotonic() - start)
             report(f"{trial.label}: {right} of {len(rows)} right{oddities(rows)}, in {spent}")
 
 
-def rows_of(trial: Trial) -> Iterator[dict[str, Any]]:
-    """Records of a finished trial."""
-    note = trial.finished
-    assert note is not None, f"{trial.label} is not finished"
-    return iter(
-        trial_rows(
-            trial.name, trial.benchmark.adapter, note["subsets"], trial.work / "evalscope", trial.number, trial.seed
+def _run_whole(
+    trial: Trial,
+    subsets: dict[str, int],
+    settings: Evaluation,
+    engine: Engine,
+    tick: Callable[[], None],
+    report: Report,
+) -> list[dict[str, Any]]:
+    """Run a trial and keep its records. Where evalscope lost samples, it runs once more; then what is lost is wrong."""
+    rows = _run_once(trial, subsets, settings, engine, tick)
+    lost = sum(row["status"] == "missing" for row in rows)
+    if lost:
+        report(f"{trial.label}: evalscope lost {lost} of {len(rows)} answers; running it again")
+        rows = _run_once(trial, subsets, settings, engine, lambda: None)
+    with whole(trial.records) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
+    write_json(trial.work / "finished.json", {"key": trial.key})
+    return rows
+
+
+def _run_once(
+    trial: Trial, subsets: dict[str, int], settings: Evaluation, engine: Engine, tick: Callable[[], None]
+) -> list[dict[str, Any]]:
+    from egpo.evaluation.trial import run_trial
+
+    shutil.rmtree(trial.work, ignore_errors=True)
+    place = trial.work / "evalscope"
+    run_trial(trial.name, trial.benchmark, trial.folder, settings, engine, trial.seed, place, tick)
+    if not engine.alive:
+        raise EngineError(
+            f"{trial.label}: the vLLM process ended before its time; its output is in the log. Run the same command "
+            "again: finished trials stay."
         )
-    )
+    _check_space(trial.work)
+    return list(trial_rows(trial.name, trial.benchmark.adapter, subsets, place, trial.number, trial.seed))
+
+
+def _check_space(folder: Path) -> None:
+    """evalscope goes on when it cannot write; a full disk must not make answers wrong."""
+    if shutil.disk_usage(folder).free < LEAST_SPACE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+@contextlib.contextmanager
+def _space_for(folder: Path) -> Iterator[None]:
+    """A full disk as a message for the user."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"{error.filename or folder}: no space left. Make some and run the same command again: finished trials "
+            "stay."
+        ) from error
 
 
 def oddities(rows: list[dict[str, Any]]) -> str:
@@ -220,15 +270,14 @@ def oddities(rows: list[dict[str, Any]]) -> str:
     return "".join(f", {count} {status}" for status, count in counts.items() if count)
 
 
-def write_records(trials: list[Trial], made: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+def write_records(trials: list[Trial], made: dict[str, Any], path: Path) -> pa.Table:
     """All records as one parquet file, `items` x seeds per benchmark; `made` goes into its metadata."""
-    rows = [row for trial in trials for row in rows_of(trial)]
+    table = pa.concat_tables(pq.read_table(trial.records) for trial in trials)
     expected = sum(trial.benchmark.items for trial in trials)
-    assert len(rows) == expected, f"{len(rows)} records for {expected} questions"
-    table = pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata({METADATA: json.dumps(made).encode()}))
+    assert table.num_rows == expected, f"{table.num_rows} records for {expected} questions"
     with whole(path) as temporary:
-        pq.write_table(table, temporary)
-    return rows
+        pq.write_table(table.replace_schema_metadata({METADATA: json.dumps(made).encode()}), temporary)
+    return table
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -253,29 +302,33 @@ def evaluate(
     settings: Evaluation,
     work: Path,
     out: Path,
+    code: str,
     report: Report,
 ) -> None:
     """Ask a model every question of every benchmark, once per seed.
 
     model: a folder in Hugging Face format or a name on the Hub; folders: local data of the benchmarks
-    that have some; work: keeps finished trials from one call to the next. Writes out/records.parquet
+    that have some; work: keeps finished trials from one call to the next; code: see `plan`. Writes out/records.parquet
     (egpo.evaluation.records.SCHEMA: one row per question and trial) and, last, out/manifest.json.
     Call it in a process that has not imported torch. Raises UserError for a model or a benchmark that
     cannot be used, EngineError when vLLM fails; finished trials stay finished.
     """
     inputs = hashes(model_files(model))
-    trials = plan(inputs or {str(model): ""}, backbone, benchmarks, folders, settings, work)
-    pending = [trial for trial in trials if trial.finished is None]
+    trials = plan(inputs or {str(model): ""}, backbone, benchmarks, folders, settings, work, code)
+    pending = [trial for trial in trials if not trial.finished]
     if len(pending) < len(trials):
         report(f"{len(trials) - len(pending)} of {len(trials)} trials are finished already")
-    if pending:
-        run_trials(pending, model, backbone, settings, report)
     made = decoding(backbone, settings)
-    rows = write_records(trials, made, out / "records.parquet")
+    work.mkdir(parents=True, exist_ok=True)
+    with _space_for(work):
+        if pending:
+            run_trials(pending, model, backbone, settings, report)
+        table = write_records(trials, made, out / "records.parquet")
     asked = {
         "decoding": made,
         "seeds": settings.seeds,
         "benchmarks": {name: benchmark.model_dump(mode="json") for name, benchmark in benchmarks.items()},
     }
-    manifest = origin(asked, code_version("evaluation"), [])
+    rows = table.select(["benchmark", "correct", "status", "truncated"]).to_pylist()
+    manifest = origin(asked, code, [])
     write_json(out / "manifest.json", {**manifest, "inputs": inputs, "model": str(model), "results": summary(rows)})

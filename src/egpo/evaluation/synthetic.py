@@ -1,9 +1,10 @@
-"""Synthetic benchmarks: held-out sums in the file formats that evalscope reads for GSM8K and MATH-500."""
+"""Synthetic benchmarks: held-out sums in the file formats that evalscope reads for the five real ones."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,22 @@ from egpo.data.problems import LEVELS, Problem, draw_problem
 from egpo.errors import UserError
 from egpo.files import write_text
 
-EXAMPLES = 8  # of the train split, which worked examples in prompts come from
 ATTEMPTS = 1000  # draws for a text that no earlier item has
+SHOTS = 5  # worked examples of each subject that the real MMLU has
 
 
-def _gsm8k(problem: Problem, index: int) -> dict[str, Any]:
-    reasoning = " + ".join(map(str, problem.terms)) + f" = {problem.answer}"
-    return {"question": problem.text, "answer": f"{reasoning}\n#### {problem.answer}"}
+def _reasoning(problem: Problem) -> str:
+    return " + ".join(map(str, problem.terms)) + f" = {problem.answer}"
 
 
-def _math_500(problem: Problem, index: int) -> dict[str, Any]:
-    reasoning = " + ".join(map(str, problem.terms)) + f" = {problem.answer}"
+def _gsm8k(problem: Problem, index: int, subject: str) -> dict[str, Any]:
+    return {"question": problem.text, "answer": f"{_reasoning(problem)}\n#### {problem.answer}"}
+
+
+def _math_500(problem: Problem, index: int, subject: str) -> dict[str, Any]:
     return {
         "problem": problem.text,
-        "solution": f"${reasoning}$, so the answer is $\\boxed{{{problem.answer}}}$.",
+        "solution": f"${_reasoning(problem)}$, so the answer is $\\boxed{{{problem.answer}}}$.",
         "answer": problem.answer,
         "subject": "Sums",
         "level": problem.level,
@@ -34,11 +37,40 @@ def _math_500(problem: Problem, index: int) -> dict[str, Any]:
     }
 
 
-Row = Callable[[Problem, int], dict[str, Any]]
-# evalscope's name: (row of a problem, name of the dataset's configuration, splits)
-FORMATS: dict[str, tuple[Row, str, tuple[str, ...]]] = {
-    "gsm8k": (_gsm8k, "main", ("test", "train")),
-    "math_500": (_math_500, "default", ("test",)),
+def _aime24(problem: Problem, index: int, subject: str) -> dict[str, Any]:
+    return {"id": index, "problem": problem.text, "answer": problem.answer}
+
+
+def _minerva(problem: Problem, index: int, subject: str) -> dict[str, Any]:
+    solution = f"${_reasoning(problem)}$, so the answer is $\\boxed{{{problem.answer}}}$."
+    return {"problem": problem.text, "solution": solution, "type": "Sums", "idx": index}
+
+
+def _mmlu(problem: Problem, index: int, subject: str) -> dict[str, Any]:
+    """The right answer among three slips, at a place that its digits decide."""
+    right = int(problem.answer)
+    place = right % 4
+    choices = [str(right + slip) for slip in (1, 10, 2)]
+    choices.insert(place, problem.answer)
+    return {"question": problem.text, "subject": subject, "choices": choices, "answer": place}
+
+
+@dataclass(frozen=True)
+class Format:
+    """How evalscope wants a benchmark: its row, configuration, the split of the questions, that of the examples."""
+
+    row: Callable[[Problem, int, str], dict[str, Any]]
+    configuration: str
+    questions: str
+    examples: str | None = None
+
+
+FORMATS: dict[str, Format] = {
+    "gsm8k": Format(_gsm8k, "main", "test", "train"),
+    "math_500": Format(_math_500, "default", "test"),
+    "aime24": Format(_aime24, "default", "test"),
+    "minerva_math": Format(_minerva, "default", "train"),
+    "mmlu": Format(_mmlu, "all", "test", "dev"),
 }
 
 
@@ -78,15 +110,18 @@ def write_benchmark(benchmark: Benchmark, folder: Path) -> None:
             f"config/benchmarks.yaml: adapter: no synthetic problems in the format of '{benchmark.adapter}'. "
             f"Possible: {', '.join(FORMATS)}."
         )
-    row, configuration, splits = FORMATS[benchmark.adapter]
-    problems = draw_items(source, benchmark.items + EXAMPLES)
-    parts = {"test": problems[: benchmark.items], "train": problems[benchmark.items :]}
-    for split in splits:
-        lines = [json.dumps(row(problem, index), ensure_ascii=False) for index, problem in enumerate(parts[split])]
-        write_text(folder / f"{split}.jsonl", "\n".join(lines) + "\n")
-    files = "".join(f"  - split: {split}\n    path: {split}.jsonl\n" for split in splits)
+    form = FORMATS[benchmark.adapter]
+    subjects = benchmark.subsets or ("sums",)
+    problems = draw_items(source, benchmark.items + SHOTS * len(subjects))
+    parts = {form.questions: problems[: benchmark.items]}
+    if form.examples is not None:
+        parts[form.examples] = problems[benchmark.items :]
+    for split, part in parts.items():
+        rows = [form.row(problem, index, subjects[index % len(subjects)]) for index, problem in enumerate(part)]
+        write_text(folder / f"{split}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    files = "".join(f"  - split: {split}\n    path: {split}.jsonl\n" for split in parts)
     write_text(
         folder / "README.md",
-        f"---\nconfigs:\n- config_name: {configuration}\n  data_files:\n{files}---\n"
+        f"---\nconfigs:\n- config_name: {form.configuration}\n  data_files:\n{files}---\n"
         f"Synthetic problems in the format of {benchmark.adapter}, made from the seed {source.seed}.\n",
     )

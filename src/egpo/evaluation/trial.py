@@ -5,12 +5,16 @@ Importing this module imports evalscope, which takes seconds: egpo.evaluation.ru
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import datasets
 from evalscope import TaskConfig, run_task
 from evalscope.api.messages import ChatMessage, ChatMessageAssistant
 from evalscope.api.model import ChatCompletionChoice, GenerateConfig, ModelAPI, ModelOutput, ModelUsage
@@ -60,6 +64,45 @@ class TrialModel(ModelAPI):
         return model_output(answer)
 
 
+@contextlib.contextmanager
+def _reading(folder: Path | None) -> Iterator[None]:
+    """While evalscope reads a local folder, datasets has a cache of its own.
+
+    Its common one knows a local folder by the last part of its path alone: a second folder `gsm8k`, or other content
+    of the same one, would silently be read as the first.
+    """
+    if folder is None:
+        yield
+        return
+    before = datasets.config.HF_DATASETS_CACHE
+    with tempfile.TemporaryDirectory(prefix="egpo-datasets-") as cache:
+        datasets.config.HF_DATASETS_CACHE = Path(cache)
+        try:
+            yield
+        finally:
+            datasets.config.HF_DATASETS_CACHE = before
+
+
+def judge(name: str, benchmark: Benchmark) -> dict[str, Any]:
+    """evalscope's settings for its rules, or for the judge of the configuration. Raises UserError without its key."""
+    chosen = benchmark.judge
+    if chosen is None:
+        return {"strategy": "rule"}
+    if chosen.key_variable not in os.environ:
+        raise UserError(
+            f"config/benchmarks.yaml: {name}.judge.key_variable: the environment has no {chosen.key_variable}. Set it "
+            "to the key of the judge's endpoint, or take the judge out."
+        )
+    model = {
+        "model_id": chosen.model,
+        "api_url": chosen.url,
+        "api_key": os.environ[chosen.key_variable],
+        "eval_type": "openai_api",
+        "generation_config": {"temperature": 0.0},
+    }
+    return {"strategy": "llm", "models": [model]}
+
+
 def task(
     model: ModelAPI | str, name: str, benchmark: Benchmark, folder: Path | None, concurrency: int, work: Path
 ) -> TaskConfig:
@@ -80,7 +123,7 @@ def task(
         datasets=[benchmark.adapter],
         dataset_args={benchmark.adapter: arguments},
         eval_batch_size=concurrency,
-        judge={"strategy": "rule"},
+        judge=judge(name, benchmark),
         # One odd sample must not stop the others. It is counted all the same: see egpo.evaluation.records.
         ignore_errors=True,
         work_dir=str(work),
@@ -99,7 +142,8 @@ def read_samples(name: str, benchmark: Benchmark, folder: Path | None, prompts: 
     where = f"config/benchmarks.yaml: {name}"
     try:
         adapter = get_benchmark(benchmark.adapter, task(MODEL, name, benchmark, folder, 1, Path()))
-        samples = dict((adapter.load_dataset() if prompts else adapter.load()[0]).items())
+        with _reading(folder):
+            samples = dict((adapter.load_dataset() if prompts else adapter.load()[0]).items())
     except UserError:
         raise
     except Exception as error:
@@ -110,6 +154,9 @@ def read_samples(name: str, benchmark: Benchmark, folder: Path | None, prompts: 
             f"The data must be there in the format that evalscope's {benchmark.adapter} reads."
         ) from error
     counts = {subset: len(part) for subset, part in samples.items()}
+    # evalscope passes over a subset that the data does not have.
+    if missing := [subset for subset in benchmark.subsets if not counts.get(subset)]:
+        raise UserError(f"{where}.subsets: the data has no question of {', '.join(missing)}.")
     if sum(counts.values()) != benchmark.items:
         found = ", ".join(f"{subset} {count}" for subset, count in counts.items())
         raise UserError(
@@ -136,4 +183,5 @@ def run_trial(
 ) -> None:
     """Ask and score every question of a benchmark once; evalscope's files appear in the empty folder `work`."""
     model = TrialModel(engine, seed, tick)
-    run_task(task(model, name, benchmark, folder, settings.concurrency, work))
+    with _reading(folder):
+        run_task(task(model, name, benchmark, folder, settings.concurrency, work))

@@ -1,0 +1,143 @@
+"""What tests of the evaluation share: a random tiny model, small benchmarks, evaluations in their own process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from egpo.backbones.tokenizer import make_tokenizer
+from egpo.config import Backbone, Benchmark, Evaluation
+from egpo.evaluation.synthetic import write_benchmark
+
+BACKBONE = Backbone.model_validate(
+    {
+        "label": "tiny",
+        "source": {"kind": "local", "path": "."},
+        "context": 256,
+        "prompt_tokens": 200,
+        "response_tokens": 24,
+        "evaluation_tokens": 24,
+        "least_evaluation_tokens": 8,
+    }
+)
+SUBJECTS = ("astronomy", "college_physics", "machine_learning")
+
+
+def benchmark(adapter: str, items: int, source: dict | None = None) -> Benchmark:
+    values = {
+        "label": adapter,
+        "adapter": adapter,
+        "source": source or {"kind": "synthetic", "seed": 5, "templates": "sums"},
+        "items": items,
+        "shots": {"gsm8k": 2, "mmlu": 1}.get(adapter, 0),
+        "subsets": SUBJECTS if adapter == "mmlu" else (),
+    }
+    return Benchmark.model_validate(values)
+
+
+def settings(concurrency: int = 16, seeds: tuple[int, ...] = (1, 2)) -> Evaluation:
+    return Evaluation(
+        seeds=seeds,
+        platform="cpu",
+        dtype="float32",
+        kv_cache_gib=0.25,
+        concurrency=concurrency,
+        time_limit_minutes=5,
+    )
+
+
+def make_model(folder: Path) -> Path:
+    """A random Qwen2 of half a million parameters."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    tokenizer = make_tokenizer(False, 1, 256)
+    shape = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
+    torch.manual_seed(0)
+    Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            **shape,
+            num_key_value_heads=2,
+            max_position_embeddings=256,
+            tie_word_embeddings=True,
+        )
+    ).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def written(folder: Path, texts: list[str]) -> Benchmark:
+    """MATH-500's format with questions of these texts."""
+    rows = [
+        {"problem": text, "solution": "", "answer": "2", "level": 1, "unique_id": str(index)}
+        for index, text in enumerate(texts)
+    ]
+    folder.mkdir(parents=True)
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return benchmark("math_500", len(texts), {"kind": "local", "path": str(folder)})
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+import psutil
+from egpo.config import Backbone, Benchmark, Evaluation
+from egpo.evaluation.run import evaluate
+a = json.loads(sys.argv[1])
+def report(message):
+    print("REPORT", message, flush=True)
+exec(a["before"])
+evaluate(Path(a["model"]), Backbone.model_validate(a["backbone"]),
+         {name: Benchmark.model_validate(values) for name, values in a["benchmarks"].items()},
+         {name: Path(path) for name, path in a["folders"].items()}, Evaluation.model_validate(a["settings"]),
+         Path(a["work"]), Path(a["out"]), "code", report)
+assert not psutil.Process().children(recursive=True), "a child process is left"
+assert "torch" not in sys.modules, "every scoring call would copy torch"
+"""
+
+
+@dataclass
+class Run:
+    """evaluate() in a fresh process, as the workflow calls it. before: code that runs there first, for a fault."""
+
+    model: Path
+    benchmarks: dict[str, Benchmark]
+    folders: dict[str, Path]
+    out: Path
+    work: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.work = self.out / "work"
+        for name, made in self.benchmarks.items():
+            if made.source.kind == "synthetic":
+                write_benchmark(made, self.folders[name])
+
+    def call(self, chosen: Evaluation, before: str = "") -> subprocess.CompletedProcess[str]:
+        arguments = {
+            "model": str(self.model),
+            "backbone": BACKBONE.model_dump(mode="json"),
+            "benchmarks": {name: made.model_dump(mode="json") for name, made in self.benchmarks.items()},
+            "folders": {name: str(folder) for name, folder in self.folders.items()},
+            "settings": chosen.model_dump(mode="json"),
+            "work": str(self.work),
+            "out": str(self.out),
+            "before": before,
+        }
+        command = [sys.executable, "-c", SCRIPT, json.dumps(arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    def __call__(self, chosen: Evaluation, before: str = "") -> tuple[pd.DataFrame, str]:
+        """Records and reported lines of a run that must end well."""
+        done = self.call(chosen, before)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        reported = "\n".join(line for line in done.stdout.splitlines() if line.startswith("REPORT"))
+        return self.records(), reported
+
+    def records(self) -> pd.DataFrame:
+        return pd.read_parquet(self.out / "records.parquet")
