@@ -1,21 +1,89 @@
 # Tables and figures, made from stored records and metrics alone.
+MEASURED = ("report/measured.py", "report/accuracy_tables.py", "evaluation/statistics.py", "evaluation/records.py")
+
+
+def records_of(models):
+    return [PATHS.evaluation(*model) / "records.parquet" for model in models]
+
+
 rule table1:
     input:
-        [PATHS.evaluation(*model) / "records.parquet" for model in table1_models()],
+        "config/paper-numbers.yaml",
+        records=records_of(table1_models()),
     output:
         [PATHS.tables / f"table1.{suffix}" for suffix in ("md", "csv", "tex")],
     log:
         PATHS.log("report", "table1"),
     resources:
-        mem_mb=4000,
-        runtime=15,
+        mem_mb=8000,
+        runtime=30,
     params:
         name="table 1",
         models=[list(model) for model in table1_models()],
         catalogue=plain(CATALOGUE),
-        code=code_version("report/table1.py", "evaluation/statistics.py"),
+        code=code_version(*MEASURED),
     script:
         "../workflow/scripts/table1.py"
+
+
+rule table2:
+    input:
+        "config/paper-numbers.yaml",
+        records=records_of(table2_models()),
+    output:
+        [PATHS.tables / f"table2.{suffix}" for suffix in ("md", "csv", "tex")],
+    log:
+        PATHS.log("report", "table2"),
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    params:
+        name="table 2",
+        models=[list(model) for model in table2_models()],
+        catalogue=plain(CATALOGUE),
+        code=code_version(*MEASURED),
+    script:
+        "../workflow/scripts/table2.py"
+
+
+rule comparisons:
+    input:
+        records=records_of(table1_models()),
+        ablated=records_of(table2_models()),
+    output:
+        [PATHS.tables / f"comparisons.{suffix}" for suffix in ("md", "csv")],
+    log:
+        PATHS.log("report", "comparisons"),
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    params:
+        name="comparisons",
+        models=[list(model) for model in table1_models()],
+        ablated=[list(model) for model in table2_models()],
+        catalogue=plain(CATALOGUE),
+        code=code_version(*MEASURED, "report/comparisons.py"),
+    script:
+        "../workflow/scripts/comparisons.py"
+
+
+rule answers:
+    input:
+        records=records_of(table1_models()),
+    output:
+        [PATHS.tables / name for name in ("answers.md", "answers.csv", "second_opinion.md")],
+    log:
+        PATHS.log("report", "answers"),
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        name="answers",
+        models=[list(model) for model in table1_models()],
+        catalogue=plain(CATALOGUE),
+        code=code_version(*MEASURED, "report/answers.py", "data/keyed.py", "boxed.py"),
+    script:
+        "../workflow/scripts/answers.py"
 
 
 rule learning_curve:
@@ -58,6 +126,9 @@ rule funnel_figure:
 rule tables:
     input:
         rules.table1.output,
+        rules.table2.output if EXPERIMENT.ablations is not None else [],
+        rules.comparisons.output,
+        rules.answers.output,
 
 
 rule figures:

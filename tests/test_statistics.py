@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
@@ -109,6 +109,18 @@ def test_interval_covers_the_true_accuracy(seeds, questions, seed_sd):
     assert plausible(covered, 300, 0.95)
 
 
+def test_interval_over_three_seeds_that_differ_much_is_too_narrow_as_documented():
+    # It comes near the lowest and highest seed, and the truth is outside of three draws in 2 of 8 cases.
+    rng = np.random.default_rng(4)
+    covered = 0
+    for run in range(300):
+        correct = simulated(rng, rng.standard_normal((1, 400, 1)), 3, 2, 0.5)
+        low, high = interval(correct, resamples=300, seed=run)
+        covered += low <= 0.5 <= high
+    assert plausible(covered, 300, 0.75, "less")
+    assert not plausible(covered, 300, 0.95)
+
+
 def test_interval_is_repeatable_and_widens_with_the_level_and_with_the_spread_of_seeds():
     correct = answers_of(5, (1, 50, 4))
     assert interval(correct, resamples=500, seed=1) == interval(correct, resamples=500, seed=1)
@@ -179,17 +191,22 @@ def test_paired_without_spread_is_undecided():
 
 
 @pytest.mark.parametrize(
-    ("seeds", "seed_sd", "side"), [(1, 0.0, "two-sided"), (3, 0.0, "greater"), (3, 0.3, "greater")]
+    ("seeds", "seed_sd", "size", "side"),
+    [
+        ((1, 1), 0.0, 0.05, "two-sided"),
+        ((3, 3), 0.0, 0.05, "greater"),  # may only be stricter than it says
+        ((3, 3), 0.3, 0.05, "greater"),
+        ((1, 3), 0.3, 0.08, "greater"),  # an untrained base against a method: less strict, as documented
+    ],
 )
-def test_paired_finds_a_difference_that_is_none_as_often_as_it_says(seeds, seed_sd, side):
-    # With three seeds for both, the test may only be stricter than it says.
+def test_paired_finds_a_difference_that_is_none_no_more_often_than_it_says(seeds, seed_sd, size, side):
     rng = np.random.default_rng(9)
     found = 0
     for _ in range(1000):
         question = rng.standard_normal((1, 50, 1))
-        first, second = (simulated(rng, question, seeds, 4, seed_sd) for _ in range(2))
+        first, second = (simulated(rng, question, count, 4, seed_sd * (count > 1)) for count in seeds)
         found += paired(first, second).p_value < 0.05
-    assert plausible(found, 1000, 0.05, side)
+    assert plausible(found, 1000, size, side)
     assert found > 0
 
 
@@ -289,7 +306,7 @@ def test_seeds_only_add_to_the_error_and_pass_at_k_only_grows(correct):
     if correct.shape[1] > 1:
         assert standard_error(correct) >= clustered_se(correct)
     values = list(pass_at_k(correct, range(1, correct.shape[2] + 1)).values())
-    assert all(later >= earlier - 1e-12 for earlier, later in zip(values, values[1:], strict=False))
+    assert all(later >= earlier - 1e-12 for earlier, later in pairwise(values))
 
 
 # --- lengths and power ---------------------------------------------------------------------------
@@ -305,7 +322,7 @@ def test_length_quantiles_leave_out_what_is_null():
 def test_smallest_difference_is_millers_example():
     # 969 questions for 3 points, with omega^2 = 1/9 and no noise from the trials.
     assert smallest_difference(969, 1, 1 / 3, 0) == pytest.approx(0.03, abs=1e-5)
-    assert smallest_difference(100, 4, 0.3, 0.6) == pytest.approx(smallest_difference(400, 1, 0.6, 1.2))
+    assert smallest_difference(100, 4, 0.3, 0.6) == pytest.approx(smallest_difference(400, 4, 0.6, 1.2))
 
 
 def pair_apart(rng: np.random.Generator, difference: float, questions: int, trials: int) -> list[np.ndarray]:

@@ -17,8 +17,7 @@ from egpo.data.verl_rows import prompt
 from egpo.stage import duration
 
 IGNORED = -100  # label of the tokens that the loss leaves out
-
-
+Report = Callable[[str], None]
 Example = tuple[list[int], int]  # token ids of prompt and response, length of the prompt
 
 
@@ -62,35 +61,38 @@ def batch_of(examples: list[Example], pad: int) -> tuple[torch.Tensor, torch.Ten
     return ids, labels
 
 
-def teach(
-    model: Qwen2ForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    warm_up: WarmUp,
-    source: SyntheticModel,
-    report: Callable[[str], None],
-) -> None:
-    """Supervised training on correct generations of training wordings, in place."""
-    rng = Random(f"warm-up {source.seed}")
-    problems = [draw_problem(rng, "train") for _ in range(warm_up.problems)]
-    corpus = [example(problem, rng, source.thinks, tokenizer) for problem in problems]
-    optimiser = torch.optim.AdamW(model.parameters(), lr=warm_up.learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=warm_up.learning_rate, total_steps=warm_up.steps, pct_start=0.1
-    )
-    model.train()
-    start = time.monotonic()
-    for step in range(1, warm_up.steps + 1):
-        # Purely random batches: those of even length would spare a third of the work, but did not learn.
-        ids, labels = batch_of(rng.sample(corpus, warm_up.batch), tokenizer.pad_token_id)
-        loss = model(input_ids=ids, labels=labels).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        optimiser.zero_grad()
-        if step % max(1, warm_up.steps // 8) == 0:
-            left = (time.monotonic() - start) / step * (warm_up.steps - step)
-            report(f"warm-up step {step}/{warm_up.steps}, loss {loss.item():.3f}, {duration(left)} left")
+class Teacher:
+    """Supervised training on correct generations of training wordings, in place, in one round or more."""
+
+    def __init__(
+        self, model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, source: SyntheticModel, report: Report
+    ) -> None:
+        self._model, self._pad, self._report = model, tokenizer.pad_token_id, report
+        self._batch, self._rate = source.warm_up.batch, source.warm_up.learning_rate
+        self._rng = Random(f"warm-up {source.seed}")
+        problems = [draw_problem(self._rng, "train") for _ in range(source.warm_up.problems)]
+        self._corpus = [example(problem, self._rng, source.thinks, tokenizer) for problem in problems]
+        self._optimiser = torch.optim.AdamW(model.parameters(), lr=self._rate, weight_decay=0.01)
+
+    def round(self, steps: int, share: float = 1.0) -> None:
+        """Some steps at up to `share` of the learning rate, which rises and falls."""
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimiser, max_lr=share * self._rate, total_steps=steps, pct_start=0.1
+        )
+        self._model.train()
+        start = time.monotonic()
+        for step in range(1, steps + 1):
+            # Purely random batches: those of even length would spare a third of the work, but did not learn.
+            ids, labels = batch_of(self._rng.sample(self._corpus, self._batch), self._pad)
+            loss = self._model(input_ids=ids, labels=labels).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+            self._optimiser.step()
+            schedule.step()
+            self._optimiser.zero_grad()
+            if step % 100 == 0 or step == steps:
+                left = duration((time.monotonic() - start) / step * (steps - step))
+                self._report(f"warm-up step {step}/{steps}, loss {loss.item():.3f}, {left} left")
 
 
 @torch.no_grad()

@@ -1,0 +1,15 @@
+"""Lengths, several answers, losses and the second opinion, from the records."""
+
+from pathlib import Path
+
+from egpo.config import Catalogue
+from egpo.report.answers import write_answers
+from egpo.stage import stage
+
+with stage(snakemake.params.name, snakemake.log[0]) as report:
+    catalogue = Catalogue.model_validate(snakemake.params.catalogue)
+    models = [tuple(model) for model in snakemake.params.models]
+    records = dict(zip(models, map(Path, snakemake.input.records), strict=True))
+    write_answers(catalogue, records, Path(snakemake.output[0]).parent)
+    for file in snakemake.output:
+        report(file)

@@ -1,0 +1,15 @@
+"""Table 2 from the records of base, ablations and their reference."""
+
+from pathlib import Path
+
+from egpo.config import Catalogue
+from egpo.report.accuracy_tables import table2, write_table
+from egpo.stage import stage
+
+with stage(snakemake.params.name, snakemake.log[0]) as report:
+    catalogue = Catalogue.model_validate(snakemake.params.catalogue)
+    models = [tuple(model) for model in snakemake.params.models]
+    records = dict(zip(models, map(Path, snakemake.input.records), strict=True))
+    write_table(catalogue, table2(catalogue), records, Path(snakemake.output[0]).parent)
+    for file in snakemake.output:
+        report(file)
