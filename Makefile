@@ -7,7 +7,7 @@ SNAKEMAKE := mkdir -p results && flock --nonblock --conflict-exit-code 75 result
 	$(BIN)/snakemake --nolock --cores $(CORES)
 BUSY = { status=$$?; [ $$status -ne 75 ] || echo "Another run is still at work in this folder." >&2; exit $$status; }
 
-.PHONY: help env demo demo-full bench bench-advantage bench-data test test-slow lint format lock schemas
+.PHONY: help env demo demo-full bench bench-advantage bench-evaluation bench-data test test-slow lint format lock schemas
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -30,10 +30,13 @@ demo-full: env ## every method and ablation on both tiny models, then what their
 .bench/complete: envs/bench.txt | env
 	@rm -rf .bench && $(BIN)/python -m pip install --quiet --no-deps --target .bench -r envs/bench.txt && touch $@
 
-bench: bench-advantage bench-data ## what ours costs, beside its peers, in results/bench/
+bench: bench-advantage bench-evaluation bench-data ## what ours costs, beside its peers, in results/bench/
 
 bench-advantage: env ## the methods' advantage beside verl's own
 	@$(BIN)/python benchmarks/advantage.py
+
+bench-evaluation: env ## one evaluation job per model beside one per seed
+	@$(BIN)/python benchmarks/evaluation.py
 
 bench-data: env .bench/complete ## near-duplicates beside other tools, and the whole data chain at the real size
 	@$(BIN)/python benchmarks/near_duplicates.py

@@ -51,12 +51,12 @@ def settings(concurrency: int = 16, seeds: tuple[int, ...] = (1, 2)) -> Evaluati
     )
 
 
-def make_model(folder: Path) -> Path:
+def make_model(folder: Path, context: int = 256) -> Path:
     """A random Qwen2 of half a million parameters."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    tokenizer = make_tokenizer(False, 1, 256)
+    tokenizer = make_tokenizer(False, 1, context)
     shape = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
     torch.manual_seed(0)
     Qwen2ForCausalLM(
@@ -64,7 +64,7 @@ def make_model(folder: Path) -> Path:
             vocab_size=len(tokenizer),
             **shape,
             num_key_value_heads=2,
-            max_position_embeddings=256,
+            max_position_embeddings=context,
             tie_word_embeddings=True,
         )
     ).save_pretrained(folder)

@@ -47,7 +47,7 @@ def write_backbone(
         found = shortcomings(shares, source.warm_up)
         if not found or shares["pass_rate"] > sum(source.warm_up.pass_rate) / 2:
             break
-        teacher.round(max(1, source.warm_up.steps // 8), share=0.25)
+        teacher.round(max(1, source.warm_up.steps // 6), share=0.5)
     if found:
         raise UserError(
             f"config/backbones.yaml: {backbone.label}: after its warm-up the model is no fair start for reinforcement: "
