@@ -80,6 +80,7 @@ def configuration(tmp_path_factory) -> str:
         "validation_rows": 6,
     }
     values["training"] |= {"prompts_per_step": 8, "rollouts": 4, "steps": STEPS, "save_every": 1, "validate_every": 4}
+    values["evaluation"]["seeds"] = [1, 2]
     file = tmp_path_factory.mktemp("configuration") / "small.yaml"
     file.write_text(yaml.safe_dump(values))
     shutil.rmtree(RESULTS, ignore_errors=True)
