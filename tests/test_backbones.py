@@ -9,10 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egpo.backbones import make
 from egpo.backbones.tokenizer import END_OF_TURN, make_tokenizer
 from egpo.backbones.warm_up import IGNORED, batch_of, example, group_shares, make_model, shortcomings
 from egpo.boxed import last_boxed, same_answer
-from egpo.config import SyntheticModel, WarmUp
+from egpo.config import Backbone, SyntheticModel, WarmUp
 from egpo.data.problems import (
     LEVELS,
     STORIES,
@@ -23,6 +24,7 @@ from egpo.data.problems import (
     wrong_generation,
 )
 from egpo.data.verl_rows import prompt
+from egpo.errors import UserError
 
 WARM_UP = WarmUp(problems=10, steps=1, batch=2, learning_rate=1e-3)
 
@@ -96,3 +98,53 @@ def test_group_shares_and_shortcomings():
         "mixed groups are 0.00 of all, less than 0.1",
         "entirely_incorrect groups are 0.00 of all, less than 0.1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("rates", "rounds", "fair"),
+    [
+        ([0.5], 1, True),
+        ([0.2, 0.3, 0.5], 3, True),  # taught on until it is in the range
+        ([0.9], 1, False),  # too good: more teaching would not mend it
+        ([0.1] * 20, 1 + make.MORE_ROUNDS, False),
+    ],
+)
+def test_a_backbone_is_taught_until_it_is_a_fair_start(monkeypatch, tmp_path, rates, rounds, fair):
+    """Unit test with a mock of the measurement: `rates` are what it finds, one after the other."""
+    backbone = Backbone.model_validate(
+        {
+            "label": "tiny",
+            "source": {
+                "kind": "synthetic",
+                "layers": 1,
+                "width": 32,
+                "heads": 2,
+                "warm_up": {
+                    "problems": 10,
+                    "steps": 6,
+                    "batch": 2,
+                    "learning_rate": 1e-3,
+                    "pass_rate": [0.4, 0.7],
+                    "group_share": 0,
+                },
+            },
+            "context": 512,
+            "prompt_tokens": 256,
+            "response_tokens": 16,
+            "evaluation_tokens": 16,
+        }
+    )
+    make.write_tokenizer(backbone, tmp_path / "tokenizer")
+    left, taught = list(rates), []
+    shares = {"mixed": 1.0, "entirely_correct": 1.0, "entirely_incorrect": 1.0}
+    monkeypatch.setattr(make, "measure", lambda *_: {"pass_rate": left.pop(0), **shares})
+    monkeypatch.setattr(make.Teacher, "round", lambda self, steps, share=1.0: taught.append((steps, share)))
+    arguments = (backbone, tmp_path / "tokenizer", tmp_path / "model", tmp_path / "manifest.json", lambda _: None)
+    if fair:
+        make.write_backbone(*arguments)
+        assert (tmp_path / "manifest.json").exists()
+    else:
+        with pytest.raises(UserError, match="no fair start for reinforcement: pass rate"):
+            make.write_backbone(*arguments)
+    assert taught[0] == (6, 1.0) and taught[1:].count((1, 0.5)) == len(taught) - 1
+    assert len(taught) == rounds

@@ -15,7 +15,7 @@ from egpo.errors import UserError
 from egpo.files import write_json
 from egpo.provenance import code_version, origin
 
-MORE_ROUNDS = 8
+MORE_ROUNDS = 8  # of a sixth of the steps, at half of the learning rate
 
 
 def synthetic(backbone: Backbone) -> SyntheticModel:
@@ -41,11 +41,11 @@ def write_backbone(
     teacher = Teacher(model, tokenizer, source, report)
     teacher.round(source.warm_up.steps)
     # The same steps end elsewhere on another processor: what is short of the range is taught on, little by little.
-    for _ in range(MORE_ROUNDS + 1):
+    for left in range(MORE_ROUNDS, -1, -1):
         shares = measure(model, tokenizer, backbone)
         report(", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in shares.items()))
         found = shortcomings(shares, source.warm_up)
-        if not found or shares["pass_rate"] > sum(source.warm_up.pass_rate) / 2:
+        if not found or not left or shares["pass_rate"] > sum(source.warm_up.pass_rate) / 2:
             break
         teacher.round(max(1, source.warm_up.steps // 6), share=0.5)
     if found:
