@@ -26,24 +26,26 @@ rule table1:
         "../workflow/scripts/table1.py"
 
 
-rule table2:
-    input:
-        "config/paper-numbers.yaml",
-        records=records_of(table2_models()),
-    output:
-        [PATHS.tables / f"table2.{suffix}" for suffix in ("md", "csv", "tex")],
-    log:
-        PATHS.log("report", "table2"),
-    resources:
-        mem_mb=8000,
-        runtime=30,
-    params:
-        name="table 2",
-        models=[list(model) for model in table2_models()],
-        catalogue=plain(CATALOGUE),
-        code=code_version(*MEASURED),
-    script:
-        "../workflow/scripts/table2.py"
+if EXPERIMENT.ablations is not None:
+
+    rule table2:
+        input:
+            "config/paper-numbers.yaml",
+            records=records_of(table2_models()),
+        output:
+            [PATHS.tables / f"table2.{suffix}" for suffix in ("md", "csv", "tex")],
+        log:
+            PATHS.log("report", "table2"),
+        resources:
+            mem_mb=8000,
+            runtime=30,
+        params:
+            name="table 2",
+            models=[list(model) for model in table2_models()],
+            catalogue=plain(CATALOGUE),
+            code=code_version(*MEASURED),
+        script:
+            "../workflow/scripts/table2.py"
 
 
 rule comparisons:

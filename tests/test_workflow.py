@@ -43,6 +43,9 @@ PAPER = {  # 4 backbones x (base + 4 methods) + 6 ablations
     "train_model": 4 * 4 + 6,
     "evaluate_model": 4 * 5 + 6,
     "table1": 1,
+    "table2": 1,
+    "comparisons": 1,
+    "answers": 1,
     "learning_curve": 1,
     "funnel_figure": 1,
 }

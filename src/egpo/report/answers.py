@@ -30,11 +30,13 @@ def powers(trials: int) -> list[int]:
 def keys(measured: Measured) -> np.ndarray:
     """Objects (training seeds, questions, trials): the answer that evalscope extracted, normalised; None for none.
 
-    1/2 and 0.5 stay two answers to the vote. A right answer that evalscope extracted nothing from is one of its own.
+    1/2 and 0.5 stay two answers to the vote. What is not scored is no answer. A right answer that evalscope extracted
+    nothing from is one of its own.
     """
     extracted = measured.column("extracted")
     texts = [normalised(text) if isinstance(text, str) and text.strip() else None for text in extracted.ravel()]
     found = np.array(texts, dtype=object).reshape(extracted.shape)
+    found[measured.column("status") != "scored"] = None
     found[measured.correct & pd.isnull(found)] = ""
     return found
 
