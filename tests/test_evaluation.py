@@ -7,10 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from concurrent.futures import Future
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from random import Random
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -22,7 +26,7 @@ from egpo.boxed import last_boxed
 from egpo.config import Judge
 from egpo.data.problems import LEVELS, draw_problem
 from egpo.errors import UserError
-from egpo.evaluation.engine import Engine, EngineError, request_seed
+from egpo.evaluation.engine import Answer, Engine, EngineError, request_seed
 from egpo.evaluation.records import STATUS, outcome, trial_rows
 from egpo.evaluation.run import evaluate, hashes, model_files, plan
 from egpo.evaluation.statistics import accuracy, clustered_se, correctness, sd_over_trials
@@ -119,6 +123,61 @@ def test_a_judge_without_its_key_is_refused(monkeypatch):
     monkeypatch.setenv("NO_SUCH_KEY", "a secret")
     assert judge("minerva", made)["models"][0]["model_id"] == "some-model"
     assert judge("minerva", benchmark("minerva_math", 5)) == {"strategy": "rule"}
+
+
+class MockJudge(BaseHTTPRequestHandler):
+    """A mock of an OpenAI-compatible endpoint, which gives every request the same reply."""
+
+    reply = ""
+    keys: ClassVar[list[str | None]] = []
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.keys.append(self.headers["authorization"])
+        message = {"role": "assistant", "content": self.reply}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        body = {"id": "1", "object": "chat.completion", "created": 0, "model": asked["model"]}
+        data = json.dumps({**body, "choices": [choice], "usage": usage}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+class Certain:
+    """A mock of the engine: one wrong answer to everything."""
+
+    def ask(self, messages, seed):
+        future = Future()
+        future.set_result(Answer(text="so it is \\boxed{5}", prompt_tokens=9, tokens=4))
+        return future
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"), [('{"reasoning": "", "verdict": "A"}', "scored"), ("I cannot say.", "excluded")]
+)
+def test_a_judge_decides_in_place_of_the_rules(monkeypatch, tmp_path, reply, status):
+    from egpo.evaluation.trial import run_trial
+
+    server = HTTPServer(("127.0.0.1", 0), type("Judge", (MockJudge,), {"reply": reply, "keys": []}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("MOCK_KEY", "a-secret")
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    judge = Judge(model="mock", url=url, key_variable="MOCK_KEY")
+    made = benchmark("minerva_math", 3).model_copy(update={"judge": judge})
+    write_benchmark(made, tmp_path / "minerva")
+    run_trial("minerva", made, tmp_path / "minerva", settings(), Certain(), 1, tmp_path / "work", lambda: None)
+    server.shutdown()
+    rows = list(trial_rows("minerva", "minerva_math", {"default": 3}, tmp_path / "work", 1, 1))
+    assert [(row["status"], row["correct"]) for row in rows] == [(status, status == "scored")] * 3
+    assert not any(row["verified"] for row in rows)
+    assert server.RequestHandlerClass.keys == ["Bearer a-secret"] * 3
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"a-secret" in file.read_bytes()]
 
 
 # --- records and statistics ----------------------------------------------------------------------

@@ -70,11 +70,12 @@ def outcome(prediction: dict[str, Any] | None, review: dict[str, Any] | None) ->
     error = output.get("error")
     score = review["sample_score"]["score"] if review else {}
     value = score.get("value", {}).get(score.get("main_score_name"))
+    judged = score.get("judge_summary")  # where a judge scores: a value of 0 with no verdict is none
     if error is not None:
         status = "overflow" if choice.get("stop_reason") == "model_length" else "failed"
     elif not review:
         status = "missing"
-    elif value is None or score.get("status") not in USABLE:
+    elif value is None or score.get("status") not in USABLE or (judged and not judged["scored"]):
         status = "excluded"
     else:
         status = "scored"
