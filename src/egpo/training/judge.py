@@ -16,7 +16,7 @@ import threading
 
 from egpo.boxed import normalised, same_answer
 
-SECONDS = 15  # for one comparison; math-verify's own limits are shorter, and hold in the judge's main thread
+SECONDS = 20  # for one comparison; math-verify's own limits are shorter, and hold in the judge's main thread
 SECONDS_TO_START = 120  # its first answer also takes the imports
 
 
