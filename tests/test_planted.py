@@ -191,8 +191,8 @@ def test_each_rule_of_decontamination_is_that_of_the_sets(
     text = " ".join([*rng.choices(("mill", "rye"), k=rng.randrange(6)), *piece])
     settings = Decontamination()
     question = " ".join(item)
-    sides = (Prepared.of(tokenised(side), settings, 5) for side in ([text, "another text"], [question]))
-    hits = found(*sides, settings, Deduplication())
+    sides = (Prepared.of(tokenised(side), settings, Deduplication()) for side in ([text, "another text"], [question]))
+    hits = found(*sides, settings)
     assert {rule for rule in settings.rules if hits[rule][0]} == broken_rules(text, question)
     assert not any(hits[rule][1] for rule in settings.rules)
     assert hits["stock-phrase"][0] == bool(runs_of_words(text, 8) & runs_of_words(question, 8))
@@ -212,7 +212,7 @@ def test_lsh_against_the_items_is_datasketchs_own() -> None:
             words[rng.randrange(len(words))] = rng.choice(WORDS)
         texts.append(" ".join(words))
     settings = Decontamination(rules=("lsh",))
-    left, right = (Prepared.of(tokenised(side), settings, 5) for side in (texts, items))
+    left, right = (Prepared.of(tokenised(side), settings, Deduplication()) for side in (texts, items))
 
     def sketch(side: Prepared, index: int) -> MinHash:
         made = MinHash(num_perm=128, hashfunc=int, scheme="affine32", seed=1)
@@ -226,7 +226,7 @@ def test_lsh_against_the_items_is_datasketchs_own() -> None:
         lsh.insert(index, sketch(right, index))
     expected = [bool(lsh.query(sketch(left, index))) for index in range(len(texts))]
     assert 20 < sum(expected) < 380
-    assert found(left, right, settings, Deduplication())["lsh"].tolist() == expected
+    assert found(left, right, settings)["lsh"].tolist() == expected
 
 
 def test_in_is_out_and_first_reasons_at_every_step(built: Path, flags: pd.DataFrame) -> None:

@@ -65,13 +65,13 @@ def _drop(table: pd.DataFrame, flags: np.ndarray, reason: str) -> None:
 
 def decontaminate(pool: Pool, tokens: Tokens, questions: dict[str, list[str]], data: Data) -> None:
     """Flag items of the evaluation sets: a column per rule, and the reason. questions: texts by benchmark."""
-    settings, size = data.decontamination, data.deduplication.shingle
-    texts = contamination.Prepared.of(tokens, settings, size)
+    settings = data.decontamination
+    texts = contamination.Prepared.of(tokens, settings, data.deduplication)
     flags: dict[str, np.ndarray] = {}
     counts: dict[str, dict[str, int]] = {}
     for name, items in questions.items():
-        prepared = contamination.Prepared.of(tokenised(items), settings, size)
-        rules = contamination.found(texts, prepared, settings, data.deduplication)
+        prepared = contamination.Prepared.of(tokenised(items), settings, data.deduplication)
+        rules = contamination.found(texts, prepared, settings)
         counts[name] = {"items": len(items), **{rule: int(hits.sum()) for rule, hits in rules.items()}}
         for rule, hits in rules.items():
             flags[rule] = flags.get(rule, False) | hits
