@@ -69,7 +69,7 @@ def outcome(prediction: dict[str, Any] | None, review: dict[str, Any] | None) ->
     choice = (output.get("choices") or [{}])[0]
     error = output.get("error")
     score = review["sample_score"]["score"] if review else {}
-    value = score.get("value", {}).get(score.get("main_score_name"))
+    value = _value(score)
     judged = score.get("judge_summary")  # where a judge scores: a value of 0 with no verdict is none
     if error is not None:
         status = "overflow" if choice.get("stop_reason") == "model_length" else "failed"
@@ -93,6 +93,13 @@ def outcome(prediction: dict[str, Any] | None, review: dict[str, Any] | None) ->
         "verified": verified(response, target) if answered and target is not None else None,
         "response": response,
     }
+
+
+def _value(score: dict[str, Any]) -> float | None:
+    """The main score. evalscope names it in some benchmarks alone; elsewhere (aime24) it is the only one."""
+    values = score.get("value") or {}
+    name = score.get("main_score_name")
+    return values.get(name) if name is not None else next(iter(values.values())) if len(values) == 1 else None
 
 
 def _target(review: dict[str, Any] | None) -> str | None:
