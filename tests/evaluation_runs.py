@@ -18,8 +18,8 @@ BACKBONE = Backbone.model_validate(
     {
         "label": "tiny",
         "source": {"kind": "local", "path": "."},
-        "context": 256,
-        "prompt_tokens": 200,
+        "context": 352,
+        "prompt_tokens": 320,
         "response_tokens": 24,
         "evaluation_tokens": 24,
         "least_evaluation_tokens": 8,
@@ -51,7 +51,7 @@ def settings(concurrency: int = 16, seeds: tuple[int, ...] = (1, 2)) -> Evaluati
     )
 
 
-def make_model(folder: Path, context: int = 256) -> Path:
+def make_model(folder: Path, context: int = 352) -> Path:
     """A random Qwen2 of half a million parameters."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM

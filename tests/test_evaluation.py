@@ -189,8 +189,8 @@ def prediction(text: str = "5", stop: str = "stop", error: str | None = None) ->
     return {"model_output": {"choices": [{"message": message, "stop_reason": stop}], "usage": usage, "error": error}}
 
 
-def review(value: dict, status: str = "success") -> dict:
-    score = {"value": value, "status": status, "main_score_name": "accuracy", "extracted_prediction": "5"}
+def review(value: dict, status: str = "success", name: str | None = "accuracy") -> dict:
+    score = {"value": value, "status": status, "main_score_name": name, "extracted_prediction": "5"}
     return {"sample_score": {"score": score}}
 
 
@@ -201,6 +201,8 @@ RIGHT = review({"accuracy": 1.0})
     ("status", "asked", "judged"),
     [
         ("scored", prediction(), RIGHT),
+        ("scored", prediction(), review({"acc": 1.0}, name=None)),  # as evalscope writes aime24
+        ("excluded", prediction(), review({"acc": 1.0, "other": 0.0}, name=None)),
         ("missing", None, None),
         ("missing", prediction(), None),
         ("excluded", prediction(), review({}, "excluded")),
@@ -247,7 +249,7 @@ def run(model, tmp_path_factory) -> Run:
     benchmarks = {"sums": benchmark("math_500", 15), "stories": benchmark("gsm8k", 10), "choices": benchmark("mmlu", 6)}
     folders = {name: folder / name for name in (*benchmarks, "long")}
     # One that leaves 8 to 23 tokens for its answer, one that leaves none.
-    benchmarks["long"] = written(folders["long"], ["What is 1 + 1?", "1 " * 109, "What is 1 + 1? " * 300])
+    benchmarks["long"] = written(folders["long"], ["What is 1 + 1?", "1 " * 157, "What is 1 + 1? " * 300])
     return Run(model, benchmarks, folders, folder / "out")
 
 
@@ -326,7 +328,7 @@ def test_accuracy_is_evalscopes_own_where_it_lost_nothing(run, first):
     assert len(reports) == 8
     accuracy = first[first["status"] == "scored"].groupby("benchmark")["correct"].mean()
     for name, adapter in (("stories", "gsm8k"), ("choices", "mmlu")):
-        mine = [report["score"] for report in reports if report["dataset_name"] == adapter]
+        mine = [report["metrics"][0]["score"] for report in reports if report["dataset_name"] == adapter]
         assert sum(mine) / len(mine) == pytest.approx(accuracy[name], abs=1e-4)
 
 
@@ -351,6 +353,16 @@ def test_the_seed_of_a_request_depends_on_question_and_trial():
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"holds no config\.json"):
         evaluate(tmp_path, BACKBONE, {}, {}, settings(1), tmp_path / "work", tmp_path / "out", "", print)
+
+
+def test_more_prompts_at_once_than_one_step_takes(model):
+    """Our arguments keep vLLM from reading a prompt in parts: see engine_arguments."""
+    chats = [[{"role": "user", "content": f"{number} " + "1 " * 150}] for number in range(100, 140)]
+    with Engine(model, BACKBONE, settings(len(chats))) as engine:
+        engine.wait()
+        answers = [future.result(timeout=60) for future in [engine.ask(chat, 1) for chat in chats]]
+    assert sum(answer.prompt_tokens for answer in answers) > 3 * 4096
+    assert [answer.error for answer in answers] == [None] * len(chats)
 
 
 def test_a_dead_engine_is_an_error_and_not_a_wait(model):

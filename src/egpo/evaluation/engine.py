@@ -68,7 +68,13 @@ def engine_arguments(model: Path | str, backbone: Backbone, settings: Evaluation
     }
     if settings.platform == "cpu":
         cache = settings.kv_cache_gib or CPU_CACHE_GIB
-        return arguments | {"enforce_eager": True, "kv_cache_memory_bytes": round(cache * GIB)}
+        return arguments | {
+            "enforce_eager": True,
+            "kv_cache_memory_bytes": round(cache * GIB),
+            # After a part of a prompt vLLM sets the request's random generator back, which torch's of a CPU cannot
+            # do: the process ends. So a prompt is read whole, or waits for the next step.
+            "enable_chunked_prefill": False,
+        }
     return arguments | {"tensor_parallel_size": settings.gpus}
 
 
