@@ -19,11 +19,12 @@ rule table1:
         runtime=30,
     params:
         name="table 1",
+        table="table1",
         models=[list(model) for model in table1_models()],
         catalogue=plain(CATALOGUE),
         code=code_version(*MEASURED),
     script:
-        "../workflow/scripts/table1.py"
+        "../workflow/scripts/accuracy_table.py"
 
 
 if EXPERIMENT.ablations is not None:
@@ -41,11 +42,12 @@ if EXPERIMENT.ablations is not None:
             runtime=30,
         params:
             name="table 2",
+            table="table2",
             models=[list(model) for model in table2_models()],
             catalogue=plain(CATALOGUE),
             code=code_version(*MEASURED),
         script:
-            "../workflow/scripts/table2.py"
+            "../workflow/scripts/accuracy_table.py"
 
 
 rule comparisons:
@@ -86,6 +88,25 @@ rule answers:
         code=code_version(*MEASURED, "report/answers.py", "data/keyed.py", "boxed.py"),
     script:
         "../workflow/scripts/answers.py"
+
+
+rule audit:
+    input:
+        "config/paper-numbers.yaml",
+        "config/benchmarks.yaml",
+        "config/backbones.yaml",
+    output:
+        [PATHS.tables / f"audit.{suffix}" for suffix in ("md", "csv")],
+    log:
+        PATHS.log("report", "audit"),
+    resources:
+        mem_mb=2000,
+        runtime=5,
+    params:
+        name="audit of the paper's numbers",
+        code=code_version("report/audit.py"),
+    script:
+        "../workflow/scripts/audit.py"
 
 
 rule learning_curve:
@@ -131,6 +152,7 @@ rule tables:
         rules.table2.output if EXPERIMENT.ablations is not None else [],
         rules.comparisons.output,
         rules.answers.output,
+        rules.audit.output,
 
 
 rule figures:

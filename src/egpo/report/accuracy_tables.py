@@ -69,6 +69,9 @@ def table2(catalogue: Catalogue) -> Table:
     return Table("table2", "Table 2", caption, groups, list(ablations.benchmarks), False, True, printed)
 
 
+TABLES: dict[str, Callable[[Catalogue], Table]] = {"table1": table1, "table2": table2}
+
+
 @dataclass(frozen=True)
 class Cell:
     """One number of a table with what belongs to it. All but counts and n_* are in percent or its points; nan where

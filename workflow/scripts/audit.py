@@ -1,0 +1,11 @@
+"""What follows from the paper's printed numbers, and what does not."""
+
+from pathlib import Path
+
+from egpo.report.audit import write_audit
+from egpo.stage import stage
+
+with stage(snakemake.params.name, snakemake.log[0]) as report:
+    write_audit(Path(snakemake.input[0]), Path(snakemake.output[0]).parent)
+    for file in snakemake.output:
+        report(file)
