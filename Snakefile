@@ -7,6 +7,7 @@ include: "rules/backbones.smk"
 include: "rules/train.smk"
 include: "rules/settings.smk"
 include: "rules/evaluate.smk"
+include: "rules/uncertainty.smk"
 include: "rules/report.smk"
 include: "rules/targets.smk"
 
@@ -24,5 +25,6 @@ localrules:
     data,
     train,
     evaluate,
+    uncertainty,
     tables,
     figures,

@@ -28,6 +28,7 @@ rule data_pool:
         tokenizer=tokenizer_ready(DATA.tokenizer),
         questions=[PATHS.questions(name) for name in decontamination_benchmarks()],
     output:
+        **({"heldout": PATHS.heldout} if DATA.heldout_rows else {}),
         flags=PATHS.data / "flags.parquet",
         train=PATHS.data / "train.parquet",
         validation=PATHS.data / "validation.parquet",

@@ -146,6 +146,23 @@ rule funnel_figure:
         "../workflow/scripts/funnel_figure.py"
 
 
+rule method_figure:
+    output:
+        [PATHS.figures / f"method.{suffix}" for suffix in ("png", "pdf")],
+    log:
+        PATHS.log("report", "method"),
+    resources:
+        mem_mb=4000,
+        runtime=15,
+    params:
+        name="figure of the method",
+        method=plain(CATALOGUE.methods["egpo"]),
+        rollouts=TRAINING.rollouts,
+        code=code_version("report/method_figure.py", "report/style.py", "methods"),
+    script:
+        "../workflow/scripts/method_figure.py"
+
+
 rule tables:
     input:
         rules.table1.output,
@@ -153,9 +170,12 @@ rule tables:
         rules.comparisons.output,
         rules.answers.output,
         rules.audit.output,
+        [*rules.table3.output, *rules.case_study.output] if EXPERIMENT.uncertainty is not None else [],
 
 
 rule figures:
     input:
         rules.learning_curve.output,
         rules.funnel_figure.output,
+        rules.method_figure.output,
+        rules.entropy_figures.output if EXPERIMENT.uncertainty is not None else [],

@@ -177,7 +177,6 @@ class SyntheticModel(Section):
     layers: Count = 3
     width: Count = 128
     heads: Count = 4
-    thinks: bool = Field(False, description="Opens with <think> in the manner of DeepSeek-R1-Distill.")
     warm_up: WarmUp
 
 
@@ -186,6 +185,9 @@ class Backbone(Section):
 
     label: str = Field(description="Name in tables and figures.")
     source: Annotated[HubModel | LocalModel | SyntheticModel, Field(discriminator="kind")]
+    thinks: bool = Field(
+        False, description="Its prompts open <think>, as DeepSeek-R1-Distill's: responses are thoughts up to </think>."
+    )
     context: Count = Field(description="Context length in tokens.")
     prompt_tokens: Count = Field(description="Longest prompt in training, in tokens.")
     response_tokens: Count = Field(description="Longest response in training, in tokens.")
@@ -381,6 +383,9 @@ class Data(Section):
         0.01, description="Largest share of the rows that may come from another stratum than their quota's."
     )
     validation_rows: Count = Field(description="Taken out of the sampled rows.")
+    heldout_rows: int = Field(
+        0, ge=0, description="Rows that no quota took, kept for the diagnosis of entropies; `uncertainty` needs some."
+    )
     final_prompt_tokens: Count = Field(1024, description="Last length filter, after sampling.")
     seed: Seed
 
@@ -431,6 +436,13 @@ class Evaluation(Section):
     time_limit_minutes: float = Field(gt=0)
 
 
+class Uncertainty(Section):
+    """What entropies tell: rollouts on the held-out rows of the data, with the decoding of the evaluation."""
+
+    rollouts: Annotated[int, Field(ge=2)] = Field(8, description="Responses per problem, each with a seed of its own.")
+    problems_per_shard: Count = Field(50, description="The most that a failure can lose.")
+
+
 class Ablations(Section):
     """Table 2: variants of one method on one backbone."""
 
@@ -467,6 +479,7 @@ class Experiment(Section):
     benchmarks: tuple[Name, ...] = Field(min_length=1)
     also_evaluate: dict[Name, FurtherModel] = Field({}, description="Other models for Table 1, by a name of their own.")
     ablations: Ablations | None = None
+    uncertainty: Uncertainty | None = Field(None, description="Table 3 and Figures 3 to 9; not made if not given.")
     data: Data
     training: Training
     evaluation: Evaluation
@@ -630,6 +643,8 @@ def _check_sense(experiment: Experiment, source: str) -> None:
             f"{source}: data.quotas: {data.quotas.total} rows less data.validation_rows {data.validation_rows} are "
             f"fewer than training.prompts_per_step {training.prompts_per_step}: raise the quotas or lower the batch."
         )
+    if experiment.uncertainty is not None and not data.heldout_rows:
+        raise UserError(f"{source}: data.heldout_rows: 0, but `uncertainty` asks these rows: raise it, or take it out.")
     for key in ("training_seeds", "backbones", "methods", "benchmarks"):
         values = getattr(experiment, key)
         if len(set(values)) < len(values):

@@ -34,6 +34,10 @@ class Paths:
     def data(self) -> Path:
         return self.root / "data"
 
+    @property
+    def heldout(self) -> Path:
+        return self.data / "heldout.parquet"
+
     # backbones
     def backbone(self, backbone: str = "{backbone}") -> Path:
         return self.root / "backbones" / backbone
@@ -54,6 +58,9 @@ class Paths:
 
     def evaluation(self, backbone: str = "{backbone}", method: str = "{method}", seed: str | int = "{seed}") -> Path:
         return self.root / "evaluate" / backbone / method / f"seed-{seed}"
+
+    def rollouts(self, backbone: str = "{backbone}", method: str = "{method}", seed: str | int = "{seed}") -> Path:
+        return self.root / "uncertainty" / backbone / method / f"seed-{seed}"
 
     # verl's settings, written out before any training
     @property

@@ -25,7 +25,7 @@ def synthetic(backbone: Backbone) -> SyntheticModel:
 
 def write_tokenizer(backbone: Backbone, folder: Path) -> None:
     source = synthetic(backbone)
-    make_tokenizer(source.thinks, source.seed, backbone.context).save_pretrained(folder)
+    make_tokenizer(backbone.thinks, source.seed, backbone.context).save_pretrained(folder)
 
 
 def write_backbone(
@@ -38,7 +38,7 @@ def write_backbone(
     source = synthetic(backbone)
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     model = make_model(source, tokenizer, backbone.context)
-    teacher = Teacher(model, tokenizer, source, report)
+    teacher = Teacher(model, tokenizer, source, backbone.thinks, report)
     teacher.round(source.warm_up.steps)
     # The same steps end elsewhere on another processor: what is short of the range is taught on, little by little.
     for left in range(MORE_ROUNDS, -1, -1):

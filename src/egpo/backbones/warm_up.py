@@ -65,13 +65,18 @@ class Teacher:
     """Supervised training on correct generations of training wordings, in place, in one round or more."""
 
     def __init__(
-        self, model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, source: SyntheticModel, report: Report
+        self,
+        model: Qwen2ForCausalLM,
+        tokenizer: PreTrainedTokenizerFast,
+        source: SyntheticModel,
+        thinks: bool,
+        report: Report,
     ) -> None:
         self._model, self._pad, self._report = model, tokenizer.pad_token_id, report
         self._batch, self._rate = source.warm_up.batch, source.warm_up.learning_rate
         self._rng = Random(f"warm-up {source.seed}")
         problems = [draw_problem(self._rng, "train") for _ in range(source.warm_up.problems)]
-        self._corpus = [example(problem, self._rng, source.thinks, tokenizer) for problem in problems]
+        self._corpus = [example(problem, self._rng, thinks, tokenizer) for problem in problems]
         self._optimiser = torch.optim.AdamW(model.parameters(), lr=self._rate, weight_decay=0.01)
 
     def round(self, steps: int, share: float = 1.0) -> None:

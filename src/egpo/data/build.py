@@ -19,7 +19,7 @@ from egpo.data.card import card
 from egpo.data.filters import REASONS
 from egpo.data.funnel import ALL, funnel, markdown
 from egpo.data.parts import judge_shards
-from egpo.data.pool import DUPLICATE_UUID, ORDER, Pool, decontaminate, draw, drop_clusters, ordered
+from egpo.data.pool import DUPLICATE_UUID, HELD_OUT, ORDER, Pool, decontaminate, draw, drop_clusters, ordered
 from egpo.data.source import prepared
 from egpo.data.texts import runs, tokenised
 from egpo.data.verl_rows import verl_row
@@ -144,9 +144,9 @@ def build(
     """Run the chain on the shards that `egpo.data.source.prepare` left at `folder`.
 
     questions: a file of each evaluation set, see `read_questions`. Writes under `out`: train.parquet and
-    validation.parquet in verl's format, flags.parquet (every source row with each reason), funnel.csv, funnel.md with
-    `note` below it, README.md (a dataset card), and last manifest.json; `out`/work keeps judged shards. The same
-    bytes for any number of workers, shards, and order of rows.
+    validation.parquet in verl's format, and heldout.parquet if data.heldout_rows asks for one; flags.parquet (every
+    source row with each reason), funnel.csv, funnel.md with `note` below it, README.md (a dataset card), and last
+    manifest.json; `out`/work keeps judged shards. The same bytes for any number of workers, shards, and order of rows.
     Raises UserError for what is wrong with the source, the tokenizer, the questions or the quotas.
     """
     source, items = prepared(folder), read_questions(questions)
@@ -156,6 +156,7 @@ def build(
     pool = make_pool(table, items, data, report)
 
     splits = {name: _write_split(pool.table, name, out) for name in SPLITS}
+    held_out = _write_split(pool.table, HELD_OUT, out) if data.heldout_rows else None
     _write_flags(pool.table, out)
     counts = _write_funnel(pool.table, data, note, out)
     left = counts[counts["subset"] == ALL]["out"].iloc[-1]
@@ -170,6 +171,7 @@ def build(
         "source_rows": len(pool.table),
         "dropped": {reason: int((pool.table["reason"] == reason).sum()) for reason in ORDER},
         "splits": splits,
+        HELD_OUT: held_out,
     }
     write_text(out / "README.md", card(manifest, counts, note))
     write_json(out / "manifest.json", manifest)

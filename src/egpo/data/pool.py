@@ -21,6 +21,7 @@ from egpo.data.texts import Runs, Tokens, tokenised
 from egpo.errors import UserError
 
 DUPLICATE_UUID = "duplicate-uuid"
+HELD_OUT = "heldout"
 # Every reason to drop a row, in the order of the chain.
 ORDER = (
     DUPLICATE_UUID,
@@ -135,7 +136,7 @@ def _sampled_once(pool: Pool, data: Data) -> sample.Sampled:
 
 
 def draw(pool: Pool, data: Data) -> None:
-    """Sample the pool by quota and split it; adds the column `split` ('train', 'validation' or '').
+    """Sample the pool by quota and split it; adds the column `split` ('train', 'validation', 'heldout' or '').
 
     In mode `verified` the pool is searched exactly, a near-duplicate that LSH missed is dropped, and the pool drawn
     again until there is none. In either mode no validation row has a near-duplicate in the pool.
@@ -161,12 +162,24 @@ def draw(pool: Pool, data: Data) -> None:
     table["split"] = parts.reindex(table.index, fill_value="")
     late = (table["reason"] == "") & (table["prompt_tokens"] > data.final_prompt_tokens)
     table.loc[late, ["reason", "split"]] = (sample.LONG_FINAL_PROMPT, "")
+    if data.heldout_rows:
+        _hold_out(pool, data)
     pool.found["sampling"] = {
         "missed_by_lsh": missed,
         "near_pairs_left": len(pairs),
         "deficits": _named(made.deficits),
         "filled": {"_".join(stratum): _named(rows) for stratum, rows in made.filled.items()},
     }
+
+
+def _hold_out(pool: Pool, data: Data) -> None:
+    """Mark rows of the split 'heldout', none of them a near-duplicate of a row in the pool; they keep their reason."""
+    table = pool.table
+    left = table[(table["reason"] == sample.NOT_SAMPLED) & (table["prompt_tokens"] <= data.final_prompt_tokens)]
+    members = np.concatenate([np.flatnonzero(table["split"] != ""), table.index.get_indexer(left.index)])
+    pairs = exact_pairs(pool.shingles.take(members), data.deduplication.threshold)
+    near = set(table.index[np.unique(members[pairs])])
+    table.loc[sample.hold_out(left, near, data.heldout_rows, data.seed), "split"] = HELD_OUT
 
 
 def _named(strata: dict[sample.Stratum, int]) -> dict[str, int]:

@@ -132,6 +132,20 @@ def _too_short(
     return "\n".join([*lines, f"{share} Lower these quotas, or give data.source more rows."])
 
 
+def hold_out(rows: pd.DataFrame, near: set, count: int, seed: int) -> list:
+    """Labels of `count` rows by keyed hash: of those that no quota took, for the diagnosis of entropies.
+
+    near: labels of rows with a near-duplicate in the pool. Raises UserError when too few rows are left.
+    """
+    free = rows["uuid"][~rows.index.isin(near)]
+    if count > len(free):
+        raise UserError(
+            f"data.heldout_rows: {count}, but the quotas leave {len(free)} rows without a near-duplicate in the pool. "
+            "Lower it or data.quotas."
+        )
+    return ranked(free, seed, "heldout")[:count]
+
+
 def split(pool: pd.DataFrame, near: set, validation_rows: int, seed: int) -> pd.Series:
     """'validation' for `validation_rows` rows of smallest keyed hash, 'train' for the others.
 

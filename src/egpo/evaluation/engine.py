@@ -39,6 +39,7 @@ class Answer:
     """What came back for one prompt. `tokens` counts the response's; `truncated`: it used up its budget.
 
     error: why there is no response, else None; `overflow`: because the prompt leaves too little of the context.
+    token_ids, logprobs: of the response, its end included; empty unless the engine was asked for them.
     """
 
     text: str = ""
@@ -47,6 +48,8 @@ class Answer:
     truncated: bool = False
     error: str | None = None
     overflow: bool = False
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
 
 
 def request_seed(trial_seed: int, messages: Messages) -> int:
@@ -64,6 +67,8 @@ def engine_arguments(model: Path | str, backbone: Backbone, settings: Evaluation
         "max_num_seqs": settings.concurrency,
         # The model's own generation_config.json would fill in what we leave out.
         "generation_config": "vllm",
+        # Log-probabilities are those of the model itself, whatever temperature, top-p and top-k choose with.
+        "logprobs_mode": "raw_logprobs",
         "seed": 0,
     }
     if settings.platform == "cpu":
@@ -78,9 +83,10 @@ def engine_arguments(model: Path | str, backbone: Backbone, settings: Evaluation
     return arguments | {"tensor_parallel_size": settings.gpus}
 
 
-def sampling_arguments(backbone: Backbone, settings: Evaluation) -> dict[str, Any]:
-    """Arguments of vllm.SamplingParams, but for the seed."""
+def sampling_arguments(backbone: Backbone, settings: Evaluation, logprobs: bool = False) -> dict[str, Any]:
+    """Arguments of vllm.SamplingParams, but for the seed. logprobs: ask for that of every chosen token."""
     return {
+        **({"logprobs": 0, "flat_logprobs": True} if logprobs else {}),
         "temperature": settings.temperature,
         "top_p": settings.top_p,
         "top_k": settings.top_k,
@@ -116,7 +122,7 @@ class Engine:
     process has ended, and UserError for a model that cannot be used.
     """
 
-    def __init__(self, model: Path | str, backbone: Backbone, settings: Evaluation) -> None:
+    def __init__(self, model: Path | str, backbone: Backbone, settings: Evaluation, logprobs: bool = False) -> None:
         self._answers: dict[int, Future[Answer]] = {}
         self._numbers = itertools.count()
         self._ready: Future[None] = Future()
@@ -133,9 +139,8 @@ class Engine:
         )
         theirs.close()
         least = least_tokens(backbone)
-        self._connection.send(
-            (engine_arguments(model, backbone, settings), sampling_arguments(backbone, settings), least)
-        )
+        sampling = sampling_arguments(backbone, settings, logprobs)
+        self._connection.send((engine_arguments(model, backbone, settings), sampling, least))
         self._reader = threading.Thread(target=self._receive, daemon=True)
         self._reader.start()
 

@@ -40,6 +40,20 @@ def receive(
     os._exit(0)
 
 
+def answer_of(output: Any) -> Answer:
+    """A finished request of vLLM's."""
+    response = output.outputs[0]
+    asked = response.logprobs is not None
+    return Answer(
+        text=response.text,
+        prompt_tokens=len(output.prompt_token_ids),
+        tokens=len(response.token_ids),
+        truncated=response.finish_reason == "length",
+        token_ids=tuple(response.token_ids) if asked else (),
+        logprobs=tuple(response.logprobs.logprobs) if asked else (),
+    )
+
+
 class Server:
     """Feeds vLLM's engine with requests as they come and sends each answer as it is finished."""
 
@@ -87,14 +101,7 @@ class Server:
                 self.accept(inbox.get())
             for output in self._engine.step():
                 if output.finished:
-                    response = output.outputs[0]
-                    answer = Answer(
-                        text=response.text,
-                        prompt_tokens=len(output.prompt_token_ids),
-                        tokens=len(response.token_ids),
-                        truncated=response.finish_reason == "length",
-                    )
-                    self._connection.send((int(output.request_id), answer))
+                    self._connection.send((int(output.request_id), answer_of(output)))
 
 
 def load(arguments: dict[str, Any]) -> Any:

@@ -279,7 +279,7 @@ def markdown(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]],
     )
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Plain text for LaTeX."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(special.get(sign, f"\\{sign}" if sign in "&%$#_{}" else sign) for sign in text)
@@ -287,11 +287,11 @@ def _escape(text: str) -> str:
 
 def latex(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]], below: list[str]) -> str:
     r"""A table environment to \input; it needs the package booktabs."""
-    heads = [_escape(head) for head in _heads(catalogue, table)]
+    heads = [escape(head) for head in _heads(catalogue, table)]
     lines = [
         r"\begin{table}",
         r"\centering",
-        f"\\caption{{{_escape(table.caption)}}}",
+        f"\\caption{{{escape(table.caption)}}}",
         f"\\label{{tab:{table.name}}}",
         f"\\begin{{tabular}}{{l{'r' * len(heads)}}}",
         r"\toprule",
@@ -300,10 +300,10 @@ def latex(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]], be
     for rows in groups:
         lines.append(r"\midrule")
         for first, texts in _texts(table, rows, r"\textbf{{{}}}".format):
-            name = _escape(_name(catalogue, first))
+            name = escape(_name(catalogue, first))
             lines.append(" & ".join([name if first.method == BASE else rf"\quad {name}", *texts]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", "", r"\smallskip", r"\begin{minipage}{\linewidth}\footnotesize"]
-    lines += [_escape(line) + r"\par" for line in below]
+    lines += [escape(line) + r"\par" for line in below]
     return "\n".join([*lines, r"\end{minipage}", r"\end{table}"]) + "\n"
 
 

@@ -1,0 +1,139 @@
+# What entropies tell (sections 4.4, 4.5 and A.4): rollouts on held-out problems, measured.
+UNCERTAINTY = EXPERIMENT.uncertainty
+ROLLOUT_CODE = (
+    *(f"evaluation/{name}.py" for name in ("engine", "engine_process")),
+    "uncertainty/rollouts.py",
+    "data/keyed.py",
+    "boxed.py",
+)
+
+
+if UNCERTAINTY is not None:
+
+    rule roll_out:
+        input:
+            model=lambda w: evaluated(w)[0],
+            problems=PATHS.heldout,
+        output:
+            manifest=PATHS.rollouts() / "manifest.json",
+            rollouts=PATHS.rollouts() / "rollouts.parquet",
+        log:
+            PATHS.log("uncertainty", "{backbone}", "{method}", "seed-{seed}"),
+        threads: 8 if EVALUATION.platform == "cuda" else 2
+        resources:
+            mem_mb=64000 if EVALUATION.platform == "cuda" else 8000,
+            runtime=round(EVALUATION.time_limit_minutes) + 30,
+            gpu=EVALUATION.gpus if EVALUATION.platform == "cuda" else 0,
+            tasks_per_gpu=0,
+        params:
+            name="rollouts {backbone} {method} seed {seed}",
+            model=lambda w: evaluated(w)[1],
+            work=str(PATHS.rollouts() / "work"),
+            backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
+            evaluation=plain(EVALUATION),
+            uncertainty=plain(UNCERTAINTY),
+            code=code_version(*ROLLOUT_CODE),
+        script:
+            "../workflow/scripts/roll_out.py"
+
+    rule measure_rollouts:
+        input:
+            PATHS.rollouts() / "rollouts.parquet",
+        output:
+            PATHS.rollouts() / "measures.parquet",
+        log:
+            PATHS.log("uncertainty", "{backbone}", "{method}", "seed-{seed}-measures"),
+        resources:
+            mem_mb=8000,
+            runtime=60,
+        params:
+            name="measures {backbone} {method} seed {seed}",
+            code=code_version("uncertainty/measures.py"),
+        script:
+            "../workflow/scripts/measure_rollouts.py"
+
+    def measures_of(models):
+        return [PATHS.rollouts(*model) / "measures.parquet" for model in models]
+
+    rule table3:
+        input:
+            "config/paper-numbers.yaml",
+            measures=measures_of(table1_models()),
+        output:
+            [PATHS.tables / f"table3.{suffix}" for suffix in ("md", "csv", "tex")],
+        log:
+            PATHS.log("report", "table3"),
+        resources:
+            mem_mb=8000,
+            runtime=60,
+        params:
+            name="table 3",
+            models=[list(model) for model in table1_models()],
+            catalogue=plain(CATALOGUE),
+            code=code_version("uncertainty", "report/entropy_table.py", "report/measured.py"),
+        script:
+            "../workflow/scripts/entropy_table.py"
+
+    rule entropy_figures:
+        input:
+            measures=measures_of(table1_models()),
+        output:
+            [
+                PATHS.figures / f"{name}.{suffix}"
+                for name in (
+                    "entropy_density",
+                    "entropy_roc",
+                    "entropy_length",
+                    *(
+                        ["entropy_parts"]
+                        if any(CATALOGUE.backbones[model[0]].thinks for model in table1_models())
+                        else []
+                    ),
+                )
+                for suffix in ("png", "pdf")
+            ],
+        log:
+            PATHS.log("report", "entropy_figures"),
+        resources:
+            mem_mb=8000,
+            runtime=30,
+        params:
+            name="entropy figures",
+            models=[list(model) for model in table1_models()],
+            catalogue=plain(CATALOGUE),
+            code=code_version("uncertainty", "report/entropy_figures.py", "report/measured.py", "report/style.py"),
+        script:
+            "../workflow/scripts/entropy_figures.py"
+
+    rule case_study:
+        input:
+            rollouts=[PATHS.rollouts(*model) / "rollouts.parquet" for model in table1_models()],
+            problems=PATHS.heldout,
+        output:
+            PATHS.tables / "case_study.md",
+        log:
+            PATHS.log("report", "case_study"),
+        resources:
+            mem_mb=8000,
+            runtime=60,
+        params:
+            name="case study",
+            models=[list(model) for model in table1_models()],
+            catalogue=plain(CATALOGUE),
+            code=code_version("uncertainty", "report/case_study.py", "report/measured.py", "data/keyed.py"),
+        script:
+            "../workflow/scripts/case_study.py"
+
+
+def uncertainty_results(wildcards):
+    if UNCERTAINTY is None:
+        raise WorkflowError(
+            "this experiment has no section 'uncertainty'. Give it one, e.g. uncertainty: {rollouts: 8}, and "
+            "data.heldout_rows."
+        )
+    return [*rules.table3.output, *rules.entropy_figures.output, *rules.case_study.output]
+
+
+rule uncertainty:
+    input:
+        uncertainty_results,

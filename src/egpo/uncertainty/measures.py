@@ -1,0 +1,167 @@
+"""What the entropy of a response tells about its correctness: entropies, AUC, gap, calibration.
+
+Entropies are Eq. (5) on parts of a response, in nats per token. The thoughts are the tokens before the first
+</think>; the answer is what follows it, without the token that ends the response. Where a part has no token its
+entropy is nan. The whole response is that of the training: all tokens, those two included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_curve
+
+from egpo.uncertainty.rollouts import how_made, read_rollouts
+
+PARTS = ("response", "thinking", "answer")
+RESAMPLES = 1000
+BINS = 10
+
+
+def parts(tokens: Sequence[int], truncated: bool, end_of_thought: int | None) -> dict[str, slice]:
+    """Where each part of a response lies. end_of_thought: the token id of </think>; None: there are no thoughts.
+
+    A response without </think> has thoughts alone; those of one that was cut off end where it does.
+    """
+    length = len(tokens)
+    found = {"response": slice(0, length)}
+    if end_of_thought is None:
+        return found
+    last = length if truncated else length - 1
+    try:
+        end = list(tokens).index(end_of_thought)
+    except ValueError:
+        return {**found, "thinking": slice(0, last), "answer": slice(0, 0)}
+    return {**found, "thinking": slice(0, end), "answer": slice(end + 1, max(last, end + 1))}
+
+
+def entropy(logprobs: Sequence[float], where: slice) -> float:
+    """Mean of -log p over a part, in nats per token; nan if it is empty."""
+    part = np.asarray(logprobs[where], dtype=np.float64)
+    return float(-part.mean()) if part.size else np.nan
+
+
+def measure_rollouts(path: Path) -> pd.DataFrame:
+    """A row per rollout: problem, uuid, trial, correct, truncated, and of each part its entropy and its tokens.
+
+    Columns `thinking` and `answer` and their `_tokens` are nan and 0 for a model without thoughts; `ended`: whether
+    the thoughts end.
+    """
+    end = how_made(path)["end_of_thought"]
+    rows = []
+    columns = ["problem", "uuid", "trial", "correct", "truncated", "tokens", "logprobs"]
+    for table in read_rollouts(path, columns):
+        for row in table.to_pylist():
+            tokens, logprobs = row.pop("tokens"), row.pop("logprobs")
+            found = parts(tokens, row["truncated"], end)
+            row |= {name: entropy(logprobs, found[name]) if name in found else np.nan for name in PARTS}
+            row |= {f"{name}_tokens": len(tokens[found[name]]) if name in found else 0 for name in PARTS}
+            rows.append({**row, "ended": end is not None and end in tokens})
+    return pd.DataFrame(rows)
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> Any:
+    """above / below, nan where below is 0."""
+    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)[()]
+
+
+def _weights(entropies: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    return np.ones(len(entropies)) if weights is None else weights
+
+
+def auc(entropies: np.ndarray, incorrect: np.ndarray, weights: np.ndarray | None = None) -> Any:
+    """Probability that an incorrect response has the higher entropy, ties by half; nan where all have one outcome.
+
+    weights: (n,), or (resamples, n) for a value of each. scikit-learn's roc_auc_score, for many weights at once.
+    """
+    order = np.argsort(entropies, kind="stable")
+    values = entropies[order]
+    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]]) if len(values) else np.array([0])
+    sorted_weights = _weights(entropies, weights)[..., order]
+    bad, good = (np.add.reduceat(sorted_weights * kind[order], starts, axis=-1) for kind in (incorrect, ~incorrect))
+    below = np.cumsum(good, axis=-1) - good
+    pairs = bad.sum(axis=-1) * good.sum(axis=-1)
+    return _ratio((bad * (below + good / 2)).sum(axis=-1), pairs)
+
+
+def gap(entropies: np.ndarray, incorrect: np.ndarray, weights: np.ndarray | None = None) -> Any:
+    """Mean entropy of the incorrect less that of the correct responses; nan where there is only one kind.
+
+    weights: as of `auc`.
+    """
+    chosen = _weights(entropies, weights)
+    bad, good = (_ratio(chosen @ (entropies * kind), chosen @ kind) for kind in (incorrect, ~incorrect))
+    return bad - good
+
+
+def calibration_error(entropies: np.ndarray, incorrect: np.ndarray, weights: np.ndarray | None = None) -> Any:
+    """Expected calibration error (Guo et al. 2017) of the confidence exp(-H), in BINS bins of equal width.
+
+    exp(-H) is the geometric mean of the tokens' probabilities. Not in the paper. weights: as of `auc`.
+    """
+    chosen, confidence = _weights(entropies, weights), np.exp(-entropies)
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    too_sure = np.zeros((len(entropies), BINS))
+    too_sure[np.arange(len(entropies)), place] = confidence - ~incorrect
+    return _ratio(np.abs(chosen @ too_sure).sum(axis=-1), chosen.sum(axis=-1))
+
+
+Measure = Callable[[np.ndarray, np.ndarray, np.ndarray | None], Any]
+
+
+def resampled(problems: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:
+    """Weights (resamples, rollouts) of a bootstrap over problems: how often each rollout's problem was drawn."""
+    _, place = np.unique(problems, return_inverse=True)
+    count = int(place.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+    return drawn[:, place].astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measure with its 95% interval by bootstrap over problems; nan where it does not exist."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the whole interval is on that side of 0, else 0."""
+        return int(self.low > 0) - int(self.high < 0)
+
+
+def estimate(measure: Measure, entropies: np.ndarray, incorrect: np.ndarray, weights: np.ndarray) -> Estimate:
+    """A measure and its interval. weights: see `resampled`. Resamples in which it does not exist are left out."""
+    return _interval(measure(entropies, incorrect, None), measure(entropies, incorrect, weights))
+
+
+def difference(first: np.ndarray, second: np.ndarray, incorrect: np.ndarray, weights: np.ndarray) -> Estimate:
+    """AUC of the second entropy less that of the first, on the same rollouts and resamples."""
+    drawn = auc(second, incorrect, weights) - auc(first, incorrect, weights)
+    return _interval(auc(second, incorrect) - auc(first, incorrect), drawn)
+
+
+def _interval(value: float, drawn: np.ndarray) -> Estimate:
+    drawn = drawn[~np.isnan(drawn)]
+    if np.isnan(value) or not len(drawn):
+        return Estimate(float(value), np.nan, np.nan)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Estimate(float(value), float(low), float(high))
+
+
+def roc(entropies: np.ndarray, incorrect: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """False and true positive rates of calling a response incorrect when its entropy is above a threshold."""
+    false, true, _ = roc_curve(incorrect, entropies)
+    return false, true
+
+
+def usable(rollouts: pd.DataFrame, thinks: bool) -> pd.DataFrame:
+    """The rollouts that all parts exist in: one without an answer is left out of every AUC, so that they compare."""
+    names = list(PARTS) if thinks else ["response"]
+    return rollouts.dropna(subset=names)

@@ -1,0 +1,220 @@
+"""Rollouts for diagnosis: responses to held-out problems, with the log-probability of every token.
+
+Problems are answered in shards. A finished shard of the same model, problems, settings and code is not made again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from egpo.boxed import last_boxed, same_answer
+from egpo.config import Backbone, Evaluation, Uncertainty
+from egpo.errors import UserError
+from egpo.evaluation.engine import Answer, Engine, EngineError, request_seed
+from egpo.evaluation.run import Progress, Report, decoding, hashes, model_files
+from egpo.files import whole, write_json
+from egpo.provenance import origin, settings_hash
+from egpo.stage import duration
+
+END_OF_THOUGHT = "</think>"
+METADATA = b"egpo"  # key of the parquet file's metadata: how the rollouts were made, as JSON
+KEY = b"key"  # of a shard's metadata: hash of all that it depends on
+SCHEMA = pa.schema(
+    [
+        ("problem", pa.int32()),  # row of heldout.parquet
+        ("uuid", pa.string()),
+        ("trial", pa.int32()),  # from 1
+        ("seed", pa.int64()),  # of this request
+        ("correct", pa.bool_()),  # by the training's verifier, Eq. (1)
+        ("truncated", pa.bool_()),
+        ("prompt_tokens", pa.int32()),
+        ("tokens", pa.list_(pa.int32())),  # of the response, with the one that ends it
+        ("logprobs", pa.list_(pa.float32())),  # of each, by the model itself: at temperature 1, of all tokens
+        ("response", pa.string()),
+    ]
+)
+Problem = dict[str, Any]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some problems, as (row of heldout.parquet, row in verl's format), and the file of their rollouts."""
+
+    problems: list[tuple[int, Problem]]
+    file: Path
+    key: str
+
+    @property
+    def finished(self) -> bool:
+        if not self.file.exists():
+            return False
+        return (pq.read_schema(self.file).metadata or {}).get(KEY) == self.key.encode()
+
+
+def shards(
+    problems: list[Problem], model: dict[str, str], made: dict[str, Any], size: int, code: str, work: Path
+) -> list[Shard]:
+    """The problems cut into shards. model: hashes of its files; made: how rollouts are made; code: its version."""
+    cut = []
+    for number, start in enumerate(range(0, len(problems), size)):
+        part = list(enumerate(problems[start : start + size], start=start))
+        texts = [(problem["prompt"][0]["content"], problem["reward_model"]["ground_truth"]) for _, problem in part]
+        key = settings_hash({"model": model, "made": made, "code": code, "problems": texts, "first": start})
+        cut.append(Shard(part, work / f"shard-{number:04d}.parquet", key))
+    return cut
+
+
+def end_of_thought(model: Path | str, backbone: Backbone) -> int | None:
+    """Token id of </think> where responses hold thoughts, else None. Raises UserError where it is no token."""
+    if not backbone.thinks:
+        return None
+    from transformers import AutoTokenizer
+
+    found = AutoTokenizer.from_pretrained(model).get_vocab().get(END_OF_THOUGHT)
+    if found is None:
+        raise UserError(
+            f"config/backbones.yaml: {backbone.label}: thinks: true, but the tokenizer of {model} has no token "
+            f"{END_OF_THOUGHT}: set it to false."
+        )
+    return found
+
+
+def _ask(engine: Engine, shard: Shard, rollouts: int, progress: Progress) -> list[tuple[Row, str, Future[Answer]]]:
+    """Every request of a shard, under way: the row as far as it is known, the right answer, the answer to be."""
+    asked = []
+    for number, problem in shard.problems:
+        messages = [dict(message) for message in problem["prompt"]]
+        for trial in range(1, rollouts + 1):
+            seed = request_seed(trial, messages)
+            row = {"problem": number, "uuid": problem["extra_info"]["uuid"], "trial": trial, "seed": seed}
+            answer = engine.ask(messages, seed)
+            answer.add_done_callback(lambda _: progress.tick())
+            asked.append((row, problem["reward_model"]["ground_truth"], answer))
+    return asked
+
+
+def _row(row: Row, truth: str, answer: Answer) -> Row:
+    """A rollout. Raises UserError for a problem that was not answered."""
+    if answer.overflow:
+        raise UserError(
+            f"data.final_prompt_tokens: problem {row['uuid']} is too long for this model: {answer.error}. Lower it, or "
+            "evaluation_tokens of the backbone."
+        )
+    if answer.error is not None:
+        raise EngineError(f"problem {row['uuid']}, trial {row['trial']}: {answer.error}")
+    assert len(answer.token_ids) == len(answer.logprobs) == answer.tokens, "a token without its log-probability"
+    box = last_boxed(answer.text)
+    return {
+        **row,
+        "correct": box is not None and same_answer(box, truth),
+        "truncated": answer.truncated,
+        "prompt_tokens": answer.prompt_tokens,
+        "tokens": answer.token_ids,
+        "logprobs": answer.logprobs,
+        "response": answer.text,
+    }
+
+
+def _finish(shard: Shard, asked: list[tuple[Row, str, Future[Answer]]], report: Report) -> None:
+    rows = [_row(row, truth, answer.result()) for row, truth, answer in asked]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata({KEY: shard.key.encode()}))
+    with whole(shard.file) as temporary:
+        pq.write_table(table, temporary)
+    report(f"{shard.file.stem}: {sum(row['correct'] for row in rows)} of {len(rows)} right")
+
+
+def _run(
+    pending: list[Shard], model: Path | str, backbone: Backbone, settings: Evaluation, rollouts: int, report: Report
+) -> None:
+    report(f"loading {model} into vLLM")
+    start = time.monotonic()
+    with Engine(model, backbone, settings, logprobs=True) as engine:
+        engine.wait()
+        report(f"loaded in {duration(time.monotonic() - start)}")
+        progress = Progress(sum(len(shard.problems) for shard in pending) * rollouts, report)
+        before: tuple[Shard, list[tuple[Row, str, Future[Answer]]]] | None = None
+        for shard in pending:  # the next shard is asked before the last answers of this one are in
+            asked = _ask(engine, shard, rollouts, progress)
+            if before is not None:
+                _finish(*before, report)
+            before = shard, asked
+        if before is not None:
+            _finish(*before, report)
+
+
+def read_problems(file: Path) -> list[Problem]:
+    """Rows in verl's format."""
+    return pq.read_table(file).to_pylist()
+
+
+def _joined(made: list[Shard], metadata: dict[str, Any], path: Path) -> int:
+    """All shards as one file; its number of rows. One shard at a time: together they may be larger than memory."""
+    rows = 0
+    schema = SCHEMA.with_metadata({METADATA: json.dumps(metadata).encode()})
+    with whole(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for shard in made:
+            table = pq.read_table(shard.file).replace_schema_metadata(schema.metadata)
+            writer.write_table(table)
+            rows += table.num_rows
+    return rows
+
+
+def roll_out(
+    model: Path | str,
+    backbone: Backbone,
+    problems: Path,
+    settings: Evaluation,
+    uncertainty: Uncertainty,
+    work: Path,
+    out: Path,
+    code: str,
+    report: Report,
+) -> None:
+    """Answer every problem `uncertainty.rollouts` times, with the decoding of the evaluation.
+
+    model: a folder in Hugging Face format or a name on the Hub; problems: heldout.parquet of the data stage; work:
+    keeps finished shards. Writes out/rollouts.parquet (SCHEMA: a row per problem and trial) and, last,
+    out/manifest.json. Raises UserError for a model or a problem that cannot be used, EngineError when vLLM fails.
+    """
+    inputs = hashes(model_files(model))
+    made = {
+        **decoding(backbone, settings),
+        "rollouts": uncertainty.rollouts,
+        "end_of_thought": end_of_thought(model, backbone),
+    }
+    rows = read_problems(problems)
+    cut = shards(rows, inputs or {str(model): ""}, made, uncertainty.problems_per_shard, code, work)
+    pending = [shard for shard in cut if not shard.finished]
+    if len(pending) < len(cut):
+        report(f"{len(cut) - len(pending)} of {len(cut)} shards are finished already")
+    if pending:
+        _run(pending, model, backbone, settings, uncertainty.rollouts, report)
+    written = _joined(cut, made, out / "rollouts.parquet")
+    assert written == len(rows) * uncertainty.rollouts, f"{written} rollouts for {len(rows)} problems"
+    manifest = origin({"decoding": made, "problems": len(rows)}, code, [problems])
+    write_json(out / "manifest.json", {**manifest, "inputs": {**inputs, **manifest["inputs"]}, "model": str(model)})
+
+
+def how_made(path: Path) -> dict[str, Any]:
+    """The metadata of a file of rollouts. Raises UserError for a file that holds none."""
+    try:
+        return json.loads((pq.read_schema(path).metadata or {})[METADATA])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: not the rollouts of a model ({error}). Delete it and run again.") from None
+
+
+def read_rollouts(path: Path, columns: list[str]) -> Iterator[pa.Table]:
+    """Some columns of a file of rollouts, a part of the rows at a time; raises as `how_made` does."""
+    how_made(path)
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=256, columns=columns):
+        yield pa.Table.from_batches([batch])

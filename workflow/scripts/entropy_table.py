@@ -1,0 +1,15 @@
+"""Table 3 from the measures of every model."""
+
+from pathlib import Path
+
+from egpo.config import Catalogue
+from egpo.report.entropy_table import write_entropy_table
+from egpo.stage import stage
+
+with stage(snakemake.params.name, snakemake.log[0]) as report:
+    catalogue = Catalogue.model_validate(snakemake.params.catalogue)
+    models = [tuple(model) for model in snakemake.params.models]
+    measures = dict(zip(models, map(Path, snakemake.input.measures), strict=True))
+    write_entropy_table(catalogue, measures, Path(snakemake.output[0]).parent)
+    for file in snakemake.output:
+        report(file)

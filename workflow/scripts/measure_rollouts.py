@@ -1,0 +1,13 @@
+"""Entropies and lengths of every rollout of one model."""
+
+from pathlib import Path
+
+from egpo.files import whole
+from egpo.stage import stage
+from egpo.uncertainty.measures import measure_rollouts
+
+with stage(snakemake.params.name, snakemake.log[0]) as report:
+    table = measure_rollouts(Path(snakemake.input[0]))
+    with whole(Path(snakemake.output[0])) as temporary:
+        table.to_parquet(temporary, index=False)
+    report(f"{len(table)} rollouts of {table['problem'].nunique()} problems")
