@@ -18,6 +18,7 @@ rule all:
         rules.evaluate.input,
         rules.tables.input,
         rules.figures.input,
+        rules.report.output,
 
 
 localrules:

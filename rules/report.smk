@@ -146,6 +146,27 @@ rule funnel_figure:
         "../workflow/scripts/funnel_figure.py"
 
 
+rule claims:
+    input:
+        "config/paper-numbers.yaml",
+        comparisons=PATHS.tables / "comparisons.csv",
+        measures=measures_of(diagnosed_models()),
+    output:
+        [PATHS.tables / f"claims.{suffix}" for suffix in ("md", "csv")],
+    log:
+        PATHS.log("report", "claims"),
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        name="claims",
+        models=[list(model) for model in diagnosed_models()],
+        catalogue=plain(CATALOGUE),
+        code=code_version("uncertainty", "report/claims.py", "report/measured.py"),
+    script:
+        "../workflow/scripts/claims.py"
+
+
 rule method_figure:
     output:
         [PATHS.figures / f"method.{suffix}" for suffix in ("png", "pdf")],
@@ -170,6 +191,7 @@ rule tables:
         rules.comparisons.output,
         rules.answers.output,
         rules.audit.output,
+        rules.claims.output,
         [*rules.table3.output, *rules.case_study.output] if EXPERIMENT.uncertainty is not None else [],
 
 
@@ -179,3 +201,32 @@ rule figures:
         rules.funnel_figure.output,
         rules.method_figure.output,
         rules.entropy_figures.output if EXPERIMENT.uncertainty is not None else [],
+
+
+rule report:
+    input:
+        template="workflow/report/page.html",
+        files=[
+            PATHS.data / "funnel.md",
+            *[
+                file
+                for file in map(str, [*rules.tables.input, *rules.figures.input])
+                if file.endswith((".md", ".png"))
+            ],
+        ],
+        manifests=rules.evaluate.input,
+    output:
+        PATHS.report,
+    log:
+        PATHS.log("report", "report"),
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        name="report",
+        models=[list(model) for model in models()],
+        diagnosed=[list(model) for model in diagnosed_models()],
+        catalogue=plain(CATALOGUE),
+        code=code_version("report/page.py", "report/measured.py"),
+    script:
+        "../workflow/scripts/report.py"

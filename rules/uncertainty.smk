@@ -8,6 +8,15 @@ ROLLOUT_CODE = (
 )
 
 
+def diagnosed_models():
+    """The models whose entropies are looked at: Table 1's, if the experiment asks for it."""
+    return [] if UNCERTAINTY is None else list(table1_models())
+
+
+def measures_of(models):
+    return [PATHS.rollouts(*model) / "measures.parquet" for model in models]
+
+
 if UNCERTAINTY is not None:
 
     rule roll_out:
@@ -51,9 +60,6 @@ if UNCERTAINTY is not None:
             code=code_version("uncertainty/measures.py"),
         script:
             "../workflow/scripts/measure_rollouts.py"
-
-    def measures_of(models):
-        return [PATHS.rollouts(*model) / "measures.parquet" for model in models]
 
     rule table3:
         input:

@@ -34,6 +34,7 @@ SMALL = {
         "backbones": {
             "minute": {
                 "label": "minute (synthetic)",
+                "thinks": True,
                 "source": {
                     "kind": "synthetic",
                     "layers": 2,
@@ -73,7 +74,9 @@ SMALL = {
 @pytest.fixture(scope="module")
 def configuration(tmp_path_factory) -> str:
     values = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()) | SMALL
+    values["uncertainty"] = {"rollouts": 2, "problems_per_shard": 4}
     values["data"] |= {
+        "heldout_rows": 6,
         "tokenizer": "minute",
         "source": {"kind": "standin", "seed": 7, "default_rows": 300, "extended_rows": 100},
         "quotas": {"default_mixed": 40, "default_correct": 20, "extended_mixed": 5, "extended_correct": 5},
@@ -155,6 +158,11 @@ def test_results_are_whole(configuration):
     for suffix in ("md", "tex", "csv"):
         assert "these numbers mean nothing" in (RESULTS / "tables" / f"table1.{suffix}").read_text()
     assert Image.open(RESULTS / "figures" / "learning_curve.png").size[0] > 500
+    rollouts = pd.read_parquet(RESULTS / "uncertainty/minute/egpo/seed-1/measures.parquet")
+    assert rollouts.groupby("problem").size().tolist() == [2] * 6
+    page = (RESULTS / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 7 and "these numbers mean nothing" in page
+    assert 'src="http' not in page and '<h2 id="lineage">' in page
     assert (RESULTS / "figures" / "learning_curve.pdf").read_bytes().startswith(b"%PDF")
     manifest = json.loads((TRAINING / "manifest.json").read_text())
     assert {"settings", "code", "inputs", "packages"} <= set(manifest)

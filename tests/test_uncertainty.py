@@ -20,6 +20,7 @@ from sklearn.metrics import roc_auc_score
 from egpo.config import ROOT, load, read_yaml
 from egpo.errors import UserError
 from egpo.report.case_study import choose, write_case_study
+from egpo.report.claims import CONTRADICTED, OPEN, SUPPORTED, verdict, write_claims
 from egpo.report.entropy_figures import density, write_entropy_figures
 from egpo.report.entropy_table import write_entropy_table
 from egpo.uncertainty.measures import (
@@ -332,6 +333,48 @@ def test_figures_without_an_outcome_are_written(measures, tmp_path):
     changed = {**measures, ("tiny-math", "base", 0): tmp_path / "right.parquet"}
     write_entropy_figures(experiment(), changed, tmp_path)
     assert (tmp_path / "entropy_roc.png").exists()
+
+
+def test_thoughts_that_never_end_leave_nothing_to_measure(measures, tmp_path):
+    table = pd.read_parquet(measures["tiny-think", "base", 0]).assign(answer=math.nan, ended=False)
+    table.to_parquet(tmp_path / "open.parquet")
+    changed = {**measures, ("tiny-think", "base", 0): tmp_path / "open.parquet"}
+    write_entropy_figures(experiment(), changed, tmp_path)
+    write_entropy_table(experiment(), changed, tmp_path)
+    page = (tmp_path / "table3.md").read_text()
+    assert "tiny-think (synthetic) (Base): 480 with thoughts without an end" in page
+    assert "| tiny-think (synthetic) (Base) |  |  |  |  |" in page
+
+
+def comparison(first: str, second: str, benchmark: str, difference: float, p: float) -> dict:
+    family = "tiny-math, against the base" if second == "base" else "tiny-math, between methods"
+    row = {"family": family, "backbone": "tiny-math", "first": first, "second": second, "benchmark": benchmark}
+    return {**row, "difference": difference, "se": 1.0, "p_holm": p}
+
+
+def test_claims(measures, tmp_path):
+    benchmarks = ("synthetic_gsm8k", "synthetic_aime24")
+    rows = [comparison("egpo", "base", name, 5, 0.01) for name in benchmarks]
+    rows += [
+        comparison("egpo", "grpo", name, *found) for name, found in zip(benchmarks, ((3, 0.2), (-4, 0.01)), strict=True)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "comparisons.csv", index=False)
+    alone = {model: path for model, path in measures.items() if model[0] == "tiny-think"}
+    catalogue = experiment(backbones=["tiny-think"], benchmarks=list(benchmarks))
+    write_claims(catalogue, tmp_path / "comparisons.csv", alone, tmp_path)
+    found = pd.read_csv(tmp_path / "claims.csv").set_index("says")["verdict"]
+    assert found["tiny-math (synthetic) + EGPO is above base"] == "supported"
+    assert found["tiny-math (synthetic) + EGPO is above GRPO"] == "contradicted"
+    assert found["margins are larger for larger models"] == "not decidable"
+    assert found["the ablations are below EGPO"] == "not decidable"
+    assert found["tiny-think (synthetic) (Base): correct responses have the higher entropy"] == "contradicted"
+    assert found["tiny-think (synthetic) (Base): answer entropy predicts better than thinking entropy"] == "supported"
+    page = (tmp_path / "claims.md").read_text()
+    assert "One training per method" in page and "**contradicted**" in page
+
+
+def test_a_claim_without_a_difference_is_open():
+    assert (verdict(0), verdict(1), verdict(-1), verdict(-1, -1)) == (OPEN, SUPPORTED, CONTRADICTED, SUPPORTED)
 
 
 def test_the_case_is_the_largest_rise(tmp_path):

@@ -75,3 +75,7 @@ class Paths:
     @property
     def figures(self) -> Path:
         return self.root / "figures"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"

@@ -103,11 +103,10 @@ def density_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
 
 
 def _legend(figure: Figure, axes: np.ndarray) -> None:
-    for axis in axes.flat:
-        handles, names = axis.get_legend_handles_labels()
-        if len(names) > 1:
-            break
-    figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=8)
+    """One for all panels, of the first that shows most."""
+    handles, names = max((axis.get_legend_handles_labels() for axis in axes.flat), key=lambda found: len(found[1]))
+    if names:
+        figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=8)
 
 
 def roc_figure(catalogue: Catalogue, found: Found, out: Path) -> None:

@@ -81,8 +81,10 @@ def auc(entropies: np.ndarray, incorrect: np.ndarray, weights: np.ndarray | None
     """
     order = np.argsort(entropies, kind="stable")
     values = entropies[order]
-    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]]) if len(values) else np.array([0])
     sorted_weights = _weights(entropies, weights)[..., order]
+    if not len(values):
+        return np.full(sorted_weights.shape[:-1], np.nan)[()]
+    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
     bad, good = (np.add.reduceat(sorted_weights * kind[order], starts, axis=-1) for kind in (incorrect, ~incorrect))
     below = np.cumsum(good, axis=-1) - good
     pairs = bad.sum(axis=-1) * good.sum(axis=-1)
@@ -116,8 +118,9 @@ Measure = Callable[[np.ndarray, np.ndarray, np.ndarray | None], Any]
 
 def resampled(problems: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:
     """Weights (resamples, rollouts) of a bootstrap over problems: how often each rollout's problem was drawn."""
-    _, place = np.unique(problems, return_inverse=True)
-    count = int(place.max()) + 1
+    names, place = np.unique(problems, return_inverse=True)
+    if not (count := len(names)):
+        return np.zeros((resamples, 0))
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     return drawn[:, place].astype(np.float64)
 

@@ -1,0 +1,15 @@
+"""The paper's claims, tested on the records of this experiment."""
+
+from pathlib import Path
+
+from egpo.config import Catalogue
+from egpo.report.claims import write_claims
+from egpo.stage import stage
+
+with stage(snakemake.params.name, snakemake.log[0]) as report:
+    catalogue = Catalogue.model_validate(snakemake.params.catalogue)
+    models = [tuple(model) for model in snakemake.params.models]
+    measures = dict(zip(models, map(Path, snakemake.input.measures), strict=True))
+    write_claims(catalogue, Path(snakemake.input.comparisons), measures, Path(snakemake.output[0]).parent)
+    for file in snakemake.output:
+        report(file)

@@ -1,0 +1,18 @@
+"""The report: everything in one HTML file."""
+
+from pathlib import Path
+
+from egpo.config import Catalogue
+from egpo.report.page import write_report
+from egpo.stage import stage
+
+with stage(snakemake.params.name, snakemake.log[0]) as report:
+    write_report(
+        catalogue=Catalogue.model_validate(snakemake.params.catalogue),
+        models=[tuple(model) for model in snakemake.params.models],
+        diagnosed=[tuple(model) for model in snakemake.params.diagnosed],
+        files=[Path(file) for file in snakemake.input.files],
+        template=Path(snakemake.input.template),
+        out=Path(snakemake.output[0]),
+    )
+    report(snakemake.output[0])
