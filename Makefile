@@ -17,14 +17,12 @@ env: ## make or repair .venv from the pinned list; nothing to do when it is whol
 
 demo: env ## the whole experiment, small, on a CPU
 	@$(SNAKEMAKE) all --configfile config/demo.yaml --quiet rules host reason || $(BUSY)
-	@echo "Tables:  results/demo/tables/table1.md (also .csv, .tex)"
-	@echo "Figures: results/demo/figures/learning_curve.png (also .pdf)"
+	@echo "Report: results/demo/report.html; its tables and figures lie beside it"
 
 demo-full: env ## every method and ablation on both tiny models, then what their metrics must show
 	@$(SNAKEMAKE) all ablations --configfile config/demo.yaml config/demo-full.yaml --quiet rules host reason || $(BUSY)
 	@$(BIN)/python -m pytest -q -m full tests/test_demo_full.py
-	@echo "Tables:  results/demo-full/tables/table1.md (also .csv, .tex)"
-	@echo "Figures: results/demo-full/figures/learning_curve.png (also .pdf)"
+	@echo "Report: results/demo-full/report.html; its tables and figures lie beside it"
 
 # The tools that ours is compared with lie beside .venv, for they want other versions of what it holds.
 .bench/complete: envs/bench.txt | env

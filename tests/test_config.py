@@ -91,6 +91,11 @@ def test_pool_smaller_than_a_batch(demo):
     assert "are fewer than training.prompts_per_step 32" in message(demo)
 
 
+def test_entropies_need_rows_held_out(demo):
+    demo["data"]["heldout_rows"] = 0
+    assert "config/demo.yaml: data.heldout_rows: 0, but `uncertainty` asks these rows" in message(demo)
+
+
 def own_backbone(path: str) -> dict:
     sizes = {"context": 512, "prompt_tokens": 256, "response_tokens": 64, "evaluation_tokens": 64}
     return {"label": "own", "source": {"kind": "local", "path": path}, **sizes}

@@ -22,12 +22,13 @@ from hypothesis import strategies as st
 from egpo.config import ROOT, Data, Decontamination, Deduplication, read_yaml, with_preset
 from egpo.data.contamination import LEAST_SHINGLES, Prepared, found
 from egpo.data.funnel import ALL
+from egpo.data.near import exact_pairs
 from egpo.data.planted import EVALUATION_SETS, Case, planted_cases
 from egpo.data.pool import ORDER
 from egpo.data.sample import INCORRECT, LONG_FINAL_PROMPT, NOT_SAMPLED
 from egpo.data.schema import FOLDERS
 from egpo.data.source import prepare
-from egpo.data.texts import tokenised
+from egpo.data.texts import runs, tokenised
 from egpo.errors import UserError
 from egpo.files import read_json
 
@@ -270,6 +271,22 @@ def test_eight_late_drops(built: Path, flags: pd.DataFrame, tmp_path: Path, toke
     manifest = read_json(tmp_path / "manifest.json")
     assert manifest["dropped"]["long-final-prompt"] == over >= 8
     assert sum(part["rows"] for part in manifest["splits"].values()) == QUOTAS.total - over
+
+
+def test_held_out_rows_are_left_over_and_far_from_the_pool(built: Path, tmp_path: Path, tokenizer_folder: Path) -> None:
+    build_small(built / "source", tokenizer_folder, tmp_path, WIDE.model_copy(update={"heldout_rows": 12}))
+    held = pd.read_parquet(tmp_path / "heldout.parquet")
+    uuids = {extra["uuid"] for extra in held["extra_info"]}
+    flags = read_flags(tmp_path)
+    chosen = flags[flags["uuid"].isin(uuids) & (flags["split"] == "heldout")]
+    assert len(held) == len(uuids) == len(chosen) == 12 and set(chosen["reason"]) == {"not-sampled"}
+    texts = [messages[0]["content"].rsplit("\n", 1)[0] for messages in held["prompt"]]
+    pool = [text for part in pool_texts(tmp_path).values() for text in part]
+    tokens = runs(tokenised([*texts, *pool]), WIDE.deduplication.shingle)
+    assert not [pair for pair in exact_pairs(tokens, WIDE.deduplication.threshold) if (pair < 12).sum() == 1]
+    assert read_json(tmp_path / "manifest.json")["heldout"]["rows"] == 12
+    with pytest.raises(UserError, match=r"data\.heldout_rows: 100000, but the quotas leave \d+ rows"):
+        build_small(built / "source", tokenizer_folder, tmp_path, WIDE.model_copy(update={"heldout_rows": 100_000}))
 
 
 def test_what_lsh_misses_is_found_in_the_pool(built: Path, tmp_path: Path, tokenizer_folder: Path) -> None:

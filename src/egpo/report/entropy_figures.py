@@ -59,11 +59,12 @@ def _sides(table: pd.DataFrame) -> Iterable[tuple[tuple[str, str, str], pd.DataF
 
 def _densities(axis: Axes, one: Diagnosis, part: str) -> None:
     """Two curves and the means; with the number of responses of each kind and the gap."""
-    values = one.used[part].to_numpy(float)
+    table = one.of(part)
+    values = table[part].to_numpy(float)
     top = max(np.quantile(values, 0.995) * 1.1, 1e-6) if len(values) else 1.0
     grid = np.linspace(0, top, POINTS)
     counts = []
-    for (colour, line, name), rows in _sides(one.used):
+    for (colour, line, name), rows in _sides(table):
         entropies = rows[part].to_numpy(float)
         counts.append(f"{len(entropies)} {name}")
         curve = density(entropies, grid)
@@ -72,7 +73,7 @@ def _densities(axis: Axes, one: Diagnosis, part: str) -> None:
             axis.fill_between(grid, curve, color=colour, alpha=0.12, linewidth=0)
         if len(entropies):
             axis.axvline(entropies.mean(), color=colour, linestyle=line, linewidth=0.9)
-    found = gap(values, one.incorrect)
+    found = gap(values, ~table["correct"].to_numpy(bool))
     text = "\n".join([*counts, *([] if np.isnan(found) else [f"gap {found:+.3f}"])])
     axis.text(0.98, 0.97, text, transform=axis.transAxes, fontsize=7, va="top", ha="right")
     axis.set_xlim(0, top)

@@ -125,7 +125,7 @@ def markdown(catalogue: Catalogue, table: pd.DataFrame) -> str:
         "Gap: mean entropy of incorrect less that of correct responses, in nats per token (Figure 3). Calibration "
         f"error: that of the confidence exp(-H), expected over {BINS} bins of equal width; not in the paper.",
         "",
-        *markdown_table(["Model", "correct, %", "used", "Gap", "Calibration error"], more),
+        *markdown_table(["Model", "correct, %", "in the AUCs", "Gap", "Calibration error"], more),
         "",
         "## As printed in the paper",
         "",

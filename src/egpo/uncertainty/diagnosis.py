@@ -44,6 +44,10 @@ class Diagnosis:
     def parts(self) -> tuple[str, ...]:
         return PARTS if self.thinks else ("response",)
 
+    def of(self, part: str) -> pd.DataFrame:
+        """What densities and gaps are made of: the response's entropy exists for all, the parts' where both do."""
+        return self.rollouts if part == "response" else self.used
+
     @cached_property
     def incorrect(self) -> np.ndarray:
         return ~self.used["correct"].to_numpy(bool)
@@ -59,7 +63,9 @@ class Diagnosis:
         return estimate(auc, self.entropies(part), self.incorrect, self.weights)
 
     def gap(self, part: str) -> Estimate:
-        return estimate(gap, self.entropies(part), self.incorrect, self.weights)
+        rows = self.of(part)
+        weights = resampled(rows["problem"].to_numpy())
+        return estimate(gap, rows[part].to_numpy(np.float64), ~rows["correct"].to_numpy(bool), weights)
 
     def calibration_error(self, part: str) -> Estimate:
         return estimate(calibration_error, self.entropies(part), self.incorrect, self.weights)
