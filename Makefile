@@ -40,10 +40,8 @@ bench-data: env .bench/complete ## near-duplicates beside other tools, and the w
 	@$(BIN)/python benchmarks/near_duplicates.py
 	@$(BIN)/python benchmarks/data_chain.py
 
-# Two files at a time: most of a test's time is one process that starts. In the order of their names, for the longest
-# are not the last.
 test: env ## all tests but the slow ones
-	@$(BIN)/python -m pytest -m "not slow and not full" -n 2 --dist loadfile --no-loadscope-reorder --durations=15
+	@$(BIN)/python -m pytest -m "not slow and not full" --durations=15
 
 test-slow: env ## the tests that take minutes
 	@$(BIN)/python -m pytest -m slow

@@ -14,8 +14,9 @@ from evaluation_runs import BACKBONE, make_model, settings
 from egpo.config import Uncertainty
 from egpo.data.verl_rows import verl_row
 from egpo.errors import UserError
+from egpo.evaluation.engine import Answer, EngineError
 from egpo.uncertainty.measures import measure_rollouts
-from egpo.uncertainty.rollouts import end_of_thought, roll_out
+from egpo.uncertainty.rollouts import _row, end_of_thought, roll_out
 
 THINKS = BACKBONE.model_copy(update={"thinks": True})
 ASKED = Uncertainty(rollouts=3, problems_per_shard=2)
@@ -109,11 +110,12 @@ def test_a_shard_of_other_code_is_made_again(made, model, problems, tmp_path, mo
     assert pending == [3]
 
 
-def test_a_prompt_that_leaves_no_room_is_named(model, tmp_path):
-    path = tmp_path / "long.parquet"
-    pq.write_table(pa.Table.from_pylist([verl_row("What is 1 + 1? " * 300, "2", uuid="u7")]), path)
-    with pytest.raises(UserError, match=r"data\.final_prompt_tokens: problem u7 is too long"):
-        run(model, path, tmp_path)
+def test_a_problem_without_an_answer_stops_the_run():
+    row = {"uuid": "u7", "trial": 1}
+    with pytest.raises(UserError, match=r"data\.final_prompt_tokens: problem u7 is too long .* leaves 0"):
+        _row(row, "2", Answer(error="leaves 0", overflow=True))
+    with pytest.raises(EngineError, match="problem u7, trial 1: out of memory"):
+        _row(row, "2", Answer(error="out of memory"))
 
 
 def test_thoughts_need_their_token(model, monkeypatch):

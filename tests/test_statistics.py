@@ -285,6 +285,14 @@ def test_majority_by_hand():
 # --- properties ----------------------------------------------------------------------------------
 
 
+def test_rounding_is_no_difference_between_seeds():
+    """Seeds and questions add nothing here but the last bits; Satterthwaite's degrees would be 0.008."""
+    correct = np.ones((3, 3, 3), dtype=bool)
+    correct[0, :2, 0] = correct[1, 2, 0] = False
+    found = paired(correct, np.roll(correct, 1, axis=1))
+    assert found.mean == pytest.approx(0, abs=1e-15) and np.isnan(found.se) and np.isnan(found.low)
+
+
 @given(SMALL, st.randoms(use_true_random=False))
 def test_order_of_questions_trials_and_seeds_changes_nothing(correct, random):
     orders = [random.sample(range(size), size) for size in correct.shape]

@@ -77,7 +77,9 @@ def _seed_share(correct: np.ndarray) -> tuple[float, float]:
     freedom = (seeds - 1) * (questions - 1)
     between = means.var(ddof=1) / seeds
     noise = (residuals**2).sum() / freedom / (seeds * questions)
-    return float(max(0.0, between - noise)), float(between**2 / (seeds - 1) + noise**2 / freedom)
+    left = between - noise
+    share = left if left > NO_SPREAD * between else 0.0  # less is rounding
+    return float(share), float(between**2 / (seeds - 1) + noise**2 / freedom)
 
 
 def standard_error(correct: np.ndarray) -> float:
@@ -161,7 +163,8 @@ def paired(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Differ
     se = math.sqrt(variance)
     if se < NO_SPREAD:
         return Difference(mean, *[float("nan")] * 5)
-    degrees = variance**2 / (over_questions**2 / (questions - 1) + sum(term for _, term in shares))
+    # A share that is nearly 0 has its mean squares' terms all the same: the formula would go below any number of units.
+    degrees = max(1.0, variance**2 / (over_questions**2 / (questions - 1) + sum(term for _, term in shares)))
     half = float(stats.t.ppf((1 + level) / 2, degrees)) * se
     p_value = 2 * float(stats.t.sf(abs(mean) / se, degrees))
     return Difference(mean, se, mean - half, mean + half, p_value, degrees)

@@ -154,8 +154,9 @@ def lay_out(table: Table, found: dict[tuple[str, str, str], Measured]) -> list[l
 
 
 def _best(rows: list[list[Cell]]) -> list[float]:
-    """The highest accuracy of each column."""
-    return [max(cell.accuracy for cell in column) for column in zip(*rows, strict=True)]
+    """The highest accuracy of each column; nan, which nothing equals, where all are the same."""
+    columns = [[cell.accuracy for cell in column] for column in zip(*rows, strict=True)]
+    return [max(column) if max(column) > min(column) else math.nan for column in columns]
 
 
 def notes(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]], made: list[dict[str, Any]]) -> list[str]:
