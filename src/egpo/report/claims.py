@@ -183,7 +183,7 @@ def markdown(catalogue: Catalogue, claims: list[Claim]) -> str:
         "",
     ]
     rows = [[one.section, one.says, f"**{one.verdict}**", one.numbers] for one in claims]
-    lines += markdown_table(["Section", "Claim", "Verdict", "Numbers"], rows)
+    lines += markdown_table(["Section", "Claim", "Verdict", "Numbers"], rows, numbers=False)
     below = note(catalogue)
     return "\n".join([*lines, *(["", below] if below else [])]) + "\n"
 

@@ -69,7 +69,7 @@ def notes(catalogue: Catalogue, table: pd.DataFrame) -> list[str]:
         f"{experiment.data.heldout_rows} problems that no training saw, {chosen.rollouts} responses to each "
         f"(temperature {evaluation.temperature}, top-p {evaluation.top_p}, top-k {evaluation.top_k}), correct by the "
         "training's verifier, Eq. (1). Entropy: mean of -log p of the tokens, Eq. (5), in nats, of the model itself at "
-        "temperature 1. Thinking: before the first </think>; answer: after it, without the end token.",
+        "temperature 1. Thinking: before the token that ends the thoughts; answer: after it, without the last token.",
         f"AUC: probability that an incorrect response has the higher entropy. In brackets 95% intervals, from "
         f"{RESAMPLES} resamples of the problems.",
         "Left out of every AUC of their model, as a part of them does not exist: " + "; ".join(lost) + "."
