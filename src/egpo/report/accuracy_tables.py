@@ -286,26 +286,42 @@ def escape(text: str) -> str:
     return "".join(special.get(sign, f"\\{sign}" if sign in "&%$#_{}" else sign) for sign in text)
 
 
+def booktabs(name: str, caption: str, heads: list[str], lines: list[str], below: list[str]) -> str:
+    r"""A table environment to \input; it needs the package booktabs. lines: the rows, in LaTeX, with their rules."""
+    return (
+        "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                f"\\caption{{{escape(caption)}}}",
+                f"\\label{{tab:{name}}}",
+                f"\\begin{{tabular}}{{l{'r' * len(heads)}}}",
+                r"\toprule",
+                " & ".join(["Model", *map(escape, heads)]) + r" \\",
+                *lines,
+                r"\bottomrule",
+                r"\end{tabular}",
+                "",
+                r"\smallskip",
+                r"\begin{minipage}{\linewidth}\footnotesize",
+                *(escape(line) + r"\par" for line in below),
+                r"\end{minipage}",
+                r"\end{table}",
+            ]
+        )
+        + "\n"
+    )
+
+
 def latex(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]], below: list[str]) -> str:
-    r"""A table environment to \input; it needs the package booktabs."""
-    heads = [escape(head) for head in _heads(catalogue, table)]
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        f"\\caption{{{escape(table.caption)}}}",
-        f"\\label{{tab:{table.name}}}",
-        f"\\begin{{tabular}}{{l{'r' * len(heads)}}}",
-        r"\toprule",
-        " & ".join(["Model", *heads]) + r" \\",
-    ]
+    """The table for LaTeX."""
+    lines = []
     for rows in groups:
         lines.append(r"\midrule")
         for first, texts in _texts(table, rows, r"\textbf{{{}}}".format):
             name = escape(_name(catalogue, first))
             lines.append(" & ".join([name if first.method == BASE else rf"\quad {name}", *texts]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", "", r"\smallskip", r"\begin{minipage}{\linewidth}\footnotesize"]
-    lines += [escape(line) + r"\par" for line in below]
-    return "\n".join([*lines, r"\end{minipage}", r"\end{table}"]) + "\n"
+    return booktabs(table.name, table.caption, _heads(catalogue, table), lines, below)
 
 
 def write_table(catalogue: Catalogue, table: Table, records: dict[Model, Path], out: Path) -> None:

@@ -117,9 +117,9 @@ def ablations(catalogue: Catalogue, comparisons: pd.DataFrame) -> Iterator[Claim
 
 def _gaps(one: Diagnosis) -> tuple[float, np.ndarray]:
     """The gap of the response entropy, and that of every resample of the problems."""
-    entropies = one.rollouts["response"].to_numpy(float)
-    incorrect = ~one.rollouts["correct"].to_numpy(bool)
-    weights = resampled(one.rollouts["problem"].to_numpy())
+    rows = one.of("response")
+    entropies, incorrect = rows["response"].to_numpy(float), ~rows["correct"].to_numpy(bool)
+    weights = resampled(rows["problem"].to_numpy())
     return gap(entropies, incorrect), gap(entropies, incorrect, weights)
 
 

@@ -16,7 +16,7 @@ from scipy.stats import gaussian_kde
 from egpo.config import Catalogue
 from egpo.paths import BASE
 from egpo.report.measured import label, note
-from egpo.report.style import COLOURS, LINES, save
+from egpo.report.style import COLOURS, LINES, caption, save
 from egpo.uncertainty.diagnosis import Diagnosis, Model, diagnose
 from egpo.uncertainty.measures import auc, gap, roc
 
@@ -48,8 +48,7 @@ def _caption(catalogue: Catalogue, figure: Figure, text: str) -> None:
         f"{text} {experiment.data.heldout_rows} held-out problems, {chosen.rollouts} responses each; training seeds: "
         f"{len(experiment.training_seeds)}. {note(catalogue)}"
     )
-    width = int(figure.get_figwidth() * 17)
-    figure.supxlabel("\n".join(textwrap.wrap(whole, width)), fontsize=7, color="#555555", x=0.01, ha="left")
+    caption(figure, whole)
 
 
 def _sides(table: pd.DataFrame) -> Iterable[tuple[tuple[str, str, str], pd.DataFrame]]:

@@ -11,7 +11,7 @@ import pandas as pd
 from egpo.config import ROOT, Catalogue, read_yaml
 from egpo.files import write_text
 from egpo.paths import BASE
-from egpo.report.accuracy_tables import PAPER, escape, markdown_table
+from egpo.report.accuracy_tables import PAPER, booktabs, escape, markdown_table
 from egpo.report.measured import label, note
 from egpo.uncertainty.diagnosis import Diagnosis, Model, diagnose
 from egpo.uncertainty.measures import BINS, RESAMPLES, Estimate
@@ -135,24 +135,14 @@ def markdown(catalogue: Catalogue, table: pd.DataFrame) -> str:
 
 
 def latex(catalogue: Catalogue, table: pd.DataFrame) -> str:
-    r"""A table environment to \input; it needs the package booktabs."""
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        r"\caption{AUC for predicting that a response is incorrect.}",
-        r"\label{tab:table3}",
-        r"\begin{tabular}{lrrr}",
-        r"\toprule",
-        " & ".join(["Model", *NAMES.values()]) + r" \\",
-        r"\midrule",
-    ]
+    """The AUCs for LaTeX."""
+    lines = [r"\midrule"]
     for one in table.to_dict("records"):
         values = [one.get(f"auc_{part}", math.nan) for part in NAMES]
         texts = ["--" if math.isnan(value) else f"{value:.3f}" for value in values]
         lines.append(" & ".join([escape(label(catalogue, one["backbone"], one["method"])), *texts]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", "", r"\smallskip", r"\begin{minipage}{\linewidth}\footnotesize"]
-    lines += [escape(line) + r"\par" for line in notes(catalogue, table)]
-    return "\n".join([*lines, r"\end{minipage}", r"\end{table}"]) + "\n"
+    caption = "AUC for predicting that a response is incorrect."
+    return booktabs("table3", caption, list(NAMES.values()), lines, notes(catalogue, table))
 
 
 def write_entropy_table(catalogue: Catalogue, measures: dict[Model, Path], out: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import defaultdict
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from egpo.config import Catalogue
 from egpo.data.verl_rows import DATA_SOURCE
 from egpo.errors import UserError
 from egpo.files import write_text
-from egpo.report.style import COLOURS, LINES, save
+from egpo.report.style import COLOURS, LINES, caption, save
 from egpo.training.progress import REWARD
 
 VALIDATION = f"val-core/{DATA_SOURCE}/acc/mean@1"  # verl's name of the accuracy on the validation rows
@@ -83,11 +82,10 @@ def learning_curve(catalogue: Catalogue, metrics: dict[Model, Path], out: Path) 
     axes[0][0].set_ylabel("mean reward of the rollouts (from -1 to 1)")
     axes[0][0].legend(loc="lower right")
     seeds = len(catalogue.experiment.training_seeds)
-    caption = (
+    text = (
         f"Dots: single steps. Lines: running mean of {window} steps. Training seeds: {seeds}. "
         + catalogue.experiment.note
     )
-    width = int(figure.get_figwidth() * 17)
-    figure.supxlabel("\n".join(textwrap.wrap(caption, width)), fontsize=7, color="#555555", x=0.01, ha="left")
+    caption(figure, text)
     save(figure, out, "learning_curve")
     write_text(out / "learning_curve.csv", summary(catalogue, metrics).to_csv(index=False, float_format="%.4f"))

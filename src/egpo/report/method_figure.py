@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -14,7 +13,7 @@ from egpo.config import Method
 from egpo.methods.advantage import base_advantage
 from egpo.methods.groups import Groups, kinds_of
 from egpo.methods.weights import clamped
-from egpo.report.style import COLOURS, LINES, save
+from egpo.report.style import COLOURS, LINES, caption, save
 
 
 def _weights(axis: Axes, method: Method) -> None:
@@ -66,5 +65,5 @@ def method_figure(method: Method, rollouts: int, out: Path) -> None:
         f"{method.label}, as its training computes it: left, the weight of a response by its entropy; right, what it "
         "is multiplied with. At 0 correct responses the advantage is that of negative-sample reinforcement."
     )
-    figure.supxlabel("\n".join(textwrap.wrap(text, 122)), fontsize=7, color="#555555", x=0.01, ha="left")
+    caption(figure, text)
     save(figure, out, "method")

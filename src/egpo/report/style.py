@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -28,6 +29,12 @@ plt.rcParams.update(
         "savefig.dpi": 200,
     }
 )
+
+
+def caption(figure: Figure, text: str) -> None:
+    """Small text below a figure, wrapped to its width."""
+    width = int(figure.get_figwidth() * 17)
+    figure.supxlabel("\n".join(textwrap.wrap(text, width)), fontsize=7, color="#555555", x=0.01, ha="left")
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:

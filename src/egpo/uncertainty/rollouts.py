@@ -20,13 +20,13 @@ from egpo.boxed import last_boxed, same_answer
 from egpo.config import Backbone, Evaluation, Uncertainty
 from egpo.errors import UserError
 from egpo.evaluation.engine import Answer, Engine, EngineError, request_seed
+from egpo.evaluation.records import METADATA
 from egpo.evaluation.run import Progress, Report, decoding, hashes, model_files
 from egpo.files import whole, write_json
 from egpo.provenance import origin, settings_hash
 from egpo.stage import duration
 
 END_OF_THOUGHT = "</think>"
-METADATA = b"egpo"  # key of the parquet file's metadata: how the rollouts were made, as JSON
 KEY = b"key"  # of a shard's metadata: hash of all that it depends on
 SCHEMA = pa.schema(
     [
