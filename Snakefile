@@ -9,6 +9,7 @@ include: "rules/settings.smk"
 include: "rules/evaluate.smk"
 include: "rules/uncertainty.smk"
 include: "rules/report.smk"
+include: "rules/operations.smk"
 include: "rules/targets.smk"
 
 
