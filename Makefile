@@ -2,10 +2,7 @@
 PYTHON ?= python3.11
 CORES ?= 2
 BIN := .venv/bin
-# Snakemake's own lock outlives a killed run and then wants a manual --unlock; the kernel's does not.
-SNAKEMAKE := mkdir -p results && flock --nonblock --conflict-exit-code 75 results/.lock \
-	$(BIN)/snakemake --nolock --cores $(CORES)
-BUSY = { status=$$?; [ $$status -ne 75 ] || echo "Another run is still at work in this folder." >&2; exit $$status; }
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
 .PHONY: help env demo demo-full bench bench-advantage bench-evaluation bench-data test test-slow lint format lock schemas
 
@@ -16,11 +13,11 @@ env: ## make or repair .venv from the pinned list; nothing to do when it is whol
 	@$$(command -v $(PYTHON) || echo python3) envs/install.py
 
 demo: env ## the whole experiment, small, on a CPU
-	@$(SNAKEMAKE) all --configfile config/demo.yaml --quiet rules host reason || $(BUSY)
+	@$(SNAKEMAKE) all --configfile config/demo.yaml --quiet rules host reason
 	@echo "Report: results/demo/report.html; its tables and figures lie beside it"
 
 demo-full: env ## every method and ablation on both tiny models, then what their metrics must show
-	@$(SNAKEMAKE) all ablations --configfile config/demo.yaml config/demo-full.yaml --quiet rules host reason || $(BUSY)
+	@$(SNAKEMAKE) all ablations --configfile config/demo.yaml config/demo-full.yaml --quiet rules host reason
 	@$(BIN)/python -m pytest -q -m full tests/test_demo_full.py
 	@echo "Report: results/demo-full/report.html; its tables and figures lie beside it"
 

@@ -22,6 +22,10 @@ rule all:
         rules.report.output,
 
 
+onstart:
+    be_the_driver()
+
+
 localrules:
     all,
     data,

@@ -1,12 +1,16 @@
 # Configuration, names of the experiment's parts, and what the rules share.
+import atexit
 import os
 import re
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from egpo import config as settings
 from egpo.errors import UserError
+from egpo.operations import lease
 from egpo.paths import BASE, BASE_SEED, Paths
 from egpo.provenance import code_version
 
@@ -20,10 +24,12 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 def read_experiment():
     """The experiment that --configfile names, or the demo; its errors stop Snakemake before any job."""
     files = [str(path) for path in workflow.overwrite_configfiles] or [DEFAULT_CONFIG]
+    given = ["--config"] if workflow.config_settings.config else []
     try:
+        values = settings.read_files(files)  # for a key that stands twice: Snakemake's own reader takes the last
         if not workflow.overwrite_configfiles:
-            config.update({**settings.read_yaml(settings.ROOT / DEFAULT_CONFIG), **config})
-        return settings.load(config, " + ".join(files))
+            config.update({**values, **config})
+        return settings.load(config, " + ".join([*files, *given]))
     except UserError as error:
         raise WorkflowError(str(error)) from None
 
@@ -31,6 +37,28 @@ def read_experiment():
 CATALOGUE = read_experiment()
 EXPERIMENT = CATALOGUE.experiment
 PATHS = Paths(EXPERIMENT.experiment)
+
+
+DRIVER = ExitStack()
+atexit.register(DRIVER.close)
+LOOKING = {"plan", "status", "doctor"}  # targets that make nothing, and may be asked for at any time
+
+
+def be_the_driver():
+    """One Snakemake at a time runs an experiment. It is no use to wait for another: it does what this one would."""
+    if workflow.dag_settings.targets and set(workflow.dag_settings.targets) <= LOOKING:
+        return
+    try:
+        DRIVER.enter_context(
+            lease.hold(
+                PATHS.root / "driver",
+                lambda line: print(line, file=sys.stderr),
+                lambda entry: f"{lease.describe(entry)} runs this experiment already: wait for it, or end it. "
+                "`snakemake status` shows how far it is.",
+            )
+        )
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:

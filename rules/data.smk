@@ -3,6 +3,8 @@ DATA = EXPERIMENT.data
 
 
 rule data_source:
+    input:
+        DATA.source.files if DATA.source.kind == "problems" else [],
     output:
         PATHS.source / "manifest.json",
     log:
@@ -15,7 +17,10 @@ rule data_source:
         source=plain(DATA.source),
         folder=PATHS.source,
         code=code_version(
-            *(f"data/{name}.py" for name in ("source", "standin", "planted", "schema", "keyed", "problems")),
+            *(
+                f"data/{name}.py"
+                for name in ("source", "standin", "planted", "schema", "keyed", "problems", "problem_files")
+            ),
             "boxed.py",
         ),
     script:
@@ -38,10 +43,10 @@ rule data_pool:
         manifest=PATHS.data / "manifest.json",
     log:
         PATHS.log("data", "pool"),
-    threads: 16 if EXPERIMENT.training.platform == "cuda" else 2
+    threads: EXPERIMENT.jobs.data.cpus
     resources:
-        mem_mb=8000,
-        runtime=480,
+        mem_mb=EXPERIMENT.jobs.data.memory_gib * 1024,
+        runtime=EXPERIMENT.jobs.data.minutes,
     params:
         name="data",
         data=plain(DATA),

@@ -1,5 +1,16 @@
 # One evaluation per model: vLLM loads once and serves every benchmark and every seed.
-EVALUATION = EXPERIMENT.evaluation
+def evaluation_of(w):
+    return EXPERIMENT.of(w.backbone).evaluation
+
+
+def evaluate_needs(w):
+    return EXPERIMENT.of(w.backbone).jobs.evaluate
+
+
+def evaluation_gpus(w):
+    return evaluation_of(w).gpus if evaluation_of(w).platform == "cuda" else 0
+
+
 # Not the statistics, which read records alone.
 EVALUATION_CODE = (
     *(f"evaluation/{name}.py" for name in ("engine", "engine_process", "records", "run", "trial")),
@@ -74,11 +85,11 @@ rule evaluate_model:
         records=PATHS.evaluation() / "records.parquet",
     log:
         PATHS.log("evaluate", "{backbone}", "{method}", "seed-{seed}"),
-    threads: 8 if EVALUATION.platform == "cuda" else 2
+    threads: lambda w: evaluate_needs(w).cpus
     resources:
-        mem_mb=64000 if EVALUATION.platform == "cuda" else 8000,
-        runtime=round(EVALUATION.time_limit_minutes) + 30,
-        gpu=EVALUATION.gpus if EVALUATION.platform == "cuda" else 0,
+        mem_mb=lambda w: evaluate_needs(w).memory_gib * 1024,
+        runtime=lambda w: evaluate_needs(w).minutes,
+        gpu=evaluation_gpus,
         tasks_per_gpu=0,
     params:
         name="evaluate {backbone} {method} seed {seed}",
@@ -87,7 +98,7 @@ rule evaluate_model:
         backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
         benchmarks=lambda w: {name: plain(CATALOGUE.benchmarks[name]) for name in benchmarks_of(w.method)},
         folders=lambda w: {name: folder for name in benchmarks_of(w.method) if (folder := benchmark_folder(name))},
-        evaluation=plain(EVALUATION),
+        evaluation=lambda w: plain(evaluation_of(w)),
         code=code_version(*EVALUATION_CODE),
     script:
         "../workflow/scripts/evaluate.py"

@@ -178,7 +178,7 @@ rule method_figure:
     params:
         name="figure of the method",
         method=plain(CATALOGUE.methods["egpo"]),
-        rollouts=TRAINING.rollouts,
+        rollouts=EXPERIMENT.training.rollouts,
         code=code_version("report/method_figure.py", "report/style.py", "methods"),
     script:
         "../workflow/scripts/method_figure.py"

@@ -15,7 +15,7 @@ rule ablations:
 
 for method in CATALOGUE.methods:
     if workflow.is_rule(method):
-        raise WorkflowError(f"the method '{method}' has the name of a target of the workflow: choose another name")
+        raise WorkflowError(f"define.methods.{method}: has the name of a target of the workflow: choose another name")
 
     rule:
         name:

@@ -1,6 +1,33 @@
 # One training per backbone, method and training seed, by verl.
-TRAINING = EXPERIMENT.training
-ON_GPU = TRAINING.platform == "cuda"
+START_MINUTES = 5  # on Slurm a job's time counts from before Python's start
+
+
+# What a training's numbers depend on. Not its start, limits, progress and checkpoints.
+TRAINING_CODE = (
+    "methods",
+    *(
+        f"training/{name}.py"
+        for name in (
+            *("estimator", "judge", "lazily", "plugin", "reward", "settings", "trainer"),
+            *(f"cpu_{part}" for part in ("environment", "platform", "replica", "sender", "server", "worker")),
+        )
+    ),
+    "boxed.py",
+)
+
+
+def training_of(w):
+    return EXPERIMENT.of(w.backbone).training
+
+
+def train_needs(w):
+    return EXPERIMENT.of(w.backbone).jobs.train
+
+
+def own_code(method):
+    """The file of a user's own weights, as a part of the code that a training depends on."""
+    own = CATALOGUE.methods[method].calibration.own
+    return [] if own is None else [os.path.relpath(own[0], settings.ROOT / "src" / "egpo")]
 
 
 rule train_model:
@@ -15,21 +42,27 @@ rule train_model:
         metrics=PATHS.training() / "metrics.jsonl",
     log:
         PATHS.log("train", "{backbone}", "{method}", "seed-{seed}"),
-    threads: 16 if ON_GPU else 2
+    threads: lambda w: train_needs(w).cpus
     resources:
-        mem_mb=200000 if ON_GPU else 12000,
-        runtime=round(TRAINING.time_limit_minutes) + 30,
-        gpu=TRAINING.gpus_per_node if ON_GPU else 0,
+        mem_mb=lambda w: train_needs(w).memory_gib * 1024,
+        runtime=lambda w: train_needs(w).minutes + train_needs(w).grace_minutes + START_MINUTES,
+        gpu=lambda w: training_of(w).gpus_per_node if training_of(w).platform == "cuda" else 0,
         tasks_per_gpu=0,
-        nodes=TRAINING.nodes,
+        nodes=lambda w: training_of(w).nodes,
+        # What a finished training must not be run again for: as resources, for params would.
+        minutes=lambda w: train_needs(w).minutes,
+        grace_minutes=lambda w: train_needs(w).grace_minutes,
+        stall_seconds=lambda w: round(60 * train_needs(w).stall_minutes),
+        save_every=lambda w: training_of(w).save_every,
+        gpu_gib=lambda w: round(training_of(w).gpu_gib),
     params:
         name="train {backbone} {method} seed {seed}",
         model=lambda w: backbone_model(w.backbone),
         folder=str(PATHS.training()),  # as text: a Path would keep its {wildcards}
-        training=plain(TRAINING),
+        training=lambda w: training_of(w).model_dump(mode="json", exclude={"save_every", "gpu_gib"}),
         method=lambda w: plain(CATALOGUE.methods[w.method]),
         backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
-        code=code_version("methods", "training", "boxed.py"),
+        code=lambda w: code_version(*TRAINING_CODE, *own_code(w.method)),
     script:
         "../workflow/scripts/train.py"
 

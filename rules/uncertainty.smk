@@ -28,18 +28,18 @@ if UNCERTAINTY is not None:
             rollouts=PATHS.rollouts() / "rollouts.parquet",
         log:
             PATHS.log("uncertainty", "{backbone}", "{method}", "seed-{seed}"),
-        threads: 8 if EVALUATION.platform == "cuda" else 2
+        threads: lambda w: evaluate_needs(w).cpus
         resources:
-            mem_mb=64000 if EVALUATION.platform == "cuda" else 8000,
-            runtime=round(EVALUATION.time_limit_minutes) + 30,
-            gpu=EVALUATION.gpus if EVALUATION.platform == "cuda" else 0,
+            mem_mb=lambda w: evaluate_needs(w).memory_gib * 1024,
+            runtime=lambda w: evaluate_needs(w).minutes,
+            gpu=evaluation_gpus,
             tasks_per_gpu=0,
         params:
             name="rollouts {backbone} {method} seed {seed}",
             model=lambda w: evaluated(w)[1],
             work=str(PATHS.rollouts() / "work"),
             backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
-            evaluation=plain(EVALUATION),
+            evaluation=lambda w: plain(evaluation_of(w)),
             uncertainty=plain(UNCERTAINTY),
             code=code_version(*ROLLOUT_CODE),
         script:

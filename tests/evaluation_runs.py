@@ -47,7 +47,6 @@ def settings(concurrency: int = 16, seeds: tuple[int, ...] = (1, 2)) -> Evaluati
         dtype="float32",
         kv_cache_gib=0.25,
         concurrency=concurrency,
-        time_limit_minutes=5,
     )
 
 

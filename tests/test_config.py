@@ -112,7 +112,10 @@ def test_backbone_folder_that_holds_no_model(demo, tmp_path):
     demo["define"] = {"backbones": {"own": own_backbone(str(tmp_path))}}
     demo["backbones"] = ["own"]
     assert "holds no config.json" in message(demo)
-    (tmp_path / "config.json").write_text("{}")
+    for name in ("config.json", "tokenizer_config.json"):
+        (tmp_path / name).write_text("{}")
+    for name in ("model.safetensors", "chat_template.jinja"):
+        (tmp_path / name).touch()
     assert list(load(demo, "config/demo.yaml").backbones) == ["own", "tiny-math"]
 
 
@@ -156,7 +159,7 @@ def test_committed_schemas_are_current(tmp_path):
 def test_the_variant_that_the_docs_show_is_valid(demo):
     text = (ROOT / "docs" / "methods.md").read_text()
     (example,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
-    catalogue = load(demo | yaml.safe_load(example), "docs/methods.md")
+    catalogue = load(demo | yaml.safe_load(example) | {"backbones": ["tiny-think"]}, "docs/methods.md")
     assert catalogue.methods["egpo-answer-narrow"].calibration.scope == "answer"
 
 

@@ -15,6 +15,7 @@ from recording_trainer import HOOKS, NAME
 from small_runs import small
 
 from egpo.training.launch import train
+from egpo.training.limits import Limits
 
 ROLLOUTS, PROMPTS = 4, 4
 STEP = [
@@ -52,7 +53,7 @@ def recording(inputs, tmp_path_factory) -> Recording:
         patch.setenv("VERL_USE_EXTERNAL_MODULES", "recording_trainer")
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))
         patch.setenv("RECORDING", str(out / "recording.jsonl"))
-        train(config, out, out / "work", 400, 300, reports.append)
+        train(config, out, out / "work", Limits(400, 60, 300), reports.append)
     read = [[json.loads(line) for line in (out / name).read_text().splitlines()] for name in LINES]
     return Recording(out, *read, reports)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-import yaml
+import small_experiment
 from PIL import Image
 
 from egpo.config import ROOT
@@ -24,75 +24,17 @@ SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 NAME = "test-end-to-end"
 RESULTS = ROOT / "results" / NAME
 TRAINING = RESULTS / "train/minute/egpo/seed-1"
-STEPS = 4
-SMALL = {
-    "experiment": NAME,
-    "note": "Synthetic, of the tests: these numbers mean nothing.",
-    "backbones": ["minute"],
-    "methods": ["egpo"],
-    "define": {
-        "backbones": {
-            "minute": {
-                "label": "minute (synthetic)",
-                "thinks": True,
-                "source": {
-                    "kind": "synthetic",
-                    "layers": 2,
-                    "width": 64,
-                    "heads": 2,
-                    "warm_up": {
-                        "problems": 500,
-                        "steps": 20,
-                        "batch": 8,
-                        "learning_rate": 1e-3,
-                        # An untaught model: what is tested here is the line, not the learning.
-                        "pass_rate": [0, 1],
-                        "group_share": 0,
-                    },
-                },
-                "context": 512,
-                "prompt_tokens": 256,
-                "response_tokens": 16,
-                "evaluation_tokens": 16,
-            }
-        },
-        "benchmarks": {
-            name: {
-                "label": name,
-                "adapter": adapter,
-                "source": {"kind": "synthetic", "seed": 3, "templates": templates},
-                "items": 10,
-                "shots": 0,
-            }
-            for name, adapter, templates in (("few-sums", "math_500", "sums"), ("few-stories", "gsm8k", "stories"))
-        },
-    },
-    "benchmarks": ["few-sums", "few-stories"],
-}
 
 
 @pytest.fixture(scope="module")
 def configuration(tmp_path_factory) -> str:
-    values = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()) | SMALL
-    values["uncertainty"] = {"rollouts": 2, "problems_per_shard": 4}
-    values["data"] |= {
-        "heldout_rows": 6,
-        "tokenizer": "minute",
-        "source": {"kind": "standin", "seed": 7, "default_rows": 300, "extended_rows": 100},
-        "quotas": {"default_mixed": 40, "default_correct": 20, "extended_mixed": 5, "extended_correct": 5},
-        "validation_rows": 6,
-    }
-    values["training"] |= {"prompts_per_step": 8, "rollouts": 4, "steps": STEPS, "save_every": 1, "validate_every": 4}
-    values["evaluation"]["seeds"] = [1, 2]
-    file = tmp_path_factory.mktemp("configuration") / "small.yaml"
-    file.write_text(yaml.safe_dump(values))
     shutil.rmtree(RESULTS, ignore_errors=True)
-    yield str(file)
+    yield small_experiment.write(NAME, tmp_path_factory.mktemp("configuration") / "small.yaml")
     shutil.rmtree(RESULTS, ignore_errors=True)
 
 
 def start(configuration: str) -> subprocess.Popen:
-    command = [SNAKEMAKE, "--nolock", "--cores", "2", "all", "--configfile", configuration]
+    command = [SNAKEMAKE, "--cores", "2", "all", "--configfile", configuration]
     return subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -24,6 +24,7 @@ from egpo.training import checkpoints, progress
 from egpo.training.guard import descendants
 from egpo.training.judge import Judge, same_answer_in_time
 from egpo.training.launch import total_steps, train
+from egpo.training.limits import Limits
 from egpo.training.reward import compute_score
 from egpo.training.settings import check
 
@@ -205,12 +206,37 @@ def test_half_written_checkpoints_do_not_count(tmp_path):
     for step in (2, 4, 6):
         checkpoints.mark_complete(tmp_path, step)
     (tmp_path / checkpoints.TRACKER).write_text("")  # killed while writing it
-    assert checkpoints.repair(tmp_path) == 6
+    assert checkpoints.repair(tmp_path, print) == 6
     assert (tmp_path / checkpoints.TRACKER).read_text() == "6"
     assert not checkpoints.folder_of(tmp_path, 8).exists()
     checkpoints.keep_last(tmp_path)
     assert checkpoints.complete_steps(tmp_path) == [4, 6]
-    assert checkpoints.repair(tmp_path / "new") == 0
+    assert checkpoints.repair(tmp_path / "new", print) == 0
+
+
+@pytest.mark.parametrize(("size", "words"), [(7, "has 7 of 10 bytes"), (None, "is missing")])
+def test_a_damaged_checkpoint_does_not_count(tmp_path, size, words):
+    for step in (2, 4):
+        folder = checkpoints.folder_of(tmp_path, step) / "actor"
+        folder.mkdir(parents=True)
+        (folder / "model.pt").write_bytes(bytes(10))
+        checkpoints.mark_complete(tmp_path, step)
+    if size is None:
+        (folder / "model.pt").unlink()
+    else:
+        os.truncate(folder / "model.pt", size)
+    said = []
+    assert checkpoints.repair(tmp_path, said.append) == 2
+    assert said == [f"warning: the checkpoint of step 4 is damaged (actor/model.pt {words}): it does not count"]
+    assert not folder.exists()
+
+
+def test_three_gradients_that_are_no_numbers_end_a_training():
+    look = progress.NotFinite()
+    for norm in (1.0, float("nan"), float("inf"), 1.0, float("nan"), float("nan")):
+        look(norm, 1)
+    with pytest.raises(UserError, match=r"step 7: the gradient's norm is nan, 3 steps in a row.*learning_rate"):
+        look(float("nan"), 7)
 
 
 def test_repeated_steps_are_forgotten(tmp_path):
@@ -261,11 +287,10 @@ def nothing_left_behind(root: int, patience: float = 0):
         time.sleep(0.3)
 
 
-@pytest.mark.parametrize("limit", ["time_limit_minutes", "stall_minutes"])
-def test_limits_end_everything(inputs, tmp_path, limit):
-    seconds = {"time_limit_minutes": 300.0, "stall_minutes": 300.0, limit: 6.0}
-    with nothing_left_behind(os.getpid()), pytest.raises(UserError, match=f"was stopped.*{limit}"):
-        train(small(inputs, tmp_path, "egpo"), tmp_path, tmp_path / "work", *seconds.values(), lambda _: None)
+@pytest.mark.parametrize(("key", "limits"), [("minutes", Limits(6, 60, 300)), ("stall_minutes", Limits(300, 60, 6))])
+def test_limits_end_everything(inputs, tmp_path, key, limits):
+    with nothing_left_behind(os.getpid()), pytest.raises(UserError, match=rf"was stopped.*jobs\.train\.{key} "):
+        train(small(inputs, tmp_path, "egpo"), tmp_path, tmp_path / "work", limits, lambda _: None)
 
 
 RUN = """
@@ -273,8 +298,10 @@ import sys
 from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from egpo.training.launch import train
+from egpo.training.limits import Limits
 out = Path(sys.argv[1])
-train(OmegaConf.load(out / "config.yaml"), out, out / "work", 400, 300, lambda line: print(line, flush=True))
+limits = Limits(400, 60, 300)
+train(OmegaConf.load(out / "config.yaml"), out, out / "work", limits, lambda line: print(line, flush=True))
 """
 
 

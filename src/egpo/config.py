@@ -12,25 +12,27 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from egpo.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="Lower-case name, used in paths.")]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Count = Annotated[int, Field(ge=1)]
+# Strict: YAML's `yes` is no 1.
+Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
     """A part of the configuration. A key that is not described is an error, never ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 # --- methods -------------------------------------------------------------------------------------
@@ -39,7 +41,12 @@ class Section(BaseModel):
 class Calibration(Section):
     """Entropy weights and base advantage of a method: Eq. (5) to (13) and Table 2 of the paper; see docs/methods.md."""
 
-    weight: Literal["none", "entropy"] = Field("none", description="w = 1 for every response, or Eq. (7).")
+    weight: str = Field(
+        "none",
+        pattern=r"^(none|entropy|[^:]+\.py:[A-Za-z_]\w*)$",
+        description="'none' is w = 1 for every response, 'entropy' is Eq. (7), and file.py:function, a path from the "
+        "repository, a function of your own in its place; see docs/own-experiments.md.",
+    )
     entropy: Literal["sampled", "distribution"] = Field(
         "sampled",
         description="What is averaged over tokens: 'sampled' is -log pi of the sampled token, Eq. (5); 'distribution' "
@@ -72,6 +79,12 @@ class Calibration(Section):
         "clamp (C5).",
     )
     nsr: bool = Field(False, description="Base advantage -1 on entirely-incorrect groups, Eq. (13).")
+
+    @property
+    def own(self) -> tuple[Path, str] | None:
+        """File and name of the user's own function of weights, if there is one."""
+        file, _, function = self.weight.rpartition(":")
+        return (ROOT / file, function) if file else None
 
 
 class Overlong(Section):
@@ -203,11 +216,13 @@ class Backbone(Section):
         if (self.least_evaluation_tokens or 0) > self.evaluation_tokens:
             raise ValueError(
                 f"least_evaluation_tokens {self.least_evaluation_tokens} is more than evaluation_tokens "
-                f"{self.evaluation_tokens}"
+                f"{self.evaluation_tokens}: lower it"
             )
         for key in ("response_tokens", "evaluation_tokens"):
             if getattr(self, key) >= self.context:
-                raise ValueError(f"{key} {getattr(self, key)} leaves no room for a prompt in context {self.context}")
+                raise ValueError(
+                    f"{key} {getattr(self, key)} leaves no room for a prompt in context {self.context}: lower it"
+                )
         return self
 
 
@@ -257,6 +272,20 @@ class Benchmark(Section):
     prompt: str | None = Field(None, description="Prompt template in place of evalscope's own.")
     judge: Judge | None = Field(None, description="A judge in place of evalscope's rules, where evalscope has one.")
 
+    @model_validator(mode="after")
+    def _asks(self) -> Benchmark:
+        if self.prompt is None:
+            return self
+        if self.shots:
+            raise ValueError("prompt is possible with `shots: 0` alone: set it, or take prompt out")
+        try:
+            places = {place for _, place, _, _ in Formatter().parse(self.prompt) if place is not None}
+        except ValueError as error:
+            raise ValueError(f"prompt: {error}; write a brace that is one as {{{{ or }}}}") from None
+        if "question" not in places or not all(place.isidentifier() for place in places):
+            raise ValueError("prompt must hold {question}, and every brace that is one twice, as in \\boxed{{}}")
+        return self
+
 
 # --- experiment ----------------------------------------------------------------------------------
 
@@ -287,6 +316,41 @@ class HubSource(Section):
     revision: str
 
 
+class ProblemsSource(Section):
+    """Files of problems and answers, without generations and so without buckets; see docs/own-experiments.md."""
+
+    kind: Literal["problems"]
+    path: Path = Field(description="A .jsonl or .parquet file, or a folder of them (paths from the repository).")
+    problem: str = Field("problem", description="The column of the problem.")
+    answer: str = Field("answer", description="The column of the answer.")
+    answer_after: str | None = Field(None, description="The answer is what follows the last of these, e.g. '####'.")
+
+    @property
+    def files(self) -> list[Path]:
+        """The files under `path`, by name."""
+        whole = ROOT / self.path
+        found = whole.iterdir() if whole.is_dir() else [whole]
+        return sorted(file for file in found if file.suffix in (".jsonl", ".parquet") and file.is_file())
+
+
+Source = Annotated[StandInSource | LocalSource | HubSource | ProblemsSource, Field(discriminator="kind")]
+
+
+class Rows(Section):
+    """Rows to sample of a source without generations, which has no buckets."""
+
+    rows: Count
+
+    @property
+    def total(self) -> int:
+        return self.rows
+
+    @property
+    def strata(self) -> dict[tuple[str, str], int]:
+        """As those of Quotas."""
+        return {("default", "unknown"): self.rows}
+
+
 class Quotas(Section):
     """Rows to sample from each stratum: subset x bucket (appendix A.2)."""
 
@@ -303,6 +367,11 @@ class Quotas(Section):
     def strata(self) -> dict[tuple[str, str], int]:
         """Rows asked for, by (subset, bucket)."""
         return {(name.split("_")[0], name.split("_")[1]): rows for name, rows in self.model_dump().items()}
+
+
+def _quotas_of(values: Any) -> str:
+    rows = isinstance(values, Rows) or (isinstance(values, dict) and "rows" in values)
+    return "Rows" if rows else "Quotas"
 
 
 class Decontamination(Section):
@@ -364,20 +433,25 @@ RowReason = Literal[
 ]
 
 
+ABOUT_GENERATIONS: tuple[RowReason, ...] = ("few-generations", "no-boxed-match", "long-response")
+
+
 class Data(Section):
     """From OpenR1-Math to the training pool (appendix A.2); docs/data.md has each step."""
 
     preset: Name = Field("recommended", description="Entry of config/data.yaml that these keys are laid over.")
-    source: Annotated[StandInSource | LocalSource | HubSource, Field(discriminator="kind")]
+    source: Source
     tokenizer: Name = Field(description="The backbone whose tokenizer measures lengths.")
-    question_types: tuple[str, ...] = Field(("mcq", "proof"), description="Values of question_type to drop.")
+    question_types: tuple[Annotated[str, Field(pattern="^[^A-Z]+$")], ...] = Field(
+        ("mcq", "proof"), description="Values of question_type to drop, in lower case."
+    )
     min_generations: Count = 2
     max_prompt_tokens: Count = Field(4096, description="First length filter, on every row.")
     max_response_tokens: Count = Field(4096, description="At least one boxed generation must not be longer.")
     keep: tuple[RowReason, ...] = Field((), description="Reasons that are noted but drop no row.")
     decontamination: Decontamination = Decontamination()
     deduplication: Deduplication = Deduplication()
-    quotas: Quotas
+    quotas: Annotated[Annotated[Quotas, Tag("Quotas")] | Annotated[Rows, Tag("Rows")], Discriminator(_quotas_of)]
     source_cap: float | None = Field(None, gt=0, le=1, description="Largest share of a quota from one source.")
     max_deficit: Share = Field(
         0.01, description="Largest share of the rows that may come from another stratum than their quota's."
@@ -389,25 +463,35 @@ class Data(Section):
     final_prompt_tokens: Count = Field(1024, description="Last length filter, after sampling.")
     seed: Seed
 
+    @property
+    def noted(self) -> tuple[str, ...]:
+        """Reasons that drop no row: `keep`, and, where rows have no generations, those that ask for some."""
+        return (*self.keep, *(ABOUT_GENERATIONS if isinstance(self.source, ProblemsSource) else ()))
+
+    @model_validator(mode="after")
+    def _buckets(self) -> Data:
+        if isinstance(self.source, ProblemsSource) != isinstance(self.quotas, Rows):
+            raise ValueError(
+                "quotas are {rows: ...} where source is of kind problems, which has no generations and so no buckets, "
+                "and else default_mixed, default_correct, extended_mixed and extended_correct"
+            )
+        return self
+
 
 class Training(Section):
     """What every training has in common."""
 
     platform: Literal["cpu", "cuda"]
     prompts_per_step: Count = Field(description="Prompts in a rollout batch, which is also one PPO mini-batch.")
-    rollouts: Annotated[int, Field(ge=2)] = Field(description="Responses per prompt, N.")
+    rollouts: Annotated[int, Field(ge=2, strict=True)] = Field(description="Responses per prompt, N.")
     epochs: Count | None = None
     steps: Count | None = Field(None, description="Optimiser steps; give this or `epochs`.")
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, lt=1)
     temperature: float = Field(1.0, gt=0)
     top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = -1
+    top_k: int = Field(-1, ge=-1, description="-1 for all tokens.")
     save_every: Count = Field(description="Steps between checkpoints: the most that a failure can lose.")
     validate_every: Count = Field(description="Steps between validations.")
-    time_limit_minutes: float = Field(gt=0, description="A training that takes longer is stopped; it resumes.")
-    stall_minutes: float = Field(
-        15, gt=0, description="A training that shows no progress for so long is stopped; it resumes."
-    )
     nodes: Count = 1
     gpus_per_node: Count = 1
     gpu_gib: float = Field(80, gt=0, description="Memory of one GPU, for the estimate of what fits.")
@@ -427,20 +511,54 @@ class Evaluation(Section):
     seeds: tuple[Seed, ...] = Field(min_length=1, description="One trial per seed.")
     temperature: float = Field(0.6, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
-    top_k: int = 20
+    top_k: int = Field(20, ge=-1, description="-1 for all tokens.")
     concurrency: Count = Field(64, description="Requests in flight.")
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     kv_cache_gib: float | None = Field(None, gt=0, description="CPU only: memory for vLLM's KV cache.")
     platform: Literal["cpu", "cuda"]
     gpus: Count = 1
-    time_limit_minutes: float = Field(gt=0)
 
 
 class Uncertainty(Section):
     """What entropies tell: rollouts on the held-out rows of the data, with the decoding of the evaluation."""
 
-    rollouts: Annotated[int, Field(ge=2)] = Field(8, description="Responses per problem, each with a seed of its own.")
+    rollouts: Annotated[int, Field(ge=2, strict=True)] = Field(
+        8, description="Responses per problem, each with a seed of its own."
+    )
     problems_per_shard: Count = Field(50, description="The most that a failure can lose.")
+
+
+class Needs(Section):
+    """What a job may take of its machine. None of it changes a result, or makes a finished job run again."""
+
+    minutes: Count = Field(description="Its time limit, on Slurm too. What is done by then is kept: a retry goes on.")
+    cpus: Count
+    memory_gib: Count
+
+
+class TrainNeeds(Needs):
+    """A training's, on each of its nodes."""
+
+    grace_minutes: int = Field(
+        20, ge=0, description="At its time limit a training may finish its step and save; Slurm is asked for it on top."
+    )
+    stall_minutes: float = Field(15, gt=0, description="A training without any progress for so long is stopped.")
+
+
+class Jobs(Section):
+    """Time, cores and memory of the long jobs; the GPUs stand in `training` and `evaluation`."""
+
+    train: TrainNeeds
+    evaluate: Needs = Field(description="Of each evaluation, and of each model's rollouts for `uncertainty`.")
+    data: Needs = Field(description="Of the building of the pool.")
+
+
+class Overlay(Section):
+    """Keys that one backbone has otherwise than the experiment."""
+
+    training: dict[str, Any] = {}
+    evaluation: dict[str, Any] = {}
+    jobs: dict[str, Any] = {}
 
 
 class Ablations(Section):
@@ -483,7 +601,18 @@ class Experiment(Section):
     data: Data
     training: Training
     evaluation: Evaluation
+    jobs: Jobs
+    by_backbone: dict[Name, Overlay] = Field(
+        {}, description="Laid over training, evaluation and jobs for one backbone, e.g. GPUs, nodes, hours and memory."
+    )
     define: Definitions = Definitions()
+
+    def of(self, backbone: str) -> Experiment:
+        """The experiment as it is for one backbone."""
+        if backbone not in self.by_backbone:
+            return self
+        over = self.by_backbone[backbone].model_dump()
+        return Experiment.model_validate(_merged(self.model_dump(), over))
 
 
 class Catalogue(Section):
@@ -503,37 +632,76 @@ def _suggest(word: str, known: Iterable[str]) -> str:
     return f" Did you mean '{close[0]}'?" if close else ""
 
 
-def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys allowed at the place of an error, as far as the model tells them."""
+# Tags of choices: pydantic puts them into the place of an error, but no key of the file has them.
+TAGS = {"hub", "local", "synthetic", "standin", "problems", "Quotas", "Rows", "[key]"}
+PATTERNS = {
+    "^[a-z0-9]": "a name has lower-case letters, digits, '.', '_' and '-' alone, and begins with a letter or digit",
+    r"^[\w.-]+/": "the name of a model or dataset on the Hub is owner/name",
+    "^https?": "it begins with http:// or https://",
+    "^[A-Z_]": "it is the name of an environment variable, in capitals",
+    "^(none": "it is none, entropy, or file.py:function for one of your own",
+    "^[^A-Z]": "rows are compared in lower case: write it so",
+}
+
+
+def _keys_of(model: type[BaseModel], location: tuple[int | str, ...]) -> dict[str, Any]:
+    """The schemas of the keys at a place of `model`, as far as the model tells them."""
     schema = model.model_json_schema()
-    node: dict[str, Any] = schema
-    for part in location:
+
+    def followed(node: dict[str, Any]) -> dict[str, Any]:
         while "$ref" in node:
             node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
-        mapping = node.get("discriminator", {}).get("mapping", {})
-        if part in mapping:
-            node = {"$ref": mapping[part]}
-        elif part in node.get("properties", {}):
+        return node
+
+    node = followed(schema)
+    for part in location:
+        choices = [*node.get("anyOf", []), *node.get("oneOf", [])]
+        named = node.get("discriminator", {}).get("mapping", {}).get(part, f"#/$defs/{part}")
+        if part in node.get("properties", {}):
             node = node["properties"][part]
-        else:
-            node = next((option for option in node.get("anyOf", []) if "$ref" in option), {})
-    while "$ref" in node:
-        node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
-    return list(node.get("properties", {}))
+        elif {"$ref": named} in choices:
+            node = {"$ref": named}
+        elif choices:  # an optional section
+            node = followed(choices[0]).get("properties", {}).get(part, {})
+        else:  # a mapping of names to sections
+            node = next(iter(node.get("patternProperties", {}).values()), node.get("additionalProperties") or {})
+        node = followed(node)
+    if "properties" not in node and "anyOf" in node:
+        node = followed(node["anyOf"][0])
+    return node.get("properties", {})
+
+
+def _remedy(error: dict[str, Any]) -> str:
+    """What is allowed, in the words of a YAML file where pydantic's are Python's."""
+    if error["type"] == "string_pattern_mismatch":
+        pattern = error["ctx"]["pattern"]
+        return next((words for start, words in PATTERNS.items() if pattern.startswith(start)), error["msg"])
+    if error["type"] in ("tuple_type", "list_type"):
+        return f"a list is wanted: [{error['input']}]"
+    if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return "keys with values are wanted"
+    if error["type"] == "too_short":
+        return "at least one entry is wanted"
+    return error["msg"].removeprefix("Value error, ")
 
 
 def _describe(error: dict[str, Any], model: type[BaseModel]) -> str:
     """One error of pydantic's as a line: key, value, and what is allowed there."""
-    tags = {"hub", "local", "synthetic", "standin"}
-    key = ".".join(str(part) for part in error["loc"] if part not in tags) or "(top level)"
+    place = error["loc"]
+    key = ".".join(str(part) for part in place if part not in TAGS) or "(top level)"
     if error["type"] == "extra_forbidden":
-        known = _keys_beside(model, error["loc"][:-1])
-        return f"{key}: there is no such key.{_suggest(str(error['loc'][-1]), known)} Allowed here: {', '.join(known)}."
+        known = _keys_of(model, place[:-1])
+        return f"{key}: there is no such key.{_suggest(str(place[-1]), known)} Allowed here: {', '.join(known)}."
     if error["type"] == "missing":
-        return f"{key}: this key is missing."
-    message = error["msg"].removeprefix("Value error, ")
+        means = _keys_of(model, place[:-1]).get(place[-1], {}).get("description", "")
+        return f"{key}: this key is missing.{f' Add it: {means}' if means else ' Add it.'}"
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        kinds = ", ".join(_keys_of(model, place[:-1])[place[-1]]["discriminator"]["mapping"])
+        given = error.get("ctx", {}).get("tag")
+        what = f"{given!r} is not allowed" if given else "this key is missing"
+        return f"{key}.kind: {what}: it is one of {kinds}."
     value = "" if isinstance(error["input"], dict) else f"{error['input']!r} is not allowed: "
-    return f"{key}: {value}{message}."
+    return f"{key}: {value}{_remedy(error)}."
 
 
 def parse(model: type[Section], values: Any, source: str) -> Any:
@@ -541,20 +709,66 @@ def parse(model: type[Section], values: Any, source: str) -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = [f"{source}: {_describe(dict(item), model)}" for item in error.errors()]
+        found = [dict(item) for item in error.errors()]
+        # A list whose entries are all wrong is also reported as too short.
+        inside = {item["loc"][:-1] for item in found}
+        found = [item for item in found if item["type"] != "too_short" or item["loc"] not in inside]
+        lines = [f"{source}: {_describe(item, model)}" for item in found]
         raise UserError("\n".join(lines)) from None
+
+
+def _check_once(node: yaml.Node | None, path: Path) -> None:
+    """Raise UserError for a key that stands twice in a mapping: YAML would take the last one in silence."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _check_once(item, path)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: set[str] = set()
+    for key, value in node.value:
+        name = key.value if isinstance(key, yaml.ScalarNode) else str(key.start_mark)
+        if name in seen:
+            raise UserError(
+                f"{path}: line {key.start_mark.line + 1}: the key '{name}' stands twice, and YAML would take the last "
+                "one. Take one out."
+            )
+        seen.add(name)
+        _check_once(value, path)
+
+
+def _what_is_wrong(error: yaml.YAMLError) -> str:
+    """One line on a file that YAML cannot read."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error).splitlines()[0]
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    remedy = " Indent with blanks." if "\\t" in problem else ""
+    return f"{place}{problem}. Mend this line or the one before it.{remedy}"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, or a UserError that says what is wrong with the file."""
     try:
-        values = yaml.safe_load(path.read_text())
+        text = path.read_text(encoding="utf-8")
+        _check_once(yaml.compose(text, yaml.SafeLoader), path)
+        values = yaml.safe_load(text)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not valid YAML: byte {error.start} is not UTF-8. Save the file as UTF-8.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {_what_is_wrong(error)}") from None
     if not isinstance(values, dict):
-        raise UserError(f"{path}: expected keys with values, found {type(values).__name__}.")
+        found = "nothing" if values is None else type(values).__name__
+        raise UserError(f"{path}: expected keys with values, found {found}. config/demo.yaml is an example.")
+    return values
+
+
+def read_files(paths: Iterable[str | Path]) -> dict[str, Any]:
+    """Files of one experiment, each laid over those before it, as Snakemake does; raises as `read_yaml` does."""
+    values: dict[str, Any] = {}
+    for path in paths:
+        values = _merged(values, read_yaml(Path(path)))
     return values
 
 
@@ -589,7 +803,7 @@ def with_preset(data: Any, source: str) -> Any:
         return data
     presets = read_yaml(ROOT / "config" / "data.yaml")
     name = data.get("preset", Data.model_fields["preset"].default)
-    if name not in presets:
+    if not isinstance(name, str) or name not in presets:
         raise UserError(
             f"{source}: data.preset: '{name}' is not an entry of config/data.yaml.{_suggest(str(name), presets)} "
             f"Known: {', '.join(presets)}."
@@ -624,7 +838,10 @@ def _check_paths(catalogue: Catalogue, source: str) -> None:
             where = f"{source}: also_evaluate.{name}.model" if further else f"{place('backbones', name)}.source.path"
             _check_folder(backbone.source.path, where, "a model in Hugging Face format")
             if not (ROOT / backbone.source.path / "config.json").is_file():
-                raise UserError(f"{where}: '{backbone.source.path}' holds no config.json: it is no Hugging Face model.")
+                raise UserError(
+                    f"{where}: '{backbone.source.path}' holds no config.json: it is no Hugging Face model. "
+                    "Give a folder that is one."
+                )
     for name, benchmark in catalogue.benchmarks.items():
         if isinstance(benchmark.source, LocalBenchmark):
             where = f"{place('benchmarks', name)}.source.path"
@@ -648,11 +865,19 @@ def _check_sense(experiment: Experiment, source: str) -> None:
     for key in ("training_seeds", "backbones", "methods", "benchmarks"):
         values = getattr(experiment, key)
         if len(set(values)) < len(values):
-            raise UserError(f"{source}: {key}: an entry stands twice.")
+            raise UserError(f"{source}: {key}: an entry stands twice. Take one out.")
     if len(set(experiment.evaluation.seeds)) < len(experiment.evaluation.seeds):
-        raise UserError(f"{source}: evaluation.seeds: two trials with one seed would be one trial counted twice.")
+        raise UserError(
+            f"{source}: evaluation.seeds: two trials with one seed would be one trial counted twice. Give others."
+        )
     if "base" in experiment.methods:
         raise UserError(f"{source}: methods: 'base' is the untrained backbone and always evaluated; take it out.")
+
+
+def _check_overlays(values: dict[str, Any], experiment: Experiment, source: str) -> None:
+    _check_listed(experiment.by_backbone, experiment.backbones, f"{source}: by_backbone", "backbones")
+    for name in experiment.by_backbone:
+        parse(Experiment, _merged(values, values["by_backbone"][name]), f"{source}: by_backbone.{name}")
 
 
 def _further(experiment: Experiment, backbones: dict[str, Backbone], source: str) -> dict[str, Backbone]:
@@ -673,13 +898,15 @@ def _further(experiment: Experiment, backbones: dict[str, Backbone], source: str
     return made
 
 
-def _check_architectures(experiment: Experiment, backbones: dict[str, Backbone]) -> None:
+def _check_architectures(experiment: Experiment, backbones: dict[str, Backbone], source: str) -> None:
     for name in experiment.backbones:
-        source = backbones[name].source
-        if isinstance(source, HubModel) and source.architecture is None:
+        model = backbones[name].source
+        if isinstance(model, HubModel) and model.architecture is None:
+            own = name in experiment.define.backbones
+            where = f"{source}: define.backbones.{name}" if own else f"config/backbones.yaml: {name}"
             raise UserError(
-                f"config/backbones.yaml: {name}.source.architecture: this key is missing. A model of the Hub that is "
-                "trained needs its sizes, for the estimate of its memory."
+                f"{where}.source.architecture: this key is missing. A model of the Hub that is trained needs its "
+                f"sizes, for the estimate of its memory: {', '.join(Architecture.model_fields)}."
             )
 
 
@@ -695,6 +922,7 @@ def load(values: dict[str, Any], source: str) -> Catalogue:
     benchmarks = _read_catalogue("benchmarks", Benchmark, experiment.define.benchmarks)
     ablations = experiment.ablations
     _check_sense(experiment, source)
+    _check_overlays(values, experiment, source)
     _pick(experiment.methods, methods, "methods", source, "methods.yaml")
     if ablations is not None:
         # Table 2 shows base and reference beside the ablations: its backbone and benchmarks are Table 1's.
@@ -711,9 +939,9 @@ def load(values: dict[str, Any], source: str) -> Catalogue:
         f"{source}: data.decontamination.benchmarks",
         "benchmarks",
     )
-    named = (*experiment.backbones, experiment.data.tokenizer)
-    picked = _pick(named, backbones, "backbones", source, "backbones.yaml")
-    _check_architectures(experiment, picked)
+    picked = _pick(experiment.backbones, backbones, "backbones", source, "backbones.yaml")
+    picked |= _pick([experiment.data.tokenizer], backbones, "data.tokenizer", source, "backbones.yaml")
+    _check_architectures(experiment, picked, source)
     catalogue = Catalogue(
         experiment=experiment,
         methods=methods,
@@ -721,6 +949,9 @@ def load(values: dict[str, Any], source: str) -> Catalogue:
         benchmarks=_pick(experiment.benchmarks, benchmarks, "benchmarks", source, "benchmarks.yaml"),
     )
     _check_paths(catalogue, source)
+    from egpo.checks import check  # which imports this module
+
+    check(catalogue, source)
     return catalogue
 
 

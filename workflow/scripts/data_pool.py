@@ -4,15 +4,17 @@ from pathlib import Path
 
 from egpo.config import Data
 from egpo.data.build import build
+from egpo.operations.lease import hold
 from egpo.stage import stage
 
-with stage(snakemake.params.name, snakemake.log[0]) as report:
+out = Path(snakemake.output.manifest).parent
+with stage(snakemake.params.name, snakemake.log[0]) as report, hold(out / "work", report):
     build(
         Data.model_validate(snakemake.params.data),
         Path(snakemake.input.source).parent,
         Path(snakemake.params.tokenizer),
         dict(zip(snakemake.params.benchmarks, map(Path, snakemake.input.questions), strict=True)),
-        Path(snakemake.output.manifest).parent,
+        out,
         snakemake.params.note,
         snakemake.threads,
         report,

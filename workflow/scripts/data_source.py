@@ -4,10 +4,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from egpo.config import HubSource, LocalSource, StandInSource
+from egpo.config import Source
 from egpo.data.source import prepare
 from egpo.stage import stage
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:
-    source = TypeAdapter(StandInSource | LocalSource | HubSource).validate_python(snakemake.params.source)
+    source = TypeAdapter(Source).validate_python(snakemake.params.source)
     prepare(source, Path(snakemake.params.folder), report)

@@ -4,9 +4,15 @@ from pathlib import Path
 
 from egpo.config import Backbone, Benchmark, Evaluation
 from egpo.evaluation.run import evaluate
+from egpo.operations.gpus import own as own_gpus
+from egpo.operations.lease import hold
 from egpo.stage import stage
 
-with stage(snakemake.params.name, snakemake.log[0]) as report:
+with (
+    stage(snakemake.params.name, snakemake.log[0]) as report,
+    hold(Path(snakemake.params.work), report),
+    own_gpus(snakemake.resources.gpu, report),
+):
     names = snakemake.params.benchmarks
     folders = snakemake.params.folders
     evaluate(

@@ -3,10 +3,16 @@
 from pathlib import Path
 
 from egpo.config import Backbone, Evaluation, Uncertainty
+from egpo.operations.gpus import own as own_gpus
+from egpo.operations.lease import hold
 from egpo.stage import stage
 from egpo.uncertainty.rollouts import roll_out
 
-with stage(snakemake.params.name, snakemake.log[0]) as report:
+with (
+    stage(snakemake.params.name, snakemake.log[0]) as report,
+    hold(Path(snakemake.params.work), report),
+    own_gpus(snakemake.resources.gpu, report),
+):
     roll_out(
         model=Path(snakemake.params.model),
         backbone=Backbone.model_validate(snakemake.params.backbone),

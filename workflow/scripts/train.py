@@ -3,12 +3,21 @@
 from pathlib import Path
 
 from egpo.config import Backbone, Method, Training
+from egpo.operations.gpus import own as own_gpus
+from egpo.operations.lease import hold
 from egpo.stage import stage
+from egpo.training.limits import Limits
 from egpo.training.run import run
 
-with stage(snakemake.params.name, snakemake.log[0]) as report:
+with (
+    stage(snakemake.params.name, snakemake.log[0]) as report,
+    hold(Path(snakemake.params.folder) / "work", report),
+    own_gpus(snakemake.resources.gpu, report),
+):
+    asked = snakemake.resources
+    own = {"save_every": asked.save_every, "gpu_gib": asked.gpu_gib}
     run(
-        training=Training.model_validate(snakemake.params.training),
+        training=Training.model_validate(snakemake.params.training | own),
         method=Method.model_validate(snakemake.params.method),
         backbone=Backbone.model_validate(snakemake.params.backbone),
         model=Path(snakemake.params.model),
@@ -17,5 +26,6 @@ with stage(snakemake.params.name, snakemake.log[0]) as report:
         seed=int(snakemake.wildcards.seed),
         out=Path(snakemake.params.folder),
         code=snakemake.params.code,
+        limits=Limits(time=asked.minutes * 60, grace=asked.grace_minutes * 60, stall=asked.stall_seconds),
         report=report,
     )

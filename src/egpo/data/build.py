@@ -57,7 +57,7 @@ def make_pool(table: pd.DataFrame, questions: dict[str, list[str]], data: Data, 
 
     Raises UserError when there is no row, or not enough for the quotas.
     """
-    table = ordered(table, data.keep)
+    table = ordered(table, data.noted)
     _report_drops(table, [DUPLICATE_UUID, *REASONS], report)
     tokens = tokenised(table["problem"].tolist())
     pool = Pool(table, runs(tokens, data.deduplication.shingle))

@@ -22,7 +22,7 @@ def _front_matter(source: dict[str, Any], rows: int) -> str:
     files = [{"split": name, "path": f"{name}.parquet"} for name in ("train", "validation")]
     return DatasetCardData(
         language="en",
-        license="apache-2.0" if source["kind"] != "local" else "unknown",
+        license="apache-2.0" if source["kind"] in ("standin", "hub") else "unknown",
         task_categories=["text-generation"],
         tags=["math", "reinforcement-learning", *(["synthetic"] if source["kind"] == "standin" else [])],
         size_categories=next((name for bound, name in SIZES if rows < bound), "n>1M"),
@@ -39,6 +39,8 @@ def _origin(source: dict[str, Any]) -> str:
         return "Synthetic rows in OpenR1-Math's schema, made here: no real problem is among them."
     if source["kind"] == "hub":
         return f"`{source['repo']}` at revision `{source['revision']}`."
+    if source["kind"] == "problems":
+        return "Local files of problems and answers, without generations: every row's bucket is `unknown`."
     return "A local folder in OpenR1-Math's schema."
 
 

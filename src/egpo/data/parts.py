@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
-from egpo.config import Data
+from egpo.config import Data, ProblemsSource
 from egpo.data.filters import REASONS, Measured, bucket, judge
 from egpo.data.lengths import load_tokenizer, measure
 from egpo.data.schema import read_shard
@@ -64,7 +64,7 @@ def record(item: Measured, data: Data) -> dict[str, Any]:
         "uuid": row.uuid,
         "subset": row.subset,
         "source": row.source,
-        "bucket": bucket(row.correct),
+        "bucket": "unknown" if isinstance(data.source, ProblemsSource) else bucket(row.correct),
         "problem": row.problem,
         "answer": row.answer.strip(),
         "generations": len(row.generations),

@@ -7,13 +7,13 @@ from fractions import Fraction
 
 import pandas as pd
 
-from egpo.config import Quotas
+from egpo.config import Quotas, Rows
 from egpo.data.keyed import digest
 from egpo.errors import UserError
 
 # Reasons of this stage, in their order.
 INCORRECT, NOT_SAMPLED, LONG_FINAL_PROMPT = "entirely-incorrect", "not-sampled", "long-final-prompt"
-BUCKETS = ("mixed", "correct", "incorrect")
+BUCKETS = ("mixed", "correct", "incorrect", "unknown")
 
 Stratum = tuple[str, str]
 
@@ -63,7 +63,7 @@ class Sampled:
     filled: dict[Stratum, dict[Stratum, int]]
 
 
-def _own_share(rows: pd.DataFrame, quotas: Quotas, cap: float | None, order: list) -> pd.Series:
+def _own_share(rows: pd.DataFrame, quotas: Quotas | Rows, cap: float | None, order: list) -> pd.Series:
     """(n,) bool, True for the rows that fill the quota of their own stratum."""
     taken = pd.Series(False, index=rows.index)
     by_hash = rows.loc[order]
@@ -78,6 +78,8 @@ def _own_share(rows: pd.DataFrame, quotas: Quotas, cap: float | None, order: lis
 def _donors(stratum: Stratum) -> list[Stratum]:
     """Where missing rows come from: the same subset's other bucket, the other subset, entirely-incorrect groups."""
     subset, bucket = stratum
+    if bucket == "unknown":  # a source without buckets has one stratum
+        return []
     other = {"default": "extended", "extended": "default"}[subset]
     second = {"mixed": "correct", "correct": "mixed"}[bucket]
     return [(subset, second), (other, bucket), (other, second), (subset, "incorrect"), (other, "incorrect")]
@@ -99,7 +101,7 @@ def _fill(
     return filled
 
 
-def sample(rows: pd.DataFrame, quotas: Quotas, cap: float | None, max_deficit: float, seed: int) -> Sampled:
+def sample(rows: pd.DataFrame, quotas: Quotas | Rows, cap: float | None, max_deficit: float, seed: int) -> Sampled:
     """The pool: from each stratum its quota, from each source in proportion; needs uuid, subset, bucket, source.
 
     What a stratum cannot give comes from others. Raises UserError when that is more than the share `max_deficit`.
@@ -119,12 +121,12 @@ def sample(rows: pd.DataFrame, quotas: Quotas, cap: float | None, max_deficit: f
 
 
 def _too_short(
-    rows: pd.DataFrame, quotas: Quotas, deficits: dict[Stratum, int], cap: float | None, max_deficit: float
+    rows: pd.DataFrame, quotas: Quotas | Rows, deficits: dict[Stratum, int], cap: float | None, max_deficit: float
 ) -> str:
     sizes = rows.groupby(["subset", "bucket"]).size()
     lines = [
-        f"data.quotas.{subset}_{bucket}: {quotas.strata[subset, bucket]} rows asked, "
-        f"{int(sizes.get((subset, bucket), 0))} available after the filters"
+        f"data.quotas.{'rows' if bucket == 'unknown' else f'{subset}_{bucket}'}: {quotas.strata[subset, bucket]} rows "
+        f"asked, {int(sizes.get((subset, bucket), 0))} available after the filters"
         f"{f', {missing} missing with data.source_cap {cap}' if cap else ''}."
         for (subset, bucket), missing in deficits.items()
     ]

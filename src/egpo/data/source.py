@@ -1,4 +1,4 @@
-"""Where the source rows come from: the stand-in, a local folder or the Hub. All end as one folder of shards."""
+"""Where the source rows come from: the stand-in, a folder, the Hub or own files. All end as a folder of shards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 
-from egpo.config import ROOT, HubSource, LocalSource, StandInSource
+from egpo.config import ROOT, HubSource, ProblemsSource, Source, StandInSource
+from egpo.data.problem_files import write_problems
 from egpo.data.schema import FOLDERS, open_shard, shards
 from egpo.data.standin import write_standin
 from egpo.errors import UserError
@@ -26,7 +27,7 @@ class Prepared:
     rows: int
 
 
-def prepare(source: StandInSource | LocalSource | HubSource, folder: Path, report: Report) -> None:
+def prepare(source: Source, folder: Path, report: Report) -> None:
     """Make or fetch the shards under `folder`, or find them where a local source says; check each one.
 
     Written last: `folder`/manifest.json with the shards' place, their rows and their hashes.
@@ -40,6 +41,9 @@ def prepare(source: StandInSource | LocalSource | HubSource, folder: Path, repor
     elif isinstance(source, HubSource):
         report(f"fetching {source.repo} at {source.revision}")
         fetch(source, folder)
+    elif isinstance(source, ProblemsSource):
+        report(f"reading the problems of {source.path}")
+        write_problems(source, folder)
     else:
         place = ROOT / source.path
     rows = {}

@@ -62,6 +62,8 @@ def engine_arguments(model: Path | str, backbone: Backbone, settings: Evaluation
     """Arguments of vllm.LLM."""
     arguments: dict[str, Any] = {
         "model": str(model),
+        # Weights in pickles, which vLLM would fall back to, can run code.
+        "load_format": "safetensors",
         "dtype": settings.dtype,
         "max_model_len": backbone.context,
         "max_num_seqs": settings.concurrency,

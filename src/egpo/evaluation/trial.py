@@ -16,6 +16,7 @@ from typing import Any
 
 import datasets
 from evalscope import TaskConfig, run_task
+from evalscope.api.dataset.hub import DatasetHub
 from evalscope.api.messages import ChatMessage, ChatMessageAssistant
 from evalscope.api.model import ChatCompletionChoice, GenerateConfig, ModelAPI, ModelOutput, ModelUsage
 from evalscope.api.registry import get_benchmark
@@ -25,6 +26,8 @@ from egpo.errors import UserError
 from egpo.evaluation.engine import Answer, Engine, request_seed
 from egpo.evaluation.records import MODEL
 
+# evalscope lets ModelScope run Python files that come with a dataset, and has no option against it.
+DatasetHub.trust_remote = property(lambda _: False, lambda *_: None)
 # One line per parsed answer, to say that evalscope keeps time itself.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 

@@ -8,6 +8,7 @@ import torch
 
 from egpo.config import Calibration
 from egpo.methods.groups import Groups, Kinds
+from egpo.methods.own import own_weights
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,16 @@ def clamped(weights: torch.Tensor, correct: torch.Tensor, calibration: Calibrati
 def entropy_weights(
     entropies: torch.Tensor, correct: torch.Tensor, groups: Groups, kinds: Kinds, calibration: Calibration
 ) -> Weights:
-    """w_i of every response, in the order of Algorithm 1: (7), renormalise, (8), renormalise, lock.
+    """w_i of every response, in the order of Algorithm 1: (7) or the user's own, renormalise, (8), renormalise, lock.
 
     entropies: (n,) of `response_entropy`. correct: (n,) bool.
     """
     if calibration.weight == "none":
         return Weights(torch.ones_like(entropies), torch.zeros_like(correct))
-    before = raw_weights(entropies, groups, calibration.eps_h)
+    if calibration.own is None:
+        before = raw_weights(entropies, groups, calibration.eps_h)
+    else:
+        before = own_weights(entropies, correct, groups, calibration)
     if calibration.renorm == "before_clipped":
         before = before.clamp(calibration.lam_min, calibration.lam_max)
     if calibration.renorm in ("before", "before_clipped"):

@@ -2,16 +2,19 @@
 
 verl writes `global_step_<n>/` piece by piece and then its tracker file. A process that is killed in
 between leaves a half-written folder, or a tracker that is empty or names a folder that is gone. So a
-checkpoint counts only with our mark in it, and before a resume everything else is put right.
+checkpoint counts only with our mark in it, which lists the size of each file, and before a resume everything
+else is put right.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-from egpo.files import write_text
+from egpo.files import write_json, write_text
 
 MARK = "complete"
 TRACKER = "latest_checkpointed_iteration.txt"
@@ -22,9 +25,29 @@ def folder_of(root: str | Path, step: int) -> Path:
     return Path(root) / f"global_step_{step}"
 
 
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each file of a checkpoint but our mark, by its path in there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MARK)
+    return {str(path.relative_to(folder)): path.stat().st_size for path in files}
+
+
 def mark_complete(root: str | Path, step: int) -> None:
     """Say that everything of this step's checkpoint is written."""
-    write_text(folder_of(root, step) / MARK, f"{step}\n")
+    folder = folder_of(root, step)
+    write_json(folder / MARK, _sizes(folder))
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a marked checkpoint, None if nothing: files that are missing or have another size."""
+    try:
+        written = json.loads((folder / MARK).read_text())
+    except json.JSONDecodeError:
+        return f"{MARK} cannot be read"
+    found = _sizes(folder)
+    for name, size in written.items():
+        if found.get(name) != size:
+            return f"{name} has {found[name]} of {size} bytes" if name in found else f"{name} is missing"
+    return None
 
 
 def _steps(root: Path) -> dict[int, Path]:
@@ -49,10 +72,16 @@ def keep_last(root: str | Path, kept: int = KEPT) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def repair(root: str | Path) -> int:
+def repair(root: str | Path, report: Callable[[str], None]) -> int:
     """Make verl resume from the latest whole checkpoint; returns its step, 0 if there is none."""
     root = Path(root)
-    whole = complete_steps(root)
+    whole = []
+    for step in complete_steps(root):
+        wrong = damage(folder_of(root, step))
+        if wrong:
+            report(f"warning: the checkpoint of step {step} is damaged ({wrong}): it does not count")
+        else:
+            whole.append(step)
     latest = whole[-1] if whole else 0
     for step, folder in _steps(root).items():
         if step not in whole:

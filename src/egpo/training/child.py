@@ -10,6 +10,8 @@ import importlib
 import os
 import sys
 import threading
+import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,11 @@ from egpo.files import write_text
 from egpo.training import quick_start  # noqa: F401
 from egpo.training.cpu_environment import RUN_FOLDER
 from egpo.training.cpu_server import start_server
+from egpo.training.progress import SAVED_AND_ENDED, Stopped
 from egpo.training.settings import check
 
 FAILURE = "failure.txt"  # beside verl.yaml: a message for the user
+SECONDS_FOR_LOGS = 2  # Ray brings its workers' last words with a delay
 
 
 def _import_verl() -> None:
@@ -88,11 +92,21 @@ def main(path: Path) -> int:
     config = OmegaConf.load(path)
     try:
         run(config)
+    except Stopped:
+        return SAVED_AND_ENDED
     except UserError as error:
         write_text(path.with_name(FAILURE), str(error))
+        return 1
+    except Exception:
+        traceback.print_exc()
+        time.sleep(SECONDS_FOR_LOGS)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    code = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # At once: Python would wait for processes that it has sent a SIGTERM, which they do not get (egpo.training.guard).
+    os._exit(code)

@@ -5,8 +5,9 @@
 Ray's daemons and workers and vLLM's workers form sessions and groups of their own, and some lose their
 parents when others are killed. The guard is the reaper of all its descendants (PR_SET_CHILD_SUBREAPER),
 so none can leave its tree. It ends the tree when the command ends, and when its standard input is
-closed, which also happens when the process that started it dies in any way, SIGKILL included. FOLDER is
-removed at the end. Standard library only: the guard starts at once and holds no memory.
+closed, which also happens when the process that started it dies in any way, SIGKILL included. No SIGTERM
+reaches the tree: Slurm sends it to all processes of a job that must end, and the trainer is to save first. FOLDER
+is removed at the end. Standard library only: the guard starts at once and holds no memory.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ def end_all(root: int) -> None:
 
 def main(folder: str, command: list[str]) -> int:
     prctl(SET_CHILD_SUBREAPER, 1)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # inherited by all
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, preexec_fn=lambda: prctl(SET_PDEATHSIG, signal.SIGKILL)
     )

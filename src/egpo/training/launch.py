@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import shutil
@@ -27,18 +28,21 @@ from egpo.training import checkpoints
 from egpo.training.child import FAILURE
 from egpo.training.cpu_environment import RUN_FOLDER, cpu_environment
 from egpo.training.guard import descendants
-from egpo.training.progress import REWARD, forget_after, read_lines, read_phase
+from egpo.training.limits import Limits
+from egpo.training.progress import REWARD, SAVED_AND_ENDED, STOP, forget_after, read_lines, read_phase
 from egpo.training.settings import as_text
 
 Report = Callable[[str], None]
 POLL_SECONDS = 0.5
 SECONDS_TO_END = 60  # for the guard to end a tree of processes
+TERM_SECONDS = 25  # after SIGTERM; Slurm's default is to kill after 30
 
 
-def train(config: DictConfig, out: Path, work: Path, time_limit_s: float, stall_s: float, report: Report) -> None:
+def train(config: DictConfig, out: Path, work: Path, limits: Limits, report: Report) -> None:
     """Run verl on `config` (of egpo.training.settings.verl_config) until its last step.
 
-    Resumes from the latest whole checkpoint in `work` if it belongs to the same settings and files.
+    Resumes from the latest whole checkpoint in `work` if it belongs to the same settings and files. At the time limit
+    and at SIGTERM it saves, if there is time for that.
     Writes out/verl.yaml at once, out/model (Hugging Face format) and out/metrics.jsonl in the end. No process is
     left behind, however this one ends. Raises UserError when a limit is reached or verl refuses the settings, and
     RuntimeError when the training fails; its story is then in this process' standard error.
@@ -55,7 +59,7 @@ def train(config: DictConfig, out: Path, work: Path, time_limit_s: float, stall_
         config.trainer.val_before_train = start == 0
     if start < steps:
         OmegaConf.save(config, work / "verl.yaml", resolve=True)
-        _watch(config, work, start, time_limit_s, stall_s, report)
+        _watch(config, work, start, limits, report)
     _export(config, checkpoints.folder_of(config.trainer.default_local_dir, steps), out, work)
     report(f"{steps} steps done, the model is in {out / 'model'}")
 
@@ -78,6 +82,7 @@ def _identity(config: DictConfig) -> str:
     model = Path(config.actor_rollout_ref.model.path)
     files = [Path(config.data.train_files), Path(config.data.val_files), *sorted(model.glob("*.safetensors"))]
     settings = OmegaConf.to_container(config, resolve=True)
+    del settings["trainer"]["save_freq"]  # changes no result
     return settings_hash([settings, [sha256(file) for file in files]])
 
 
@@ -90,9 +95,9 @@ def _prepare(config: DictConfig, work: Path, report: Report) -> int:
         shutil.rmtree(work)
         work.mkdir()
     write_json(mark, identity)
-    start = checkpoints.repair(config.trainer.default_local_dir)
+    start = checkpoints.repair(config.trainer.default_local_dir, report)
     forget_after(Path(config.egpo_run.metrics), start if start else -1)
-    for stale in (FAILURE, "heartbeat.json"):
+    for stale in (FAILURE, "heartbeat.json", STOP):
         (work / stale).unlink(missing_ok=True)
     if start:
         report(f"resuming after step {start}")
@@ -114,9 +119,11 @@ def _environment(config: DictConfig, folder: str) -> dict[str, str]:
         "RAY_DEDUP_LOGS": "0",
         "HF_HUB_OFFLINE": "1",  # everything is in local folders
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one into the home folder
+        "VLLM_API_KEY": secrets.token_hex(32),  # nobody has it: verl talks to its vLLM through Ray
     }
     user = dict(os.environ)
     needed = {"TENSORBOARD_DIR": config.egpo_run.tensorboard, RUN_FOLDER: folder}
+    needed["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # a checkpoint that runs code is refused; see egpo.training.plugin
     if config.trainer.nnodes == 1:  # the training has a Ray of its own
         user.pop("RAY_ADDRESS", None)
         needed["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's way to say: on the loopback interface only
@@ -124,18 +131,15 @@ def _environment(config: DictConfig, folder: str) -> dict[str, str]:
 
 
 @contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """SIGTERM unwinds the stack as Ctrl-C does, so that the training's processes are ended first."""
+def _sigterm() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets, in place of ending this process."""
+    came = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield came
         return
-
-    def leave(number: int, _: Any) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
+    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
     try:
-        yield
+        yield came
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -170,17 +174,28 @@ def _end_orphans(before: set[int]) -> None:
         time.sleep(0.1)
 
 
-def _watch(config: DictConfig, work: Path, start: int, time_limit_s: float, stall_s: float, report: Report) -> None:
+def _watch(config: DictConfig, work: Path, start: int, limits: Limits, report: Report) -> None:
     progress = Progress(work, start, total_steps(config), report)
-    with _sigterm_as_exit(), _guarded(config, work) as guard:
+    ending: BaseException | None = None
+    deadline = math.inf
+    with _sigterm() as term, _guarded(config, work) as guard:
         while guard.poll() is None:
             time.sleep(POLL_SECONDS)
             progress.look()
-            if progress.seconds > time_limit_s:
-                raise UserError(_stopped(work, f"took longer than {duration(time_limit_s)}", "time_limit_minutes"))
-            if progress.silence > stall_s:
-                raise UserError(_stopped(work, f"showed no progress for {duration(stall_s)}", "stall_minutes"))
+            if progress.silence > limits.stall:
+                raise UserError(_stopped(work, f"showed no progress for {duration(limits.stall)}", "stall_minutes"))
+            if term.is_set() and not isinstance(ending, SystemExit):
+                ending = SystemExit(128 + signal.SIGTERM)
+                deadline = time.monotonic() + _ask_to_save(work, progress, TERM_SECONDS)
+            elif progress.seconds > limits.time and ending is None:
+                ending = UserError(_stopped(work, f"took longer than {duration(limits.time)}", "minutes"))
+                deadline = time.monotonic() + _ask_to_save(work, progress, limits.grace)
+            if ending and time.monotonic() > deadline:
+                raise ending
     progress.look()
+    if guard.returncode == SAVED_AND_ENDED and ending:
+        report(f"saved after step {progress.done}")
+        raise ending
     if guard.returncode:
         failure = work / FAILURE
         if failure.exists():
@@ -191,9 +206,17 @@ def _watch(config: DictConfig, work: Path, start: int, time_limit_s: float, stal
         )
 
 
+def _ask_to_save(work: Path, progress: Progress, grace: float) -> float:
+    """Ask the trainer to save after the step it is at; the seconds it gets, 0 if it is at none."""
+    if not progress.at_a_step:
+        return 0
+    (work / STOP).touch()
+    return grace
+
+
 def _stopped(work: Path, what: str, key: str) -> str:
     phase = read_phase(work / "heartbeat.json") or "start-up"
-    return f"the training {what} (at '{phase}') and was stopped. Run again to resume; training.{key} is the limit."
+    return f"the training {what} (at '{phase}') and was stopped. Run again to resume; jobs.train.{key} is the limit."
 
 
 class Progress:
@@ -201,7 +224,7 @@ class Progress:
 
     def __init__(self, work: Path, start: int, steps: int, report: Report) -> None:
         self._metrics, self._heartbeat = work / "metrics.jsonl", work / "heartbeat.json"
-        self._steps, self._report, self._done = steps, report, start
+        self._steps, self._report, self.done = steps, report, start
         self._began = self._moved = time.monotonic()
         self._phase: str | None = None
         self._times: list[float] = []
@@ -214,6 +237,10 @@ class Progress:
     def silence(self) -> float:
         return time.monotonic() - self._moved
 
+    @property
+    def at_a_step(self) -> bool:
+        return bool(self._phase and self._phase.startswith("step"))
+
     def look(self) -> None:
         phase = read_phase(self._heartbeat)
         if phase != self._phase:
@@ -221,17 +248,17 @@ class Progress:
             if phase and not phase.startswith("step"):
                 self._report(f"{phase} ({duration(self.seconds)} since the start)")
         for line in read_lines(self._metrics):
-            if line["step"] > self._done and REWARD in line:
+            if line["step"] > self.done and REWARD in line:
                 self._step(line)
 
     def _step(self, line: dict[str, Any]) -> None:
-        self._done, self._moved = line["step"], time.monotonic()
+        self.done, self._moved = line["step"], time.monotonic()
         self._times = [*self._times, line["timing_s/step"]][-10:]
         # The first step warms up: it tells nothing of the others.
         pace = sorted(self._times)[len(self._times) // 2]
-        left = pace * (self._steps - self._done)
+        left = pace * (self._steps - self.done)
         self._report(
-            f"step {self._done}/{self._steps}, reward {line[REWARD]:.2f}, {pace:.1f} s a step, {duration(left)} left"
+            f"step {self.done}/{self._steps}, reward {line[REWARD]:.2f}, {pace:.1f} s a step, {duration(left)} left"
         )
 
 

@@ -9,9 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from egpo.errors import UserError
 from egpo.files import write_json, write_text
 
 REWARD = "critic/score/mean"  # verl's name of the mean reward of a step's rollouts
+STOP = "stop"  # beside the heartbeat: asks the trainer to save after the step at hand, and to end
+SAVED_AND_ENDED = 75  # exit code of a training that did so
 
 
 class Heartbeat:
@@ -30,6 +33,30 @@ def read_phase(path: Path) -> str | None:
         return json.loads(path.read_text())["phase"]
     except FileNotFoundError:
         return None
+
+
+class Stopped(Exception):
+    """The trainer was asked to end, and has saved."""
+
+
+class NotFinite:
+    """Ends a training whose updates have come to nothing.
+
+    verl leaves out an update whose gradient is not finite, and says so in a worker's log alone.
+    """
+
+    def __init__(self, patience: int = 3) -> None:
+        self.patience, self._row = patience, 0
+
+    def __call__(self, norm: float, step: int) -> None:
+        """`norm`: the gradient's, of this step. Raises UserError at the `patience`-th in a row that is not finite."""
+        self._row = 0 if math.isfinite(norm) else self._row + 1
+        if self._row >= self.patience:
+            raise UserError(
+                f"step {step}: the gradient's norm is {norm}, {self._row} steps in a row, so that nothing is "
+                "learned any more. Run again to resume from the last checkpoint; if it comes back, lower "
+                "training.learning_rate."
+            )
 
 
 class MetricsLog:

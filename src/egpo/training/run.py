@@ -9,6 +9,7 @@ from egpo.backbones.architecture import of_folder
 from egpo.config import Backbone, Method, Training
 from egpo.files import write_json
 from egpo.provenance import origin
+from egpo.training.limits import Limits
 from egpo.training.memory import estimate
 
 
@@ -22,21 +23,25 @@ def run(
     seed: int,
     out: Path,
     code: str,
+    limits: Limits,
     report: Callable[[str], None],
 ) -> None:
     """Train, export, and write `out/manifest.json` last."""
     # verl takes seconds to import: not before the settings are known to be good.
+    from omegaconf import open_dict
+
     from egpo.training.launch import train
     from egpo.training.settings import micro_batch_tokens, verl_config
 
     work = out / "work"
     config = verl_config(training, method, backbone, model, train_file, validation_file, seed, work)
+    with open_dict(config):
+        config.egpo_run.code = code  # checkpoints of other code are not resumed
     if training.platform == "cuda":
         memory = estimate(of_folder(model), backbone, training, micro_batch_tokens(backbone))
         for line in (memory.line(), *(f"warning: {warning}" for warning in memory.warnings())):
             report(line)
-    limits = training.time_limit_minutes * 60, training.stall_minutes * 60
-    train(config, out, work, *limits, report)
+    train(config, out, work, limits, report)
     settings = {part.__class__.__name__.lower(): part.model_dump(mode="json") for part in (training, method, backbone)}
     files = [train_file, validation_file, *sorted(model.glob("*.safetensors"))]
     write_json(out / "manifest.json", {**origin({**settings, "seed": seed}, code, files)})

@@ -3,13 +3,15 @@
 - hands the entropies of the behaviour policy's tokens to the estimator (egpo.training.estimator),
 - counts the groups that a step generates, and ends a dynamic sampling that finds too few mixed ones,
 - says where it is in a heartbeat file and writes one line of metrics a step,
-- marks checkpoints as complete, and removes old ones whole.
+- marks checkpoints as complete, and removes old ones whole,
+- saves and ends when it is asked to, and ends when its gradients are no numbers.
 
 Selected by trainer.v1.trainer_mode=egpo; its own settings stand in config.egpo_run.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +25,7 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from egpo.errors import UserError
 from egpo.methods.entropy import scope_mask
 from egpo.training import checkpoints, estimator
-from egpo.training.progress import Heartbeat, MetricsLog
+from egpo.training.progress import STOP, Heartbeat, MetricsLog, NotFinite, Stopped
 
 NAME = "egpo"
 END_OF_THOUGHT = "</think>"
@@ -39,6 +41,8 @@ class EgpoTrainer(PPOTrainerSync):
             config.trainer.v1.trainer_mode = "sync"  # the base class compares this literal
         self.settings = config.egpo_run
         self.heartbeat = Heartbeat(self.settings.heartbeat)
+        self.stop = Path(self.settings.heartbeat).with_name(STOP)
+        self.not_finite = NotFinite()
         self.saved: int | None = None
         self.generated = 0  # groups, in this step
         super().__init__(config)
@@ -113,6 +117,8 @@ class EgpoTrainer(PPOTrainerSync):
             folder = self.config.trainer.default_local_dir
             checkpoints.mark_complete(folder, step)
             checkpoints.keep_last(folder)
+            if self.stop.exists() and step < self.total_training_steps:
+                raise Stopped
 
     def on_validate_begin(self) -> None:
         self._log_lines()
@@ -137,5 +143,9 @@ class EgpoTrainer(PPOTrainerSync):
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> Any:
         batch = super()._update_actor(batch, metrics)
+        self.not_finite(metrics["actor/grad_norm"], self.global_steps)
         self.heartbeat(f"step {self.global_steps}: updated")
+        if self.stop.exists():
+            with open_dict(self.config):
+                self.config.trainer.save_freq = 1
         return batch

@@ -42,7 +42,7 @@ def write_settings(
     for (backbone, method, seed), model in models.items():
         work = paths.training(backbone, method, seed) / "work"
         config = verl_config(
-            catalogue.experiment.training,
+            catalogue.experiment.of(backbone).training,
             catalogue.methods[method],
             catalogue.backbones[backbone],
             model,
@@ -58,8 +58,8 @@ def write_settings(
 
 def _write_memory(catalogue: Catalogue, out: Path, report: Callable[[str], None]) -> None:
     rows, warnings = [], []
-    training = catalogue.experiment.training
     for name in catalogue.experiment.backbones:
+        training = catalogue.experiment.of(name).training
         backbone = catalogue.backbones[name]
         architecture = of_backbone(backbone)
         if architecture is None or training.platform == "cpu":
@@ -79,11 +79,13 @@ def _row(label: str, memory: Memory) -> dict[str, Any]:
 
 
 def _markdown(catalogue: Catalogue, table: pd.DataFrame, warnings: list[str]) -> str:
-    training = catalogue.experiment.training
+    experiments = {name: catalogue.experiment.of(name).training for name in catalogue.experiment.backbones}
+    gpus = {name: str(training.nodes * training.gpus_per_node) for name, training in experiments.items()}
+    numbers = ", ".join(dict.fromkeys(gpus.values()))
     head = [
         "# Memory of each GPU, estimated",
         "",
-        f"{training.nodes * training.gpus_per_node} GPUs for a training; GiB on each. Arithmetic, not a measurement.",
+        f"{numbers} GPUs for a training; GiB on each. Arithmetic, not a measurement.",
         "",
     ]
     if table.empty:

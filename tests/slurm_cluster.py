@@ -1,0 +1,185 @@
+"""A real Slurm on this machine for the tests: munge, slurmctld, and several nodes with made-up GPUs.
+
+Needs root and Debian's packages slurm-wlm and munge; slurmdbd and mariadb-server for one with accounting. The GPUs are
+device files of /dev/null's kind: Slurm counts and hands them out, nothing can compute on them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ETC = Path("/etc/slurm")
+OURS = "# Made by the tests of egpo.\n"
+NODES = {"gpu1": 4, "gpu2": 4, "cpu1": 0}  # made-up GPUs of each
+PACKAGES = "slurm-wlm munge"
+
+SLURM = """ClusterName=egpo
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SlurmdParameters=config_overrides
+MinJobAge=600
+KillWait=30
+ReturnToService=2
+SlurmdTimeout=10
+GresTypes=gpu
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd-%n.log
+PreemptMode=OFF
+{accounting}
+"""
+NODE = (
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=40000{gres} State=UNKNOWN\n"
+)
+WITHOUT = "AccountingStorageType=accounting_storage/none\nJobAcctGatherType=jobacct_gather/none"
+WITH = """AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+JobAcctGatherType=jobacct_gather/linux
+AccountingStoreFlags=job_comment"""
+DATABASE = """AuthType=auth/munge
+DbdHost={host}
+DbdAddr=127.0.0.1
+SlurmUser=root
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StorageUser=slurm
+StoragePass=of-the-tests
+StorageLoc=slurm_acct_db
+LogFile={folder}/slurmdbd.log
+PidFile={folder}/slurmdbd.pid
+"""
+
+
+def missing() -> str | None:
+    """Why no Slurm can be started here, None if it can."""
+    if os.geteuid() != 0:
+        return "only root can start a Slurm of its own"
+    absent = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not shutil.which(name)]
+    if absent:
+        return f"{', '.join(absent)} not found: apt-get install --no-install-recommends {PACKAGES}"
+    conf = ETC / "slurm.conf"
+    if conf.exists() and not conf.read_text().startswith(OURS):
+        return f"{conf} belongs to a Slurm of this machine"
+    return None
+
+
+def run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def wait_for(what: str, condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.5)
+
+
+class Cluster:
+    """Daemons in the foreground, as children of this process."""
+
+    def __init__(self, folder: Path, accounting: bool) -> None:
+        self.folder, self.accounting, self.host = folder, accounting, socket.gethostname()
+        self.daemons: dict[str, subprocess.Popen] = {}
+
+    def spawn(self, name: str, *command: str, **how) -> None:
+        log = (self.folder / f"{name}.out").open("ab")
+        self.daemons[name] = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **how)
+
+    def end(self, name: str, number: int = signal.SIGTERM) -> None:
+        daemon = self.daemons.pop(name)
+        daemon.send_signal(number)
+        daemon.wait(30)
+
+    def configure(self) -> None:
+        ETC.mkdir(exist_ok=True)
+        devices = []
+        for number in range(max(NODES.values())):
+            devices.append(f"/dev/fakegpu{number}")
+            if not Path(devices[-1]).exists():
+                run("mknod", devices[-1], "c", "1", "3")
+        accounting = WITH if self.accounting else WITHOUT
+        text = OURS + SLURM.format(host=self.host, folder=self.folder, accounting=accounting)
+        for number, (name, gpus) in enumerate(NODES.items()):
+            gres = f" Gres=gpu:h100:{gpus}" if gpus else ""
+            text += NODE.format(name=name, host=self.host, port=17001 + number, gres=gres)
+        text += "PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n"
+        (ETC / "slurm.conf").write_text(text)
+        gpu_nodes = ",".join(name for name, gpus in NODES.items() if gpus)
+        (ETC / "gres.conf").write_text(
+            f"{OURS}AutoDetect=off\nNodeName={gpu_nodes} Name=gpu Type=h100 File={','.join(devices)}\n"
+        )
+        if self.accounting:
+            (ETC / "slurmdbd.conf").write_text(OURS + DATABASE.format(host=self.host, folder=self.folder))
+            (ETC / "slurmdbd.conf").chmod(0o600)
+
+    def start(self) -> None:
+        self.configure()
+        (self.folder / "state").mkdir(parents=True, exist_ok=True)
+        Path("/run/munge").mkdir(exist_ok=True)
+        shutil.chown("/run/munge", "munge", "munge")
+        self.spawn(
+            "munged", "setpriv", "--reuid=munge", "--regid=munge", "--clear-groups", "munged", "--foreground", "--force"
+        )
+        wait_for("munge", lambda: subprocess.run(["munge", "-n"], capture_output=True).returncode == 0)
+        if self.accounting:
+            self.start_database()
+        self.spawn("slurmctld", "slurmctld", "-D")
+        for name in NODES:
+            self.spawn(name, "slurmd", "-D", "-N", name)
+        wait_for("idle nodes", lambda: run("sinfo", "-h", "-t", "idle", "-o", "%D").split() == [str(len(NODES))])
+
+    def start_database(self) -> None:
+        data = self.folder / "mysql"
+        run("mariadb-install-db", "--user=mysql", f"--datadir={data}", "--auth-root-authentication-method=normal")
+        Path("/run/mysqld").mkdir(exist_ok=True)
+        shutil.chown("/run/mysqld", "mysql", "mysql")
+        self.spawn("mariadbd", "mariadbd", "--user=mysql", f"--datadir={data}", "--bind-address=127.0.0.1")
+        sql = (
+            "create database slurm_acct_db; "
+            "grant all on slurm_acct_db.* to 'slurm'@'localhost' identified by 'of-the-tests'; "
+            "grant all on slurm_acct_db.* to 'slurm'@'127.0.0.1' identified by 'of-the-tests';"
+        )
+        wait_for("MariaDB", lambda: subprocess.run(["mariadb", "-e", "select 1"], capture_output=True).returncode == 0)
+        run("mariadb", "-e", sql)
+        self.spawn("slurmdbd", "slurmdbd", "-D")
+        wait_for(
+            "slurmdbd",
+            lambda: subprocess.run(["sacctmgr", "-i", "add", "cluster", "egpo"], capture_output=True).returncode == 0,
+        )
+        run("sacctmgr", "-i", "add", "account", "tests", "Cluster=egpo")
+        run("sacctmgr", "-i", "add", "user", "root", "Account=tests")
+
+    def stop(self) -> None:
+        subprocess.run(["scancel", "--user=root"], capture_output=True)
+        for name in list(reversed(self.daemons)):
+            self.end(name)
+        for file in ("slurm.conf", "gres.conf", "slurmdbd.conf"):
+            (ETC / file).unlink(missing_ok=True)
+
+
+@contextmanager
+def cluster(folder: Path, accounting: bool) -> Iterator[Cluster]:
+    """A running Slurm with its files in `folder`."""
+    made = Cluster(folder, accounting)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()

@@ -1,0 +1,74 @@
+"""A whole experiment, as small as verl, vLLM and evalscope allow: for the tests that run it from end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from egpo.config import ROOT
+
+STEPS = 4
+SMALL = {
+    "note": "Synthetic, of the tests: these numbers mean nothing.",
+    "backbones": ["minute"],
+    "methods": ["egpo"],
+    "define": {
+        "backbones": {
+            "minute": {
+                "label": "minute (synthetic)",
+                "thinks": True,
+                "source": {
+                    "kind": "synthetic",
+                    "layers": 2,
+                    "width": 64,
+                    "heads": 2,
+                    "warm_up": {
+                        "problems": 500,
+                        "steps": 20,
+                        "batch": 8,
+                        "learning_rate": 1e-3,
+                        # An untaught model: what is tested here is the line, not the learning.
+                        "pass_rate": [0, 1],
+                        "group_share": 0,
+                    },
+                },
+                "context": 512,
+                "prompt_tokens": 256,
+                "response_tokens": 16,
+                "evaluation_tokens": 16,
+            }
+        },
+        "benchmarks": {
+            name: {
+                "label": name,
+                "adapter": adapter,
+                "source": {"kind": "synthetic", "seed": 3, "templates": templates},
+                "items": 10,
+                "shots": 0,
+            }
+            for name, adapter, templates in (("few-sums", "math_500", "sums"), ("few-stories", "gsm8k", "stories"))
+        },
+    },
+    "benchmarks": ["few-sums", "few-stories"],
+}
+
+
+def write(name: str, file: Path, steps: int = STEPS, **jobs: dict[str, Any]) -> str:
+    """The configuration of an experiment of this name, in `file`; `jobs` are laid over the demo's."""
+    values = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()) | SMALL | {"experiment": name}
+    values["uncertainty"] = {"rollouts": 2, "problems_per_shard": 4}
+    values["data"] |= {
+        "heldout_rows": 6,
+        "tokenizer": "minute",
+        "source": {"kind": "standin", "seed": 7, "default_rows": 300, "extended_rows": 100},
+        "quotas": {"default_mixed": 40, "default_correct": 20, "extended_mixed": 5, "extended_correct": 5},
+        "validation_rows": 6,
+    }
+    values["training"] |= {"prompts_per_step": 8, "rollouts": 4, "steps": steps, "save_every": 1, "validate_every": 4}
+    values["evaluation"]["seeds"] = [1, 2]
+    for job, needs in jobs.items():
+        values["jobs"][job] |= needs
+    file.write_text(yaml.safe_dump(values))
+    return str(file)

@@ -1,0 +1,20 @@
+"""Whether this machine can do the experiment."""
+
+import sys
+
+from egpo.config import Catalogue
+from egpo.operations.doctor import all_checks, examine
+from egpo.operations.terminal import show
+from egpo.stage import stage
+
+with stage("doctor", snakemake.log[0]):
+    checks = all_checks(
+        catalogue=Catalogue.model_validate(snakemake.params.catalogue),
+        config_files=snakemake.params.config_files,
+        models=snakemake.params.models,
+        folders=snakemake.params.folders,
+        slurm=snakemake.params.slurm,
+    )
+    well = examine(checks, show)
+if not well:
+    sys.exit(1)
