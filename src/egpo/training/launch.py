@@ -123,7 +123,6 @@ def _environment(config: DictConfig, folder: str) -> dict[str, str]:
     }
     user = dict(os.environ)
     needed = {"TENSORBOARD_DIR": config.egpo_run.tensorboard, RUN_FOLDER: folder}
-    needed["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # a checkpoint that runs code is refused; see egpo.training.plugin
     if config.trainer.nnodes == 1:  # the training has a Ray of its own
         user.pop("RAY_ADDRESS", None)
         needed["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's way to say: on the loopback interface only

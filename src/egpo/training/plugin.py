@@ -12,17 +12,6 @@ import os
 
 from egpo.training.lazily import after_import
 
-
-def _allow_random_state() -> None:
-    """numpy's random state is the one part of verl's checkpoints that torch does not take for weights."""
-    import numpy as np
-    import torch
-
-    parts = [np._core.multiarray._reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))]
-    torch.serialization.add_safe_globals(parts)
-
-
-after_import("verl.utils.checkpoint.checkpoint_manager", _allow_random_state)
 after_import("verl.trainer.ppo.v1", lambda: importlib.import_module("egpo.training.trainer"))
 
 if os.environ.get("VERL_PLATFORM", "").strip().lower() == "cpu":
