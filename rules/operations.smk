@@ -8,10 +8,13 @@ config_files = [str(path) for path in workflow.overwrite_configfiles] or [DEFAUL
 rule plan:
     log:
         PATHS.log("operations", "plan"),
+    retries: 0
     localrule: True
     params:
         catalogue=plain(CATALOGUE),
+        evaluated=[[model, benchmarks_of(model[1])] for model in models()],
         config_files=config_files,
+        given=dict(workflow.config_settings.config),
     script:
         "../workflow/scripts/plan.py"
 

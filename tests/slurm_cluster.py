@@ -13,13 +13,15 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 ETC = Path("/etc/slurm")
 OURS = "# Made by the tests of egpo.\n"
 NODES = {"gpu1": 4, "gpu2": 4, "cpu1": 0}  # made-up GPUs of each
-PACKAGES = "slurm-wlm munge"
+PACKAGES = "slurm-wlm munge slurmdbd mariadb-server"
 
 SLURM = """ClusterName=egpo
 SlurmctldHost={host}(127.0.0.1)
@@ -67,11 +69,12 @@ PidFile={folder}/slurmdbd.pid
 """
 
 
-def missing() -> str | None:
+def missing(accounting: bool) -> str | None:
     """Why no Slurm can be started here, None if it can."""
     if os.geteuid() != 0:
         return "only root can start a Slurm of its own"
-    absent = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not shutil.which(name)]
+    needed = ["munged", "slurmctld", "slurmd", "sbatch", *(["slurmdbd", "mariadbd"] if accounting else [])]
+    absent = [name for name in needed if not shutil.which(name)]
     if absent:
         return f"{', '.join(absent)} not found: apt-get install --no-install-recommends {PACKAGES}"
     conf = ETC / "slurm.conf"
@@ -141,7 +144,11 @@ class Cluster:
         if self.accounting:
             self.start_database()
         self.spawn("slurmctld", "slurmctld", "-D")
-        for name in NODES:
+        self.revive()
+
+    def revive(self) -> None:
+        """Start every node that is not up."""
+        for name in NODES.keys() - self.daemons.keys():
             self.spawn(name, "slurmd", "-D", "-N", name)
         wait_for("idle nodes", lambda: run("sinfo", "-h", "-t", "idle", "-o", "%D").split() == [str(len(NODES))])
 
@@ -165,6 +172,15 @@ class Cluster:
         )
         run("sacctmgr", "-i", "add", "account", "tests", "Cluster=egpo")
         run("sacctmgr", "-i", "add", "user", "root", "Account=tests")
+
+    def lose(self, node: str, job: str) -> None:
+        """Take a node down as a power cut does: its daemon and all processes of the job on it are gone at once."""
+        self.end(node, signal.SIGKILL)
+        for process in psutil.process_iter(["environ", "name"]):
+            environment = process.info["environ"] or {}
+            if environment.get("SLURM_JOB_ID") == job or f"[{job}." in " ".join(process.cmdline()):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
     def stop(self) -> None:
         subprocess.run(["scancel", "--user=root"], capture_output=True)

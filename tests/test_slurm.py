@@ -1,0 +1,194 @@
+"""The workflow on a real Slurm that is started here, and what breaks there. `make test-slurm`; root, Debian's packages.
+
+The model is a tiny one on CPUs; the GPUs that its training asks Slurm for are made up (see slurm_cluster.py).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import slurm_cluster
+import small_experiment
+
+from egpo.config import ROOT
+from egpo.operations import lease
+
+pytestmark = pytest.mark.slurm
+
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+NAME = "test-slurm"
+RESULTS = ROOT / "results" / NAME
+TRAINING = RESULTS / "train/minute/egpo/seed-1"
+STEPS = 6
+SLURM = [
+    *("--profile", "slurm", "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "5"),
+    *("--latency-wait", "15", "--set-resources", "train_model:gpu=1"),
+]
+
+
+@pytest.fixture(scope="module", params=["squeue", "slurmdbd"])
+def cluster(request) -> Iterator[slurm_cluster.Cluster]:
+    if reason := slurm_cluster.missing(request.param == "slurmdbd"):
+        pytest.fail(reason)
+    folder = Path(tempfile.mkdtemp(prefix="egpo-slurm-", dir="/tmp"))
+    folder.chmod(0o755)  # munge and MariaDB have users of their own
+    with slurm_cluster.cluster(folder, request.param == "slurmdbd") as made:
+        yield made
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def configuration(tmp_path_factory) -> Iterator[str]:
+    yield small_experiment.write(NAME, tmp_path_factory.mktemp("configuration") / "small.yaml", steps=STEPS)
+    shutil.rmtree(RESULTS, ignore_errors=True)
+
+
+def start(configuration: str, *arguments: str) -> subprocess.Popen:
+    command = [SNAKEMAKE, *arguments, "--configfile", configuration]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def on_slurm(configuration: str, target: str, cluster: slurm_cluster.Cluster, *more: str) -> subprocess.Popen:
+    command = [] if cluster.accounting else ["--slurm-status-command", "squeue"]
+    return start(configuration, target, *SLURM, *command, *more)
+
+
+def finish(run: subprocess.Popen, seconds: float = 900) -> str:
+    text = run.communicate(timeout=seconds)[0]
+    assert run.returncode == 0, text
+    return text
+
+
+def steps_done() -> int:
+    file = TRAINING / "work" / "metrics.jsonl"
+    return max((json.loads(line)["step"] for line in file.read_text().splitlines()), default=0) if file.exists() else 0
+
+
+def wait_for_step(step: int, run: subprocess.Popen, seconds: float = 500) -> None:
+    deadline = time.monotonic() + seconds
+    while steps_done() < step:
+        assert run.poll() is None, run.stdout.read()
+        assert time.monotonic() < deadline, "the training did not come so far"
+        time.sleep(0.1)
+
+
+def outcome() -> dict[str, object]:
+    """What must not depend on where and how often something was run: tables, and every answer's score."""
+    tables = {path.name: path.read_text() for path in sorted((RESULTS / "tables").glob("*.csv"))}
+    records = {
+        str(path.relative_to(RESULTS)): pd.read_parquet(path).drop(columns=["seconds"], errors="ignore")
+        for path in sorted(RESULTS.glob("evaluate/**/records.parquet"))
+        if "work" not in path.parts
+    }
+    return {"tables": tables, "records": {name: frame.to_csv() for name, frame in records.items()}}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(configuration) -> dict[str, object]:
+    """The outcome of a local run from an empty folder."""
+    shutil.rmtree(RESULTS, ignore_errors=True)
+    finish(start(configuration, "all", "--cores", "2"))
+    return outcome()
+
+
+def forget_training() -> None:
+    """What a training and all that follows from it have made."""
+    for folder in ("train", "evaluate", "uncertainty", "tables", "figures"):
+        shutil.rmtree(RESULTS / folder, ignore_errors=True)
+
+
+def job() -> str:
+    """Slurm's number of the job that trains."""
+    return lease.holder(TRAINING / "work")["job"]
+
+
+def state(number: str) -> str:
+    return slurm_cluster.run("squeue", "-h", "-j", number, "-o", "%T").strip()
+
+
+def test_from_an_empty_folder_to_the_report(configuration, undisturbed, cluster):
+    shutil.rmtree(RESULTS)
+    finish(on_slurm(configuration, "all", cluster))
+    assert (RESULTS / "report.html").exists()
+    assert outcome() == undisturbed
+
+
+# --- faults: what happens, then the same command again where the driver has ended -----------------------------------
+
+
+def kill_the_training(cluster: slurm_cluster.Cluster) -> None:
+    (trainer,) = (
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if (process.info["cmdline"] or [])[1:3] == ["-m", "egpo.training.child"]
+    )
+    trainer.kill()
+
+
+def cancel_the_job(cluster: slurm_cluster.Cluster) -> None:
+    """As a time limit or a preemption ends one: SIGTERM to every process, SIGKILL after KillWait."""
+    slurm_cluster.run("scancel", "--signal=TERM", "--full", job())
+
+
+def lose_the_node(cluster: slurm_cluster.Cluster) -> None:
+    node = slurm_cluster.run("squeue", "-h", "-j", job(), "-o", "%N").strip()
+    cluster.lose(node, job())
+
+
+FAULTS: dict[str, Callable[[slurm_cluster.Cluster], None]] = {
+    "training killed": kill_the_training,
+    "SIGTERM to the job": cancel_the_job,
+    "node down": lose_the_node,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_costs_at_most_a_save_interval(configuration, undisturbed, cluster, fault):
+    forget_training()
+    run = on_slurm(configuration, "all", cluster)
+    wait_for_step(2, run)
+    done = steps_done()
+    FAULTS[fault](cluster)
+    finish(run)
+    text = (RESULTS / "logs/train/minute/egpo/seed-1.log").read_text()
+    assert f"resuming after step {done}" in text or f"resuming after step {done + 1}" in text
+    assert outcome() == undisturbed
+    cluster.revive()
+
+
+def test_a_killed_driver_is_followed_while_its_job_runs(configuration, undisturbed, cluster):
+    forget_training()
+    first = on_slurm(configuration, "all", cluster)
+    wait_for_step(1, first)
+    first.kill()
+    first.wait()
+    assert state(job()) == "RUNNING", "the job goes on without its driver"
+    second = on_slurm(configuration, "all", cluster)
+    finish(second)
+    text = (RESULTS / "logs/train/minute/egpo/seed-1.log").read_text()
+    assert f"{STEPS} steps done" in text
+    assert outcome() == undisturbed
+
+
+def test_a_second_driver_is_told(configuration, undisturbed, cluster):
+    forget_training()
+    first = on_slurm(configuration, "all", cluster)
+    wait_for_step(1, first)
+    second = on_slurm(configuration, "all", cluster)
+    text = second.communicate(timeout=120)[0]
+    assert second.returncode != 0 and f"process {first.pid} on" in text and "runs this experiment already" in text
+    assert state(job()) == "RUNNING"
+    finish(first)
+    assert outcome() == undisturbed
