@@ -46,7 +46,8 @@ rule train_model:
     resources:
         mem_mb=lambda w: train_needs(w).memory_gib * 1024,
         runtime=lambda w: train_needs(w).minutes + train_needs(w).grace_minutes + START_MINUTES,
-        gpu=lambda w: training_of(w).gpus_per_node if training_of(w).platform == "cuda" else 0,
+        # Slurm counts the GPUs of a whole job.
+        gpu=lambda w: training_of(w).gpus_per_node * training_of(w).nodes if training_of(w).platform == "cuda" else 0,
         tasks_per_gpu=0,
         nodes=lambda w: training_of(w).nodes,
         # What a finished training must not be run again for: as resources, for params would.
