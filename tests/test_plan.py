@@ -17,8 +17,11 @@ import yaml
 
 from egpo.config import ROOT, Catalogue, load, read_yaml
 from egpo.errors import UserError
+from egpo.evaluation.run import decoding
+from egpo.files import write_json
 from egpo.operations import cost
-from egpo.operations.plan import Costed, Job, disk_gib, dry_run, read_jobs, too_large, too_long, wall_clock
+from egpo.operations.plan import Costed, Job, disk_gib, dry_run, read_jobs, steps_done, too_large, too_long, wall_clock
+from egpo.training.checkpoints import folder_of, mark_complete
 from egpo.training.settings import as_text, verl_config
 
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
@@ -144,6 +147,46 @@ def test_only_a_run_of_the_same_settings_counts_as_measured(tmp_path):
     assert cost.measured_step(tmp_path, "deepseek-r1-7b", cost.wanted(training, method, backbone)) is None
 
 
+def test_a_training_under_way_is_a_measurement_too(tmp_path):
+    catalogue = paper()
+    name, training, method = "qwen2.5-math-7b", catalogue.experiment.training, catalogue.methods["egpo"]
+    folder = tmp_path / "now" / "train" / name / "egpo" / "seed-1"
+    (folder / "work").mkdir(parents=True)
+    (folder / "work" / "metrics.jsonl").write_text('{"step": 1, "timing_s/step": 12}\n{"step": 2, "timi')
+    config = verl_config(training, method, catalogue.backbones[name], NOWHERE, NOWHERE, NOWHERE, 1, NOWHERE)
+    (folder / "verl.yaml").write_text(as_text(config))
+    assert cost.measured_step(tmp_path, name, cost.wanted(training, method, catalogue.backbones[name])) == 12
+
+
+def test_the_seconds_of_an_answer_are_those_of_equal_decoding(tmp_path):
+    catalogue = paper()
+    name, evaluation = "qwen2.5-math-7b", catalogue.experiment.evaluation
+    backbone = catalogue.backbones[name]
+    like = cost.wanted_answers(backbone, evaluation)
+    assert cost.measured_answer(tmp_path, name, like) is None
+    file = tmp_path / "earlier" / "evaluate" / name / "base" / "seed-0" / "manifest.json"
+    manifest = {"settings": {"decoding": decoding(backbone, evaluation)}, "results": {"math_500": {"records": 4000}}}
+    write_json(file, manifest)  # as it was before evaluations were timed
+    assert cost.measured_answer(tmp_path, name, like) is None
+    write_json(file, manifest | {"seconds": 2000, "concurrency": evaluation.concurrency})
+    assert cost.measured_answer(tmp_path, name, like) == 0.5
+    for change in ({"concurrency": 32}, {"gpus": 2}, {"dtype": "float32"}, {"platform": "cpu"}):
+        other = evaluation.model_copy(update=change)
+        assert cost.measured_answer(tmp_path, name, cost.wanted_answers(backbone, other)) is None, change
+
+
+def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint(tmp_path):
+    assert steps_done(tmp_path) == 0
+    for step in (4, 8, 12):
+        checkpoint = folder_of(tmp_path / "work" / "checkpoints", step)
+        checkpoint.mkdir(parents=True)
+        if step < 12:  # the last is not whole
+            mark_complete(tmp_path / "work" / "checkpoints", step)
+    assert steps_done(tmp_path) == 8
+    (tmp_path / "manifest.json").touch()  # finished, and wanted anew: of other settings or code
+    assert steps_done(tmp_path) == 0
+
+
 def test_evaluations_wait_for_their_training_and_for_gpus():
     jobs = [
         Costed(job("train_model", "egpo"), 10, "estimate"),
@@ -160,6 +203,16 @@ def test_evaluations_wait_for_their_training_and_for_gpus():
 
 
 # --- what will not fit -----------------------------------------------------------------------------
+
+
+def test_checkpoints_that_lie_there_are_not_written_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sum(disk_gib([job("train_model")], paper(), {}).values())
+    checkpoint = tmp_path / "results/paper/train/qwen2.5-math-7b/egpo/seed-1/work/checkpoints/global_step_20"
+    checkpoint.mkdir(parents=True)
+    with (checkpoint / "sparse").open("wb") as file:
+        file.truncate(100 * 2**30)
+    assert before - sum(disk_gib([job("train_model")], paper(), {}).values()) == pytest.approx(100)
 
 
 def test_a_training_of_7b_leaves_two_checkpoints_and_a_model():
@@ -180,9 +233,20 @@ def test_seven_billion_parameters_do_not_fit_one_gpu():
     ("rule", "hours", "basis", "said"),
     [
         ("train_model", 140, "estimate", None),  # 3 attempts of 47 h
-        ("train_model", 142, "measured", "142 h (measured), but 3 x 47 h allowed: raise jobs.train.minutes"),
+        (
+            "train_model",
+            142,
+            "measured",
+            "142 h (measured), but 3 x 47 h allowed (by the retries of slurm/config.yaml): raise jobs.train.minutes",
+        ),
         ("train_model", 142, "limit", None),
-        ("evaluate_model", 25, "estimate", "25 h (estimate), but 24 h allowed: raise jobs.evaluate.minutes"),
+        ("evaluate_model", 70, "estimate", None),  # goes on from its finished trials
+        (
+            "evaluate_model",
+            73,
+            "estimate",
+            "73 h (estimate), but 3 x 24 h allowed (by the retries of slurm/config.yaml): raise jobs.evaluate.minutes",
+        ),
         ("roll_out", 23, "estimate", None),
     ],
 )

@@ -215,6 +215,7 @@ def _run_whole(
     report: Report,
 ) -> list[dict[str, Any]]:
     """Run a trial and keep its records. Where evalscope lost samples, it runs once more; then what is lost is wrong."""
+    start = time.monotonic()
     rows = _run_once(trial, subsets, settings, engine, tick)
     lost = sum(row["status"] == "missing" for row in rows)
     if lost:
@@ -222,7 +223,7 @@ def _run_whole(
         rows = _run_once(trial, subsets, settings, engine, lambda: None)
     with whole(trial.records) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
-    write_json(trial.work / "finished.json", {"key": trial.key})
+    write_json(trial.work / "finished.json", {"key": trial.key, "seconds": round(time.monotonic() - start, 3)})
     return rows
 
 
@@ -331,4 +332,7 @@ def evaluate(
     }
     rows = table.select(["benchmark", "correct", "status", "truncated"]).to_pylist()
     manifest = origin(asked, code, [])
-    write_json(out / "manifest.json", {**manifest, "inputs": inputs, "model": str(model), "results": summary(rows)})
+    manifest |= {"inputs": inputs, "model": str(model), "results": summary(rows)}
+    # Of all trials together, whenever they were run: `snakemake plan` reckons with it.
+    seconds = sum(read_json(trial.work / "finished.json")["seconds"] for trial in trials)
+    write_json(out / "manifest.json", {**manifest, "seconds": seconds, "concurrency": settings.concurrency})

@@ -10,6 +10,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from egpo.config import Architecture, Backbone, Evaluation, Method, Training
+from egpo.files import read_json
 from egpo.training.checkpoints import KEPT
 from egpo.training.memory import BF16, FP32, GIB, estimate
 from egpo.training.progress import read_lines
@@ -33,7 +34,8 @@ ASSUMPTIONS = f"""a guess that no run was held against, for H100 ({PEAK / 1e12:.
   {READING:.0%} of the bandwidth, and takes {1000 * TOKEN_SECONDS:.0f} ms more
 - a batch is all of a GPU's rollouts, as far as its cache holds them, or evaluation.concurrency
 - responses have {LENGTH:.0%} of their limit on average, the longest all of it; prompts {PROMPT_TOKENS} tokens
-- dynamic sampling generates {DYNAMIC} batches a step"""
+- dynamic sampling generates {DYNAMIC} batches a step
+- an A100 takes 1.6 times as long to decode, and 3.2 times to update, by its data sheet"""
 
 
 def wanted(training: Training, method: Method, backbone: Backbone) -> dict[str, Any]:
@@ -51,15 +53,15 @@ def wanted(training: Training, method: Method, backbone: Backbone) -> dict[str, 
 
 
 def measured_step(results: Path, name: str, like: dict[str, Any]) -> float | None:
-    """Median seconds a step of the finished trainings of backbone `name`, in any experiment, with the settings `like`.
+    """Median seconds a step of the trainings of backbone `name`, in any experiment, with the settings `like`.
 
-    None if there are none. The machine is not compared: only whether it was a CPU or GPUs, and how many.
+    Of those under way too; None if there are none. The machine is not compared: only whether it was a CPU or GPUs,
+    and how many.
     """
     seconds: list[float] = []
-    for file in results.glob(f"*/train/{name}/*/seed-*/metrics.jsonl"):
-        settings = file.with_name("verl.yaml")
-        if not settings.exists():
-            continue
+    for settings in results.glob(f"*/train/{name}/*/seed-*/verl.yaml"):
+        done, under_way = settings.with_name("metrics.jsonl"), settings.parent / "work" / "metrics.jsonl"
+        file = done if done.exists() else under_way
         config = OmegaConf.create(yaml.safe_load(settings.read_text()))
         if all(OmegaConf.select(config, key) == value for key, value in like.items()):
             lines = read_lines(file)
@@ -93,6 +95,29 @@ def answer_seconds(size: Architecture, backbone: Backbone, evaluation: Evaluatio
     return _decode_seconds(size, answers, mean, answers * mean / evaluation.concurrency) / evaluation.gpus
 
 
+def measured_answer(results: Path, name: str, like: dict[str, Any]) -> float | None:
+    """Median seconds an answer of the finished evaluations of backbone `name`, with the decoding `like`, as above."""
+    seconds: list[float] = []
+    for file in results.glob(f"*/evaluate/{name}/*/seed-*/manifest.json"):
+        manifest = read_json(file)
+        made = manifest["settings"]["decoding"] | {"concurrency": manifest.get("concurrency")}
+        if "seconds" in manifest and all(made.get(key) == value for key, value in like.items()):
+            seconds.append(manifest["seconds"] / sum(part["records"] for part in manifest["results"].values()))
+    return statistics.median(seconds) if seconds else None
+
+
+def wanted_answers(backbone: Backbone, evaluation: Evaluation) -> dict[str, Any]:
+    """What decides how long an answer takes, by its names in an evaluation's manifest."""
+    return {
+        "max_tokens": backbone.evaluation_tokens,
+        "context": backbone.context,
+        "dtype": evaluation.dtype,
+        "platform": evaluation.platform,
+        "gpus": evaluation.gpus if evaluation.platform == "cuda" else 0,
+        "concurrency": evaluation.concurrency,
+    }
+
+
 def checkpoint_gib(size: Architecture) -> float:
     """Weights, two moments of Adam and the model to export, all in fp32."""
     return 4 * FP32 * size.parameters / GIB
@@ -101,6 +126,11 @@ def checkpoint_gib(size: Architecture) -> float:
 def training_gib(size: Architecture | None) -> float:
     """What a training leaves on disk: the checkpoints that are kept, and its model."""
     return TINY_GIB if size is None else KEPT * checkpoint_gib(size) + FP32 * size.parameters / GIB
+
+
+def lying_gib(folder: Path) -> float:
+    """What the files in a folder, if it is there, take already."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / GIB
 
 
 def answers_gib(backbone: Backbone, answers: int) -> float:

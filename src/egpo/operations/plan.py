@@ -25,6 +25,7 @@ from egpo.errors import UserError
 from egpo.operations import cost
 from egpo.operations.status import total_steps
 from egpo.paths import Paths
+from egpo.training.checkpoints import complete_steps
 from egpo.training.memory import BF16, GIB, estimate
 from egpo.training.settings import micro_batch_tokens
 
@@ -36,7 +37,8 @@ CORES = 10_000  # of the dry run: with fewer, jobs would be shown with fewer thr
 CLUSTERS = (8, 16, 32, 64)  # GPUs
 MEASURED, ESTIMATE, LIMIT = "measured", "estimate", "limit"
 BASES = {
-    MEASURED: "steps times the median step of earlier trainings with this batch, these lengths and devices",
+    MEASURED: "the median seconds a step of earlier trainings of this backbone with this batch, these lengths and\n"
+    "devices, or seconds an answer of its evaluations with this decoding, times those to come",
     ESTIMATE: cost.ASSUMPTIONS,
     LIMIT: "the job's run time, at most; nothing else is known",
 }
@@ -131,11 +133,19 @@ def answers_of(job: Job, catalogue: Catalogue, evaluated: dict[Model, list[str]]
     return items * len(experiment.of(job.model[0]).evaluation.seeds)
 
 
+def steps_done(folder: Path) -> int:
+    """The step that a training which was cut off goes on from; one with a manifest is to be done anew."""
+    if (folder / "manifest.json").exists():
+        return 0
+    return max(complete_steps(folder / "work" / "checkpoints"), default=0)
+
+
 def _training(job: Job, catalogue: Catalogue) -> Costed:
     name, method = job.model[0], catalogue.methods[job.model[1]]
     backbone, training = catalogue.backbones[name], catalogue.experiment.of(name).training
-    data = Paths(catalogue.experiment.experiment).data / "train.parquet"
-    steps = total_steps(training, catalogue.experiment.data, data)
+    paths = Paths(catalogue.experiment.experiment)
+    steps = total_steps(training, catalogue.experiment.data, paths.data / "train.parquet")
+    steps -= steps_done(paths.training(*job.model))
     seconds = cost.measured_step(RESULTS, name, cost.wanted(training, method, backbone))
     if seconds is not None:
         return Costed(job, steps * seconds / 3600, MEASURED)
@@ -152,10 +162,12 @@ def costed(job: Job, catalogue: Catalogue, evaluated: dict[Model, list[str]]) ->
     if job.rule in STAGES:
         backbone = catalogue.backbones[job.model[0]]
         evaluation = catalogue.experiment.of(job.model[0]).evaluation
-        size = of_backbone(backbone)
+        answers, size = answers_of(job, catalogue, evaluated), of_backbone(backbone)
+        seconds = cost.measured_answer(RESULTS, job.model[0], cost.wanted_answers(backbone, evaluation))
+        if seconds is not None:
+            return Costed(job, answers * seconds / 3600, MEASURED)
         if size is not None and evaluation.platform == "cuda":
-            seconds = cost.answer_seconds(size, backbone, evaluation, answers_of(job, catalogue, evaluated))
-            return Costed(job, seconds / 3600, ESTIMATE)
+            return Costed(job, cost.answer_seconds(size, backbone, evaluation, answers) / 3600, ESTIMATE)
     return Costed(job, job.limit, LIMIT)
 
 
@@ -185,14 +197,18 @@ def wall_clock(jobs: Iterable[Costed], capacity: float, unit: str = "gpus") -> f
 
 
 def disk_gib(jobs: list[Job], catalogue: Catalogue, evaluated: dict[Model, list[str]]) -> dict[str, float]:
-    """GiB that the jobs will write, by what they are."""
+    """GiB that the jobs will write, by what they are; the checkpoints that lie there already are taken off."""
+    paths = Paths(catalogue.experiment.experiment)
     sizes = {name: of_backbone(backbone) for name, backbone in catalogue.backbones.items()}
-    trained = [sizes[job.model[0]] for job in jobs if job.rule == TRAIN]
+    trainings = {job.model: sizes[job.model[0]] for job in jobs if job.rule == TRAIN}
     fetched = [sizes[job.wildcards["backbone"]] for job in jobs if job.rule == "backbone_fetch"]
     data = any(job.rule == "data_source" for job in jobs)
     return {
-        "trainings (two checkpoints and the model of each)": sum(map(cost.training_gib, trained)),
-        "a checkpoint under way": max((cost.checkpoint_gib(size) for size in trained if size), default=0.0),
+        "trainings (two checkpoints and the model of each)": sum(
+            max(0.0, cost.training_gib(size) - cost.lying_gib(paths.training(*model)))
+            for model, size in trainings.items()
+        ),
+        "a checkpoint under way": max(map(cost.checkpoint_gib, filter(None, trainings.values())), default=0.0),
         "backbones": sum(BF16 * size.parameters / GIB for size in fetched if size),
         "answers": sum(
             cost.answers_gib(catalogue.backbones[job.model[0]], answers_of(job, catalogue, evaluated))
@@ -213,15 +229,14 @@ def too_long(jobs: list[Costed], catalogue: Catalogue, retries: int) -> list[str
     for stage in dict.fromkeys(one.job.stage for one in known):
         one = max((one for one in known if one.job.stage == stage), key=lambda one: one.hours)
         needs = catalogue.experiment.of(one.job.model[0]).jobs
-        train = one.job.rule == TRAIN
-        attempts = 1 + retries if train else 1
+        train, attempts = one.job.rule == TRAIN, 1 + retries  # each goes on from what was done
         may = (needs.train if train else needs.evaluate).minutes / 60
         if one.hours > attempts * may:
             keys = (
                 "jobs.train.minutes or training.gpus_per_node" if train else "jobs.evaluate.minutes or evaluation.gpus"
             )
-            span = f"{attempts} x {_hours(may)} h" if train else f"{_hours(may)} h"
-            found.append(f"{stage}: {_hours(one.hours)} h ({one.basis}), but {span} allowed: raise {keys}")
+            span = f"{attempts} x {_hours(may)} h allowed (by the retries of slurm/config.yaml)"
+            found.append(f"{stage}: {_hours(one.hours)} h ({one.basis}), but {span}: raise {keys}")
     return found
 
 
@@ -260,6 +275,13 @@ def _stages(jobs: list[Costed]) -> str:
     order = ["data", "backbones", *STAGES.values(), "report"]
     names = sorted({one.job.stage for one in jobs}, key=lambda stage: (order.index(stage.split()[0]), stage))
     rows = [_row(stage, [one for one in jobs if one.job.stage == stage]) for stage in names]
+    for name, some in (
+        ("all on GPUs", [one for one in jobs if one.job.gpus]),
+        ("all others", [one for one in jobs if not one.job.gpus]),
+    ):
+        if some:
+            _, count, _, _, total, _ = _row(name, some)
+            rows.append([name, count, "", "", total, ""])
     headers = ["Stage", "Jobs", "Each", "Hours each", "Total", "Basis"]
     align = ["left", "right", "right", "right", "right", "left"]
     return tabulate(rows, headers, tablefmt="plain", colalign=align, disable_numparse=True)
