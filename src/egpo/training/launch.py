@@ -30,7 +30,6 @@ from egpo.training.cpu_environment import RUN_FOLDER, cpu_environment
 from egpo.training.guard import descendants
 from egpo.training.limits import Limits
 from egpo.training.progress import REWARD, SAVED_AND_ENDED, STOP, forget_after, read_lines, read_phase
-from egpo.training.ray_cluster import over_slurm
 from egpo.training.settings import as_text
 
 Report = Callable[[str], None]
@@ -48,6 +47,8 @@ def train(config: DictConfig, out: Path, work: Path, limits: Limits, report: Rep
     left behind, however this one ends. Raises UserError when a limit is reached or verl refuses the settings, and
     RuntimeError when the training fails; its story is then in this process' standard error.
     """
+    if config.trainer.nnodes > 1 and "RAY_ADDRESS" not in os.environ:
+        raise UserError("training.nodes: several nodes need a Ray that spans them: start it and set RAY_ADDRESS.")
     if Path(config.egpo_run.work) != work.absolute():
         raise ValueError(f"config was made for {config.egpo_run.work}, not for {work}")
     out.mkdir(parents=True, exist_ok=True)
@@ -58,8 +59,7 @@ def train(config: DictConfig, out: Path, work: Path, limits: Limits, report: Rep
         config.trainer.val_before_train = start == 0
     if start < steps:
         OmegaConf.save(config, work / "verl.yaml", resolve=True)
-        with _ray_over_nodes(config, report):
-            _watch(config, work, start, limits, report)
+        _watch(config, work, start, limits, report)
     _export(config, checkpoints.folder_of(config.trainer.default_local_dir, steps), out, work)
     report(f"{steps} steps done, the model is in {out / 'model'}")
 
@@ -105,23 +105,6 @@ def _prepare(config: DictConfig, work: Path, report: Report) -> int:
 
 
 # --- during ----------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _ray_over_nodes(config: DictConfig, report: Report) -> Iterator[None]:
-    """For a training on several nodes, a Ray over those of the Slurm job, unless the user has one (RAY_ADDRESS)."""
-    if config.trainer.nnodes == 1 or "RAY_ADDRESS" in os.environ:
-        yield
-        return
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # the same for Ray and for the trainer
-    cpus = int(os.environ.get("SLURM_CPUS_PER_TASK") or os.cpu_count() or 1)
-    environment = _environment(config, tempfile.gettempdir())
-    with over_slurm(config.trainer.nnodes, config.trainer.n_gpus_per_node, cpus, environment, report) as address:
-        os.environ["RAY_ADDRESS"] = address
-        try:
-            yield
-        finally:
-            del os.environ["RAY_ADDRESS"]
 
 
 def _environment(config: DictConfig, folder: str) -> dict[str, str]:
