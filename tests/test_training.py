@@ -350,3 +350,36 @@ def test_killed_training_resumes(inputs, tmp_path):
     assert len(checkpoints.complete_steps(folder)) == checkpoints.KEPT
     again = subprocess.run(command, capture_output=True, text=True, timeout=60)  # all steps are done: only exports
     assert again.returncode == 0 and "6 steps done" in again.stdout
+
+
+def first_step(out: Path, process: subprocess.Popen) -> None:
+    """Wait for the first line of metrics of a training step."""
+    while not any(line["step"] > 0 for line in progress.read_lines(out / "work" / "metrics.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_sigterm_saves_the_step_at_hand(inputs, tmp_path):
+    """Without a checkpoint of its own until the last step, nothing is lost."""
+    config = small(inputs, tmp_path, "grpo", steps=40, save_every=40)
+    OmegaConf.save(config, tmp_path / "config.yaml")
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    with nothing_left_behind(process.pid, patience=20):
+        first_step(tmp_path, process)
+        # As Slurm sends it: to every process.
+        for pid in [*descendants(process.pid), process.pid]:
+            os.kill(pid, signal.SIGTERM)
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + signal.SIGTERM
+    (saved,) = checkpoints.complete_steps(config.trainer.default_local_dir)
+    assert f"saved after step {saved}" in said
+    steps = [line["step"] for line in progress.read_lines(tmp_path / "work" / "metrics.jsonl")]
+    assert steps == list(range(saved + 1)) and saved < 40
+
+
+@pytest.mark.slow
+def test_a_training_whose_gradients_are_no_numbers_ends(inputs, tmp_path):
+    config = small(inputs, tmp_path, "grpo", steps=8, save_every=8, learning_rate=1e30)
+    with pytest.raises(UserError, match=r"the gradient's norm is .*, 3 steps in a row.*training\.learning_rate"):
+        train(config, tmp_path, tmp_path / "work", Limits(400, 60, 300), lambda _: None)
