@@ -322,7 +322,7 @@ def test_what_lsh_misses_is_found_in_the_pool(built: Path, tmp_path: Path, token
 # Builds in a process of their own, so that it can have another hash seed and be killed. It is forked for each kill
 # from one that has imported everything, or most kills would fall into the imports.
 BUILD = """
-import os, signal, sys, time; from pathlib import Path; from random import Random
+import os, shutil, signal, sys, time; from pathlib import Path; from random import Random
 sys.path.insert(0, {tests!r})
 from chain import build_small; from test_planted import WIDE
 
@@ -342,9 +342,14 @@ def forked(out, seconds):
 
 status, seconds = forked({out!r} + "/whole", None)
 assert status == 0
-rng = Random(1)
-ends = [forked({out!r} + f"/killed-{{kill}}", rng.uniform(0, seconds))[0] for kill in range(10)]
-print(ends.count(signal.SIGKILL))
+rng, kills = Random(1), 0
+while kills < 10:
+    folder = {out!r} + f"/killed-{{kills}}"
+    if forked(folder, rng.uniform(0, seconds))[0] == signal.SIGKILL:
+        kills += 1
+    else:  # it was quicker than the first
+        shutil.rmtree(folder)
+        seconds *= 0.8
 for kill in range(10):
     build({out!r} + f"/killed-{{kill}}")
 """
@@ -364,7 +369,6 @@ def test_ten_kills_workers_and_hash_seed_change_no_byte(built: Path, tmp_path: P
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 7, "too few were killed before they ended"
     for folder in (tmp_path / "whole", *(tmp_path / f"killed-{kill}" for kill in range(10))):
         assert hashes(folder) == hashes(built / "out")
         assert read_json(folder / "manifest.json") == read_json(built / "out" / "manifest.json")
