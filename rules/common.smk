@@ -73,6 +73,11 @@ def plain(model):
     return model.model_dump(mode="json")
 
 
+def reported():
+    """The catalogue as tables, figures and report get it: without what changes no result."""
+    return CATALOGUE.model_dump(mode="json", exclude={"experiment": {"jobs"}})
+
+
 def models_of(method):
     """A method's trainings: on every backbone, or, where Table 1 does not hold it, on that of the ablations."""
     ablations = EXPERIMENT.ablations

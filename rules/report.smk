@@ -21,7 +21,7 @@ rule table1:
         name="table 1",
         table="table1",
         models=[list(model) for model in table1_models()],
-        catalogue=plain(CATALOGUE),
+        catalogue=reported(),
         code=code_version(*MEASURED),
     script:
         "../workflow/scripts/accuracy_table.py"
@@ -44,7 +44,7 @@ if EXPERIMENT.ablations is not None:
             name="table 2",
             table="table2",
             models=[list(model) for model in table2_models()],
-            catalogue=plain(CATALOGUE),
+            catalogue=reported(),
             code=code_version(*MEASURED),
         script:
             "../workflow/scripts/accuracy_table.py"
@@ -65,7 +65,7 @@ rule comparisons:
         name="comparisons",
         models=[list(model) for model in table1_models()],
         ablated=[list(model) for model in table2_models()],
-        catalogue=plain(CATALOGUE),
+        catalogue=reported(),
         code=code_version(*MEASURED, "report/comparisons.py"),
     script:
         "../workflow/scripts/comparisons.py"
@@ -84,7 +84,7 @@ rule answers:
     params:
         name="answers",
         models=[list(model) for model in table1_models()],
-        catalogue=plain(CATALOGUE),
+        catalogue=reported(),
         code=code_version(*MEASURED, "report/answers.py", "data/keyed.py", "boxed.py"),
     script:
         "../workflow/scripts/answers.py"
@@ -122,7 +122,7 @@ rule learning_curve:
     params:
         name="learning curve",
         models=[list(model) for model in trained_models()],
-        catalogue=plain(CATALOGUE),
+        catalogue=reported(),
         code=code_version("report/learning_curve.py", "report/style.py", "training/progress.py"),
     script:
         "../workflow/scripts/learning_curve.py"
@@ -161,7 +161,7 @@ rule claims:
     params:
         name="claims",
         models=[list(model) for model in diagnosed_models()],
-        catalogue=plain(CATALOGUE),
+        catalogue=reported(),
         code=code_version("uncertainty", "report/claims.py", "report/measured.py"),
     script:
         "../workflow/scripts/claims.py"
@@ -226,7 +226,7 @@ rule report:
         name="report",
         models=[list(model) for model in models()],
         diagnosed=[list(model) for model in diagnosed_models()],
-        catalogue=plain(CATALOGUE),
+        catalogue=reported(),
         code=code_version("report/page.py", "report/measured.py"),
     script:
         "../workflow/scripts/report.py"

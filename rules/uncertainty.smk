@@ -75,7 +75,7 @@ if UNCERTAINTY is not None:
         params:
             name="table 3",
             models=[list(model) for model in table1_models()],
-            catalogue=plain(CATALOGUE),
+            catalogue=reported(),
             code=code_version("uncertainty", "report/entropy_table.py", "report/measured.py"),
         script:
             "../workflow/scripts/entropy_table.py"
@@ -106,7 +106,7 @@ if UNCERTAINTY is not None:
         params:
             name="entropy figures",
             models=[list(model) for model in table1_models()],
-            catalogue=plain(CATALOGUE),
+            catalogue=reported(),
             code=code_version("uncertainty", "report/entropy_figures.py", "report/measured.py", "report/style.py"),
         script:
             "../workflow/scripts/entropy_figures.py"
@@ -125,7 +125,7 @@ if UNCERTAINTY is not None:
         params:
             name="case study",
             models=[list(model) for model in table1_models()],
-            catalogue=plain(CATALOGUE),
+            catalogue=reported(),
             code=code_version("uncertainty", "report/case_study.py", "report/measured.py", "data/keyed.py"),
         script:
             "../workflow/scripts/case_study.py"

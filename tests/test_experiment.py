@@ -125,3 +125,76 @@ def test_the_exported_model_loads_and_differs_from_the_backbone(configuration):
 def test_a_third_run_has_nothing_to_do(configuration):
     text = start(configuration).communicate(timeout=60)[0]
     assert "Nothing to be done" in text
+
+
+# --- what an edit runs again ------------------------------------------------------------------------
+
+AFTER_A_TRAINING = {
+    *("evaluate_model", "roll_out", "measure_rollouts", "learning_curve", "table1", "comparisons", "answers"),
+    *("claims", "table3", "entropy_figures", "case_study", "report", "all"),
+}
+# What is edited in a copy of the repository: (file, old, new), and the rules that then run.
+EDITS = {
+    "a comment": ("src/egpo/methods/weights.py", "\n@dataclass", "\n# Said otherwise.\n@dataclass", set()),
+    "a script": ("workflow/scripts/train.py", '"""One training', '"""Just one training', set()),
+    "how a training is watched": ("src/egpo/training/launch.py", "POLL_SECONDS = 0.5", "POLL_SECONDS = 0.6", set()),
+    "a limit": ("small.yaml", "    minutes: 20\n", "    minutes: 30\n", set()),
+    "a figure": (
+        "src/egpo/report/learning_curve.py",
+        "import annotations\n",
+        "import annotations\n\nNEW = 1\n",
+        {"learning_curve", "report", "all"},
+    ),
+    "a method's setting": (
+        "config/methods.yaml",
+        "\negpo:\n",
+        "\negpo:\n  clip_low: 0.19\n",
+        {"train_model", *AFTER_A_TRAINING},
+    ),
+    "the advantage": (
+        "src/egpo/methods/advantage.py",
+        "import annotations\n",
+        "import annotations\n\nNEW = 1\n",
+        {"train_model", "method_figure", *AFTER_A_TRAINING},
+    ),
+    "a filter of the data": (
+        "src/egpo/data/filters.py",
+        "import annotations\n",
+        "import annotations\n\nNEW = 1\n",
+        {"data_pool", "funnel_figure", "train_model", *AFTER_A_TRAINING},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def finished_copy(configuration, tmp_path_factory) -> Path:
+    """The repository's files with this experiment's results, as they are after a run in there."""
+    copy = tmp_path_factory.mktemp("copy")
+    for name in ("Snakefile", "rules", "workflow", "src", "config", "profiles"):
+        source = ROOT / name
+        shutil.copytree(source, copy / name) if source.is_dir() else shutil.copy(source, copy)
+    shutil.copytree(ROOT / ".snakemake" / "metadata", copy / ".snakemake" / "metadata")
+    shutil.copytree(RESULTS, copy / "results" / NAME, ignore=shutil.ignore_patterns("work"))
+    shutil.copy(configuration, copy / "small.yaml")
+    return copy
+
+
+def rules_to_run(copy: Path) -> set[str]:
+    command = [SNAKEMAKE, "-n", "all", "--configfile", "small.yaml"]
+    environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return set(re.findall(r"^(?:local)?rule (\w+):", done.stdout, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_what_an_edit_runs_again(finished_copy, edit):
+    name, old, new, expected = EDITS[edit]
+    file = finished_copy / name
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    try:
+        assert rules_to_run(finished_copy) == expected
+    finally:
+        file.write_text(text)

@@ -548,9 +548,12 @@ class TrainNeeds(Needs):
 class Jobs(Section):
     """Time, cores and memory of the long jobs; the GPUs stand in `training` and `evaluation`."""
 
-    train: TrainNeeds
-    evaluate: Needs = Field(description="Of each evaluation, and of each model's rollouts for `uncertainty`.")
-    data: Needs = Field(description="Of the building of the pool.")
+    train: TrainNeeds = TrainNeeds(minutes=1440, cpus=16, memory_gib=200)
+    evaluate: Needs = Field(
+        Needs(minutes=1440, cpus=8, memory_gib=64),
+        description="Of each evaluation, and of each model's rollouts for `uncertainty`.",
+    )
+    data: Needs = Field(Needs(minutes=480, cpus=8, memory_gib=16), description="Of the building of the pool.")
 
 
 class Overlay(Section):
@@ -601,7 +604,7 @@ class Experiment(Section):
     data: Data
     training: Training
     evaluation: Evaluation
-    jobs: Jobs
+    jobs: Jobs = Jobs()
     by_backbone: dict[Name, Overlay] = Field(
         {}, description="Laid over training, evaluation and jobs for one backbone, e.g. GPUs, nodes, hours and memory."
     )
