@@ -91,6 +91,7 @@ def test_what_snakemake_says_against_a_plan_is_shown(workflow):
         dry_run(["config.yaml"], {})
 
 
+@pytest.mark.slow
 def test_the_demo_is_planned_with_what_config_says_too(tmp_path, demo):
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(demo | {"experiment": "only-planned"}))

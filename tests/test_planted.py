@@ -355,6 +355,7 @@ for kill in range(10):
 """
 
 
+@pytest.mark.slow
 def test_ten_kills_workers_and_hash_seed_change_no_byte(built: Path, tmp_path: Path, tokenizer_folder: Path) -> None:
     """SIGKILL at ten random points of a build with two workers and another hash seed, each followed by a whole one."""
     code = BUILD.format(
