@@ -149,7 +149,7 @@ EDITS = {
         "config/methods.yaml",
         "\negpo:\n",
         "\negpo:\n  clip_low: 0.19\n",
-        {"train_model", *AFTER_A_TRAINING},
+        {"train_model", "method_figure", *AFTER_A_TRAINING},
     ),
     "the advantage": (
         "src/egpo/methods/advantage.py",
@@ -184,7 +184,7 @@ def rules_to_run(copy: Path) -> set[str]:
     environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return set(re.findall(r"^(?:local)?rule (\w+):", done.stdout, flags=re.MULTILINE))
+    return set(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, flags=re.MULTILINE))
 
 
 @pytest.mark.parametrize("edit", EDITS)
