@@ -4,7 +4,7 @@ CORES ?= 2
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help env demo demo-full bench bench-advantage bench-evaluation bench-data test test-slow test-slurm audit-packages lint format lock schemas
+.PHONY: help env demo demo-full bench bench-advantage bench-evaluation bench-data bench-dry-run test test-slow test-slurm audit-packages lint format lock schemas
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -29,7 +29,7 @@ demo-full: env ## every method and ablation on both tiny models, then what their
 .bench/complete: envs/bench.txt | env
 	@rm -rf .bench && $(BIN)/python -m pip install --quiet --no-deps --target .bench -r envs/bench.txt && touch $@
 
-bench: bench-advantage bench-evaluation bench-data ## what ours costs, beside its peers, in results/bench/
+bench: bench-advantage bench-evaluation bench-data bench-dry-run ## what ours costs, beside its peers, in results/bench/
 
 bench-advantage: env ## the methods' advantage beside verl's own
 	@$(BIN)/python benchmarks/advantage.py
@@ -40,6 +40,9 @@ bench-evaluation: env ## one evaluation job per model beside one per seed
 bench-data: env .bench/complete ## near-duplicates beside other tools, and the whole data chain at the real size
 	@$(BIN)/python benchmarks/near_duplicates.py
 	@$(BIN)/python benchmarks/data_chain.py
+
+bench-dry-run: env ## the plan of the paper's matrix, and at 10 and 100 times its size
+	@$(BIN)/python benchmarks/dry_run.py
 
 test: env ## all tests but the slow ones
 	@$(BIN)/python -m pytest -m "not slow and not full and not slurm" --durations=15

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from egpo.backbones.tokenizer import make_tokenizer
 from egpo.backbones.warm_up import make_model
 from egpo.config import ROOT, Backbone, Method, Training, load, read_yaml
 from egpo.data.problems import draw_problem
 from egpo.data.verl_rows import verl_row
+from egpo.training.guard import descendants
+from egpo.training.limits import Limits
 from egpo.training.settings import verl_config
 
 CATALOGUES = {
@@ -53,3 +62,66 @@ def small(inputs: Path, out: Path, method: str | Method, **changes) -> DictConfi
     backbone = demo.backbones["tiny-math"].model_copy(update={"response_tokens": 12})
     chosen = METHODS[method] if isinstance(method, str) else method
     return compose(training, chosen, backbone, inputs, out)
+
+
+LIMITS = Limits(400, 60, 300)
+TRAIN = """
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from omegaconf import OmegaConf
+from egpo.training.launch import train
+from egpo.training.guard import descendants
+from egpo.training.limits import Limits
+out = Path(sys.argv[1])
+limits = Limits(*map(float, sys.argv[2:]))
+train(OmegaConf.load(out / "config.yaml"), out, out / "work", limits, lambda line: print(line, flush=True))
+"""
+
+
+def start(config: DictConfig, out: Path, limits: Limits = LIMITS, **environment: str) -> subprocess.Popen:
+    """A training in a process and session of its own; out/log gets what it says."""
+    OmegaConf.save(config, out / "config.yaml")
+    numbers = [str(value) for value in (limits.time, limits.grace, limits.stall)]
+    with (out / "log").open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, "-c", TRAIN, str(out), *numbers],
+            start_new_session=True,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **environment},
+        )
+
+
+def identity(pid: int) -> tuple[int, str] | None:
+    try:
+        return pid, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+
+
+@contextmanager
+def nothing_left_behind(root: int, patience: float = 0) -> Iterator[None]:
+    """Fails if a process that was seen below `root` during the block is still there `patience` seconds later."""
+    before, seen, over = set(descendants(os.getpid())), set(), threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.3):
+            seen.update(identity(pid) for pid in descendants(root) if pid not in before)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+    seen.discard(None)
+    assert len(seen) > 1
+    deadline = time.monotonic() + patience
+    while left := [one for one in seen if identity(one[0]) == one]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.3)

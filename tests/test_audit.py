@@ -153,5 +153,5 @@ def test_the_page_shows_the_arithmetic(tmp_path):
     write_audit(ROOT / "config" / "paper-numbers.yaml", tmp_path)
     page = (tmp_path / "audit.md").read_text()
     assert "(76.4 + 37.13 + 81.43) / 3 = 64.9867" in page
-    assert page.index("egpo: average 65.97") < page.index("## Follows from the printed numbers")
+    assert page.index("egpo: average 65.97") < page.index("<summary>Follows from the printed numbers")
     assert len((tmp_path / "audit.csv").read_text().splitlines()) == 159

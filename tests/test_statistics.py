@@ -370,5 +370,7 @@ def test_spread_of_a_single_trial_is_undecided():
     result = spread(answers_of(1, (1, 9, 1)), answers_of(2, (1, 9, 4)))
     assert np.isnan([result.sd_question, result.sd_within]).all()
     assert np.isnan(smallest_difference(9, 1, **vars(result)))
+    same = np.zeros((1, 9, 4), bool)
+    assert np.isnan(smallest_difference(9, 4, **vars(spread(same, same))))
     with pytest.raises(ValueError, match="9 questions against 8"):
         spread(answers_of(1, (1, 9, 2)), answers_of(2, (1, 8, 2)))

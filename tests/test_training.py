@@ -10,18 +10,15 @@ import sys
 import textwrap
 import threading
 import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
 from omegaconf import DictConfig, OmegaConf
-from small_runs import CATALOGUES, METHODS, compose, small
+from small_runs import CATALOGUES, METHODS, compose, nothing_left_behind, small, start
 
 from egpo.errors import UserError
 from egpo.training import checkpoints, progress
-from egpo.training.guard import descendants
 from egpo.training.judge import Judge, same_answer_in_time
 from egpo.training.launch import total_steps, train
 from egpo.training.limits import Limits
@@ -256,59 +253,15 @@ def test_repeated_steps_are_forgotten(tmp_path):
 # --- real runs ------------------------------------------------------------------------------------------
 
 
-def identity(pid: int) -> tuple[int, str] | None:
-    try:
-        return pid, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return None
-
-
-@contextmanager
-def nothing_left_behind(root: int, patience: float = 0):
-    """Fails if a process that was seen below `root` during the block is still there `patience` seconds later."""
-    before, seen, over = set(descendants(os.getpid())), set(), threading.Event()
-
-    def look() -> None:
-        while not over.wait(0.3):
-            seen.update(identity(pid) for pid in descendants(root) if pid not in before)
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
-    seen.discard(None)
-    assert len(seen) > 1
-    deadline = time.monotonic() + patience
-    while left := [one for one in seen if identity(one[0]) == one]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.3)
-
-
 @pytest.mark.parametrize(("key", "limits"), [("minutes", Limits(6, 60, 300)), ("stall_minutes", Limits(300, 60, 6))])
 def test_limits_end_everything(inputs, tmp_path, key, limits):
     with nothing_left_behind(os.getpid()), pytest.raises(UserError, match=rf"was stopped.*jobs\.train\.{key} "):
         train(small(inputs, tmp_path, "egpo"), tmp_path, tmp_path / "work", limits, lambda _: None)
 
 
-RUN = """
-import sys
-from pathlib import Path
-from omegaconf import DictConfig, OmegaConf
-from egpo.training.launch import train
-from egpo.training.limits import Limits
-out = Path(sys.argv[1])
-limits = Limits(400, 60, 300)
-train(OmegaConf.load(out / "config.yaml"), out, out / "work", limits, lambda line: print(line, flush=True))
-"""
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_signals_end_everything(inputs, tmp_path, number):
-    OmegaConf.save(small(inputs, tmp_path, "egpo"), tmp_path / "config.yaml")
-    process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)], start_new_session=True)
+    process = start(small(inputs, tmp_path, "egpo"), tmp_path)
     with nothing_left_behind(process.pid, patience=10):
         time.sleep(12)  # Ray is up by then
         process.send_signal(number)
@@ -316,70 +269,9 @@ def test_signals_end_everything(inputs, tmp_path, number):
 
 
 def test_a_killed_guard_leaves_nothing(inputs, tmp_path):
-    OmegaConf.save(small(inputs, tmp_path, "egpo"), tmp_path / "config.yaml")
-    process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)], start_new_session=True)
+    process = start(small(inputs, tmp_path, "egpo"), tmp_path)
     with nothing_left_behind(process.pid, patience=10):
         time.sleep(12)  # Ray is up by then
         (guard,) = psutil.Process(process.pid).children()
         guard.kill()
         assert process.wait(30) != 0
-
-
-@pytest.mark.slow
-def test_killed_training_resumes(inputs, tmp_path):
-    config = small(inputs, tmp_path, "grpo", steps=6, save_every=2)
-    OmegaConf.save(config, tmp_path / "config.yaml")
-    command = [sys.executable, "-c", RUN, str(tmp_path)]
-    process = subprocess.Popen(command, start_new_session=True)
-    folder = Path(config.trainer.default_local_dir)
-    with nothing_left_behind(process.pid, patience=20):
-        while not checkpoints.complete_steps(folder):
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.kill()
-        process.wait()
-    saved = checkpoints.complete_steps(folder)[-1]
-    assert saved < 6
-    half = checkpoints.folder_of(folder, 99) / "actor"
-    half.mkdir(parents=True)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert f"resuming after step {saved}" in done.stdout
-    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert steps == [0, 1, 2, 3, 4, 5, 6]
-    assert len(checkpoints.complete_steps(folder)) == checkpoints.KEPT
-    again = subprocess.run(command, capture_output=True, text=True, timeout=60)  # all steps are done: only exports
-    assert again.returncode == 0 and "6 steps done" in again.stdout
-
-
-def first_step(out: Path, process: subprocess.Popen) -> None:
-    """Wait for the first line of metrics of a training step."""
-    while not any(line["step"] > 0 for line in progress.read_lines(out / "work" / "metrics.jsonl")):
-        assert process.poll() is None
-        time.sleep(0.05)
-
-
-@pytest.mark.slow
-def test_sigterm_saves_the_step_at_hand(inputs, tmp_path):
-    """Without a checkpoint of its own until the last step, nothing is lost."""
-    config = small(inputs, tmp_path, "grpo", steps=40, save_every=40)
-    OmegaConf.save(config, tmp_path / "config.yaml")
-    process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    with nothing_left_behind(process.pid, patience=20):
-        first_step(tmp_path, process)
-        # As Slurm sends it: to every process.
-        for pid in [*descendants(process.pid), process.pid]:
-            os.kill(pid, signal.SIGTERM)
-        said = process.communicate(timeout=60)[0]
-    assert process.returncode == 128 + signal.SIGTERM
-    (saved,) = checkpoints.complete_steps(config.trainer.default_local_dir)
-    assert f"saved after step {saved}" in said
-    steps = [line["step"] for line in progress.read_lines(tmp_path / "work" / "metrics.jsonl")]
-    assert steps == list(range(saved + 1)) and saved < 40
-
-
-@pytest.mark.slow
-def test_a_training_whose_gradients_are_no_numbers_ends(inputs, tmp_path):
-    config = small(inputs, tmp_path, "grpo", steps=8, save_every=8, learning_rate=1e30)
-    with pytest.raises(UserError, match=r"the gradient's norm is .*, 3 steps in a row.*training\.learning_rate"):
-        train(config, tmp_path, tmp_path / "work", Limits(400, 60, 300), lambda _: None)

@@ -273,6 +273,9 @@ def smallest_difference(
     (z_{alpha/2} + z_beta) ((omega^2 + (sigma_A^2 + sigma_B^2) / K) / n)^(1/2): equation 10 of Miller 2024, "Adding
     error bars to evals", with the same number of trials K for both models; two-sided at alpha. z, not t: for
     a power of 80% the t-test has 77% with 30 questions, 79% with 100. No variance between training seeds is in it.
+    nan where no answer differs from another: that does not say how much answers could vary.
     """
+    if sd_question == 0 and sd_within == 0:
+        return math.nan
     z = stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)
     return float(z * math.sqrt((sd_question**2 + sd_within**2 / trials) / questions))

@@ -238,9 +238,9 @@ def _texts(table: Table, rows: list[list[Cell]], bold: Callable[[str], str]) -> 
         yield row[0], [bold(text) if cell.accuracy == top else text for cell, text, top in pairs]
 
 
-def markdown_table(heads: list[str], rows: list[list[str]], numbers: bool = True) -> list[str]:
-    """Lines of a table, its first column to the left and the others, where they hold numbers, to the right."""
-    lines = ["| " + " | ".join(heads) + " |", "| --- |" + (" ---: |" if numbers else " --- |") * (len(heads) - 1)]
+def markdown_table(heads: list[str], rows: list[list[str]], texts: int = 1) -> list[str]:
+    """Lines of a table; its first `texts` columns stand to the left, the others, which hold numbers, to the right."""
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * texts + " ---: |" * (len(heads) - texts)]
     return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]
 
 

@@ -351,9 +351,12 @@ def markdown(findings: list[Finding]) -> str:
     ]
     for verdict, title in VERDICTS.items():
         rows = [one for one in findings if one.verdict == verdict]
-        lines += ["", f"## {title} ({len(rows)})", ""]
+        head = f"{title} ({len(rows)})"
+        folded = verdict == "holds"  # the longest list, and the one with nothing to see
+        lines += ["", f'<details markdown="1"><summary>{head}</summary>' if folded else f"## {head}", ""]
         lines += ["| where | the paper says | its numbers give |", "| --- | --- | --- |"]
         lines += [f"| {one.where} | {one.says} | {one.arithmetic} |" for one in rows]
+        lines += ["", "</details>"] if folded else []
     return "\n".join(lines) + "\n"
 
 

@@ -20,7 +20,7 @@ from egpo.config import ROOT, Catalogue, read_yaml
 from egpo.files import write_text
 from egpo.paths import BASE
 from egpo.report.accuracy_tables import PAPER, markdown_table
-from egpo.report.comparisons import ABLATIONS, AGAINST_BASE, BETWEEN
+from egpo.report.comparisons import ABLATIONS, AGAINST_BASE, BETWEEN, p_text
 from egpo.report.measured import label, note
 from egpo.uncertainty.diagnosis import Diagnosis, Model, diagnose
 from egpo.uncertainty.measures import gap, resampled
@@ -62,7 +62,7 @@ def _over(catalogue: Catalogue, rows: pd.DataFrame, section: str, says: str, cla
     found = [verdict(_sign(row), claimed) for row in rows.itertuples()]
     texts = [
         f"{catalogue.benchmarks[row.benchmark].label} {row.difference:+.2f}"
-        + ("" if math.isnan(row.p_holm) else f" (p {row.p_holm:.3f})")
+        + ("" if math.isnan(row.p_holm) else f" (p {p_text(row.p_holm)})")
         for row in rows.itertuples()
     ]
     return Claim(section, says, _together(found), ", ".join(texts))
@@ -183,7 +183,7 @@ def markdown(catalogue: Catalogue, claims: list[Claim]) -> str:
         "",
     ]
     rows = [[one.section, one.says, f"**{one.verdict}**", one.numbers] for one in claims]
-    lines += markdown_table(["Section", "Claim", "Verdict", "Numbers"], rows, numbers=False)
+    lines += markdown_table(["Section", "Claim", "Verdict", "Numbers"], rows, texts=4)
     below = note(catalogue)
     return "\n".join([*lines, *(["", below] if below else [])]) + "\n"
 

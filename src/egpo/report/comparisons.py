@@ -66,7 +66,8 @@ def _number(value: float, form: str) -> str:
     return "" if pd.isna(value) else format(value, form)
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
+    """A p-value as it is printed; nothing where there is none."""
     return "" if pd.isna(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
@@ -80,13 +81,13 @@ def _family(catalogue: Catalogue, table: pd.DataFrame) -> list[str]:
                 catalogue.benchmarks[row.benchmark].label,
                 f"{row.difference:+.2f}",
                 f"{_number(row.low, '+.2f')} to {_number(row.high, '+.2f')}" if not pd.isna(row.low) else "",
-                _p(row.p_value),
-                _p(row.p_holm),
+                p_text(row.p_value),
+                p_text(row.p_holm),
                 _number(row.smallest, ".2f"),
             ]
         )
     heads = ["Models", "Benchmark", "Difference", "95% interval", "p", "p (Holm)", "smallest"]
-    return markdown_table(heads, lines)
+    return markdown_table(heads, lines, texts=2)
 
 
 def _short(catalogue: Catalogue, method: str) -> str:

@@ -59,6 +59,7 @@ def notes(catalogue: Catalogue, table: pd.DataFrame) -> list[str]:
     experiment = catalogue.experiment
     evaluation, chosen = experiment.evaluation, experiment.uncertainty
     assert chosen is not None
+    without_thoughts = any(not catalogue.backbones[name].thinks for name in table["backbone"])
     lost = [
         f"{label(catalogue, row['backbone'], row['method'])}: "
         + ", ".join(f"{int(row[name])} with {name.removeprefix('without: ')}" for name in row.index if _lost(row, name))
@@ -75,6 +76,7 @@ def notes(catalogue: Catalogue, table: pd.DataFrame) -> list[str]:
         "Left out of every AUC of their model, as a part of them does not exist: " + "; ".join(lost) + "."
         if lost
         else "No response is left out.",
+        *(["Empty: a model without thoughts has no such parts."] if without_thoughts else []),
         *([note(catalogue)] if note(catalogue) else []),
     ]
 

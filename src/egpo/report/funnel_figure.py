@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
 
 from egpo.data.funnel import ALL
-from egpo.report.style import COLOURS, save
+from egpo.report.style import COLOURS, caption, save
 
 
 def funnel_figure(file: Path, note: str, out: Path) -> None:
@@ -34,5 +33,5 @@ def funnel_figure(file: Path, note: str, out: Path) -> None:
     axis.set_xlabel("rows left after each step that drops any")
     axis.legend(loc="lower right", fontsize=7)
     if note:
-        figure.supxlabel("\n".join(textwrap.wrap(note, 120)), fontsize=7, color="#555555", x=0.01, ha="left")
+        caption(figure, note)
     save(figure, out, "funnel")

@@ -52,7 +52,9 @@ class Section:
 def html(text: str) -> str:
     """Markdown as HTML, its title left out, tables in boxes that scroll on a small screen."""
     body = re.sub(r"\A# .*\n", "", text)
-    made = to_html(body, extensions=["tables", "fenced_code", "toc"], extension_configs={"toc": {"baselevel": 2}})
+    made = to_html(
+        body, extensions=["tables", "fenced_code", "md_in_html", "toc"], extension_configs={"toc": {"baselevel": 2}}
+    )
     return made.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
 
 
@@ -66,11 +68,13 @@ def page(file: Path, folded: bool = False) -> str:
 
 
 def figure(file: Path) -> str:
-    """A PNG inside of the page."""
-    data = base64.b64encode(file.read_bytes()).decode()
+    """A PNG inside of the page, at half of its pixels: all figures have the same size of type then."""
+    data = file.read_bytes()
+    width = int.from_bytes(data[16:20]) // 2  # of the PNG's header
     caption = escape(FIGURES[file.stem])
+    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
     return (
-        f'<figure><img alt="{caption}" src="data:image/png;base64,{data}"><figcaption>{caption} '
+        f'<figure><div class="wide"><img alt="{caption}" width="{width}" src="{source}"></div><figcaption>{caption} '
         f"Also as <code>{file.with_suffix('.pdf')}</code>.</figcaption></figure>"
     )
 
@@ -134,8 +138,9 @@ def lineage(catalogue: Catalogue, paths: Paths, models: list[Model], diagnosed: 
             name = f"{label(catalogue, model[0], model[1])}, seed {model[2]}"
             rows.append(_origin(stage, name, manifest, manifest.parent / result[stage]))
     text = (
-        "Every result has a manifest: all settings, package versions, hashes of what it was made from. The hashes of "
-        "settings and code below are those of the manifest, that of the result is of the file as it was read here."
+        "Beside every result lies its <code>manifest.json</code>: all settings, package versions, hashes of what it "
+        "was made from. The hashes of settings and code below are the manifest's; that of the result, the first 16 "
+        "digits of its SHA-256, is of the file as it was read here."
     )
     return f"<p>{text}</p>{frame(pd.DataFrame(rows))}"
 
@@ -149,7 +154,6 @@ def _origin(stage: str, model: str, manifest: Path, result: Path) -> dict[str, A
         "code": values["code"],
         "result": str(result),
         "sha256": sha256(result)[:16],
-        "manifest": str(manifest),
     }
 
 

@@ -64,6 +64,11 @@ def complete_steps(root: str | Path) -> list[int]:
     return sorted(step for step, folder in _steps(Path(root)).items() if (folder / MARK).is_file())
 
 
+def largest(root: str | Path) -> int:
+    """Bytes of the largest checkpoint, whole or not; 0 if there is none."""
+    return max((sum(_sizes(folder).values()) for folder in _steps(Path(root)).values()), default=0)
+
+
 def keep_last(root: str | Path, kept: int = KEPT) -> None:
     """Remove all but the last `kept` whole checkpoints, and older remains."""
     whole = complete_steps(root)[-kept:]

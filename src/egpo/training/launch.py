@@ -199,9 +199,20 @@ def _watch(config: DictConfig, work: Path, start: int, limits: Limits, report: R
         failure = work / FAILURE
         if failure.exists():
             raise UserError(failure.read_text())
+        _check_disk(config, work)
         raise RuntimeError(
             f"verl's trainer ended with code {guard.returncode} at '{read_phase(work / 'heartbeat.json')}'; "
             "the first error above in this log is the cause. Run again to resume."
+        )
+
+
+def _check_disk(config: DictConfig, work: Path) -> None:
+    """A full disk shows in torch and in Ray as errors that do not speak of it. Raises UserError where it is full."""
+    free, needed = shutil.disk_usage(work).free, checkpoints.largest(config.trainer.default_local_dir)
+    if free < needed:
+        raise UserError(
+            f"the training ended at '{read_phase(work / 'heartbeat.json')}' and there is no space left: {work} has "
+            f"{free / 1e6:,.0f} MB, a checkpoint takes {needed / 1e6:,.0f} MB. Make some and run again to resume."
         )
 
 

@@ -1,0 +1,243 @@
+"""What can go wrong in a training, done to a real one: what is said, what is lost, and that the end is the same.
+
+Each run has 12 steps and saves every second one. After each fault the same command is run again; model and rewards
+must then be those of an undisturbed run, bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from omegaconf import DictConfig
+from safetensors.torch import load_file
+from small_runs import LIMITS, nothing_left_behind, small, start
+
+from egpo.errors import UserError
+from egpo.training import checkpoints
+from egpo.training.guard import descendants
+from egpo.training.launch import train
+from egpo.training.limits import Limits
+from egpo.training.progress import REWARD, read_lines
+
+pytestmark = pytest.mark.slow
+STEPS, SAVE_EVERY, FAULT_AFTER = 12, 2, 5
+
+
+@dataclass
+class Run:
+    """A training of the method GRPO, that can be started several times."""
+
+    config: DictConfig
+    out: Path
+    process: subprocess.Popen | None = None
+
+    def start(self, limits: Limits = LIMITS, **environment: str) -> None:
+        self.process = start(self.config, self.out, limits, **environment)
+
+    @property
+    def checkpoints(self) -> Path:
+        return Path(self.config.trainer.default_local_dir)
+
+    @property
+    def log(self) -> str:
+        return (self.out / "log").read_text()
+
+    def steps(self) -> list[int]:
+        """Training steps that are done."""
+        return [line["step"] for line in read_lines(self.out / "work" / "metrics.jsonl") if line["step"] > 0]
+
+    def wait_for(self, step: int) -> None:
+        while step not in self.steps():
+            assert self.process.poll() is None, self.log[-3000:]
+            time.sleep(0.05)
+
+    def outcome(self) -> tuple[dict[int, float], dict[str, torch.Tensor]]:
+        lines = [json.loads(line) for line in (self.out / "metrics.jsonl").read_text().splitlines()]
+        rewards = {line["step"]: line[REWARD] for line in lines if line["step"] > 0}
+        return rewards, load_file(self.out / "model" / "model.safetensors")
+
+    def below(self, words: str) -> psutil.Process:
+        """The one process of this training whose command says this."""
+        (found,) = (
+            process
+            for process in psutil.Process(self.process.pid).children(recursive=True)
+            if words in " ".join(process.cmdline())
+        )
+        return found
+
+
+def new_run(inputs: Path, out: Path) -> Run:
+    out.mkdir(exist_ok=True)
+    return Run(small(inputs, out, "grpo", steps=STEPS, save_every=SAVE_EVERY), out)
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """seconds: from the start to the step of the fault; size: of one checkpoint in bytes."""
+
+    rewards: dict[int, float]
+    model: dict[str, torch.Tensor]
+    seconds: float
+    size: int
+
+
+@pytest.fixture(scope="module")
+def undisturbed(inputs, tmp_path_factory) -> Undisturbed:
+    run = new_run(inputs, tmp_path_factory.mktemp("undisturbed"))
+    began = time.time()
+    run.start()
+    assert run.process.wait(400) == 0, run.log[-3000:]
+    (line,) = (one for one in read_lines(run.out / "work" / "metrics.jsonl") if one["step"] == FAULT_AFTER)
+    folder = checkpoints.folder_of(run.checkpoints, STEPS)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return Undisturbed(*run.outcome(), line["time"] - began, size)
+
+
+# --- faults ------------------------------------------------------------------------------------------
+
+
+def nothing(run: Run) -> None:
+    """What breaks is there from the start."""
+
+
+def kill_the_trainer(run: Run) -> None:
+    run.below("-m egpo.training.child").kill()
+
+
+def kill_the_command(run: Run) -> None:
+    run.process.kill()
+
+
+def kill_vllm(run: Run) -> None:
+    run.below("VLLM::EngineCore").kill()
+
+
+def send_sigterm(run: Run) -> None:
+    """To every process, as Slurm does."""
+    for pid in [*descendants(run.process.pid), run.process.pid]:
+        os.kill(pid, signal.SIGTERM)
+
+
+HELD: list[bytearray] = []
+
+
+def take_the_memory(run: Run) -> None:
+    """Until Ray's limit is passed, which `SHORT_OF_MEMORY` has set a little above of what is in use."""
+    HELD.append(bytearray(b"x") * (4 << 30))
+
+
+def truncate_the_last_checkpoint(run: Run) -> None:
+    run.process.kill()
+    run.process.wait()
+    folder = checkpoints.folder_of(run.checkpoints, checkpoints.complete_steps(run.checkpoints)[-1])
+    (file, *_) = sorted(folder.rglob("model_world_size_*.pt"))
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def mount(run: Run, undisturbed: Undisturbed) -> None:
+    """A file system with room for one checkpoint and a half."""
+    (run.out / "work").mkdir()
+    size = f"size={int(1.5 * undisturbed.size)}"
+    command = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(run.out / "work")]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs root")
+
+
+def short_time(undisturbed: Undisturbed) -> Limits:
+    return Limits(undisturbed.seconds, LIMITS.grace, LIMITS.stall)
+
+
+def short_of_memory() -> dict[str, str]:
+    memory = psutil.virtual_memory()
+    threshold = (memory.total - memory.available + (2 << 30)) / memory.total
+    return {"RAY_memory_usage_threshold": f"{threshold:.4f}", "RAY_memory_monitor_refresh_ms": "100"}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """says: a pattern of the first run's log, or of the second's where `later`; lost: steps, at most."""
+
+    does: Callable[[Run], None]
+    says: str
+    lost: int = SAVE_EVERY
+    later: bool = False
+    short: frozenset[str] = field(default_factory=frozenset)
+
+
+FAULTS = {
+    "trainer killed": Fault(kill_the_trainer, r"ended with code 137 at 'step \d+"),
+    "command killed": Fault(kill_the_command, r""),
+    "SIGTERM": Fault(send_sigterm, r"saved after step \d+", lost=0),
+    "time limit": Fault(nothing, r"saved after step \d+(.|\n)*took longer than", lost=0, short=frozenset({"time"})),
+    "vLLM killed": Fault(kill_vllm, r"vLLM"),
+    "out of memory": Fault(take_the_memory, r"(?i)memory", short=frozenset({"memory"})),
+    "disk full": Fault(nothing, r"no space left", short=frozenset({"disk"})),
+    "checkpoint truncated": Fault(
+        truncate_the_last_checkpoint,
+        r"warning: the checkpoint of step \d+ is damaged \(.*bytes\)",
+        lost=2 * SAVE_EVERY,
+        later=True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_costs_little_and_changes_nothing(inputs, tmp_path, undisturbed, name):
+    fault, run = FAULTS[name], new_run(inputs, tmp_path / "out")
+    try:
+        if "disk" in fault.short:
+            mount(run, undisturbed)
+        limits = short_time(undisturbed) if "time" in fault.short else LIMITS
+        run.start(limits, **(short_of_memory() if "memory" in fault.short else {}))
+        with nothing_left_behind(run.process.pid, patience=20):
+            if fault.does is not nothing:
+                run.wait_for(FAULT_AFTER)
+                fault.does(run)
+            assert run.process.wait(200) != 0
+        first, done = run.log, run.steps()[-1]
+        HELD.clear()
+        if "disk" in fault.short:
+            subprocess.run(["mount", "-o", "remount,size=1g", str(run.out / "work")], check=True)
+        run.start()
+        assert run.process.wait(400) == 0, run.log[-3000:]
+        print(name, [line for line in first.splitlines() if re.search(fault.says, line)][-3:], sep="\n")
+        assert re.search(fault.says, run.log if fault.later else first), first[-3000:]
+        (resumed,) = re.findall(r"resuming after step (\d+)", run.log)
+        assert 0 <= done - int(resumed) <= fault.lost
+        rewards, model = run.outcome()
+        assert rewards == undisturbed.rewards
+        assert model.keys() == undisturbed.model.keys()
+        assert all(torch.equal(model[key], undisturbed.model[key]) for key in model)
+    finally:
+        if "disk" in fault.short:
+            subprocess.run(["umount", str(run.out / "work")], check=True)
+
+
+def test_half_a_checkpoint_is_removed_and_a_finished_training_exports_alone(inputs, tmp_path, undisturbed):
+    run = new_run(inputs, tmp_path / "out")
+    half = checkpoints.folder_of(run.checkpoints, 99) / "actor"
+    half.mkdir(parents=True)
+    run.start()
+    assert run.process.wait(400) == 0, run.log[-3000:]
+    assert not half.exists()
+    assert len(checkpoints.complete_steps(run.checkpoints)) == checkpoints.KEPT
+    run.start()
+    assert run.process.wait(60) == 0 and f"{STEPS} steps done" in run.log
+    assert run.outcome()[0] == undisturbed.rewards
+
+
+def test_a_training_whose_gradients_are_no_numbers_ends(inputs, tmp_path):
+    config = small(inputs, tmp_path, "grpo", steps=8, save_every=8, learning_rate=1e30)
+    with pytest.raises(UserError, match=r"the gradient's norm is .*, 3 steps in a row.*training\.learning_rate"):
+        train(config, tmp_path, tmp_path / "work", LIMITS, lambda _: None)
