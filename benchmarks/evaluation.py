@@ -76,7 +76,9 @@ def main() -> int:
         seconds, part = job(arguments, (seed,), OUT / "evaluation" / f"seed-{seed}")
         apart, parts = apart + seconds, [*parts, part.assign(trial=seed)]
     order = ["benchmark", "trial", "question"]
-    one, other = (table.sort_values(order, ignore_index=True) for table in (records, pd.concat(parts)))
+    one, other = (
+        table.sort_values(order, ignore_index=True) for table in (records, pd.concat(parts).astype(records.dtypes))
+    )
     same = one.equals(other[one.columns])
     ratio = apart / together
     answers = len(records)

@@ -67,10 +67,6 @@ def small(inputs: Path, out: Path, method: str | Method, **changes) -> DictConfi
 LIMITS = Limits(400, 60, 300)
 TRAIN = """
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from omegaconf import OmegaConf
 from egpo.training.launch import train

@@ -36,7 +36,7 @@ STEPS, SAVE_EVERY, FAULT_AFTER = 12, 2, 5
 
 @dataclass
 class Run:
-    """A training of the method GRPO, that can be started several times."""
+    """A training of the method EGPO, that can be started several times."""
 
     config: DictConfig
     out: Path
@@ -68,18 +68,14 @@ class Run:
         return rewards, load_file(self.out / "model" / "model.safetensors")
 
     def below(self, words: str) -> psutil.Process:
-        """The one process of this training whose command says this."""
-        (found,) = (
-            process
-            for process in psutil.Process(self.process.pid).children(recursive=True)
-            if words in " ".join(process.cmdline())
-        )
-        return found
+        """The deepest process of this training whose command says this."""
+        tree = psutil.Process(self.process.pid).children(recursive=True)
+        return [process for process in tree if words in " ".join(process.cmdline())][-1]
 
 
 def new_run(inputs: Path, out: Path) -> Run:
     out.mkdir(exist_ok=True)
-    return Run(small(inputs, out, "grpo", steps=STEPS, save_every=SAVE_EVERY), out)
+    return Run(small(inputs, out, "egpo", steps=STEPS, save_every=SAVE_EVERY), out)
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,11 @@ def undisturbed(inputs, tmp_path_factory) -> Undisturbed:
     (line,) = (one for one in read_lines(run.out / "work" / "metrics.jsonl") if one["step"] == FAULT_AFTER)
     folder = checkpoints.folder_of(run.checkpoints, STEPS)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Undisturbed(*run.outcome(), line["time"] - began, size)
+    rewards, model = run.outcome()
+    before = load_file(inputs / "model" / "model.safetensors")
+    # Wrong answers alone teach EGPO too (NSR): a training that changes nothing could not show a difference.
+    assert not all(torch.equal(model[key], before[key]) for key in model)
+    return Undisturbed(rewards, model, line["time"] - began, size)
 
 
 # --- faults ------------------------------------------------------------------------------------------
@@ -120,7 +120,8 @@ def kill_the_command(run: Run) -> None:
 
 
 def kill_vllm(run: Run) -> None:
-    run.below("VLLM::EngineCore").kill()
+    """The Ray actor that holds it."""
+    run.below("CpuServer").kill()
 
 
 def send_sigterm(run: Run) -> None:
@@ -220,6 +221,7 @@ def test_a_fault_costs_little_and_changes_nothing(inputs, tmp_path, undisturbed,
         assert model.keys() == undisturbed.model.keys()
         assert all(torch.equal(model[key], undisturbed.model[key]) for key in model)
     finally:
+        run.process.kill()
         if "disk" in fault.short:
             subprocess.run(["umount", str(run.out / "work")], check=True)
 
