@@ -127,6 +127,26 @@ def test_a_third_run_has_nothing_to_do(configuration):
     assert "Nothing to be done" in text
 
 
+@pytest.mark.slow
+def test_a_clock_that_is_ahead_costs_no_training(configuration):
+    """Inputs that seem newer than all that was made of them run jobs again, which find their work done."""
+    start(configuration).communicate(timeout=900)  # nothing to do after the tests above
+    model = (TRAINING / "model" / "model.safetensors").read_bytes()
+    records = RESULTS / "evaluate/minute/egpo/seed-1/records.parquet"
+    scores = pd.read_parquet(records)
+    pool = RESULTS / "data" / "train.parquet"
+    made, ahead = pool.stat().st_mtime, time.time() + 3600
+    os.utime(pool, (ahead, ahead))
+    run = start(configuration)
+    text = run.communicate(timeout=400)[0]
+    os.utime(pool, (made, made))
+    assert run.returncode == 0, text
+    assert "4 steps done" in text and "step 4/4" not in text
+    assert "4 of 4 trials are finished already" in text
+    assert (TRAINING / "model" / "model.safetensors").read_bytes() == model
+    pd.testing.assert_frame_equal(pd.read_parquet(records), scores)
+
+
 # --- what an edit runs again ------------------------------------------------------------------------
 
 AFTER_A_TRAINING = {
