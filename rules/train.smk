@@ -8,11 +8,12 @@ TRAINING_CODE = (
     *(
         f"training/{name}.py"
         for name in (
-            *("estimator", "judge", "lazily", "plugin", "reward", "settings", "trainer"),
+            *("estimator", "judge", "lazily", "plugin", "reward", "rollout", "settings", "trainer"),
             *(f"cpu_{part}" for part in ("environment", "platform", "replica", "sender", "server", "worker")),
         )
     ),
     "boxed.py",
+    "data/keyed.py",  # of the rollouts' seeds
 )
 
 

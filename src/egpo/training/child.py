@@ -46,12 +46,14 @@ def _start_ray(config: DictConfig) -> None:
 
 def check_registered() -> None:
     """Raise UserError unless verl knows our names: it says nothing when a plug-in fails to load."""
+    from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
     from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
     from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
 
     for what, name, known in (
         ("advantage estimator", "egpo", ADV_ESTIMATOR_REGISTRY),
         ("trainer", "egpo", TRAINER_REGISTRY),
+        ("agent loop", "egpo", _agent_loop_registry),
     ):
         if name not in known:
             raise UserError(

@@ -1,6 +1,7 @@
 """The trainer "egpo": verl's synchronous trainer, which also
 
 - hands the entropies of the behaviour policy's tokens to the estimator (egpo.training.estimator),
+- names and orders the rollouts of a step, so that their seeds and their sums are the same in every run,
 - counts the groups that a step generates, and ends a dynamic sampling that finds too few mixed ones,
 - says where it is in a heartbeat file and writes one line of metrics a step,
 - marks checkpoints as complete, and removes old ones whole,
@@ -21,11 +22,13 @@ from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.utils.tensordict_utils import assign_non_tensor_stack
 
 from egpo.errors import UserError
 from egpo.methods.entropy import scope_mask
 from egpo.training import checkpoints, estimator
 from egpo.training.progress import STOP, Heartbeat, MetricsLog, NotFinite, Stopped
+from egpo.training.rollout import group_name
 
 NAME = "egpo"
 END_OF_THOUGHT = "</think>"
@@ -83,9 +86,11 @@ class EgpoTrainer(PPOTrainerSync):
                 f"in {self.config.actor_rollout_ref.model.path} does not. Use scope: response."
             )
 
-    # --- dynamic sampling ------------------------------------------------------------------------
+    # --- rollouts --------------------------------------------------------------------------------
 
     def _submit_batch_to_rollout(self, batch: TensorDict) -> int:
+        places = range(self.generated, self.generated + len(batch))
+        assign_non_tensor_stack(batch, "uid", [group_name(self.global_steps, place) for place in places])
         self.generated += len(batch)
         size, most = self.config.data.train_batch_size, self.settings.most_batches
         if self.generated > most * size:
@@ -95,6 +100,11 @@ class EgpoTrainer(PPOTrainerSync):
                 "method."
             )
         return super()._submit_batch_to_rollout(batch)
+
+    def _balance_batch(self, batch: KVBatchMeta, *arguments: Any, **named: Any) -> KVBatchMeta:
+        # They come in the order in which they were finished; sums of floats depend on it.
+        batch.reorder(sorted(range(len(batch)), key=batch.keys.__getitem__))
+        return super()._balance_batch(batch, *arguments, **named)
 
     # --- progress --------------------------------------------------------------------------------
 
