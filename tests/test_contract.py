@@ -16,6 +16,7 @@ from small_runs import small
 
 from egpo.training.launch import train
 from egpo.training.limits import Limits
+from egpo.training.rollout import group_name, rollout_seed
 
 ROLLOUTS, PROMPTS = 4, 4
 STEP = [
@@ -118,6 +119,20 @@ def test_padding_rows_are_known_by_their_prompt_id(recording):
     assert len(index) == PROMPTS * ROLLOUTS
     padding = [tag.get("is_padding", False) for tag in tags]
     assert [uid.startswith("pad") for uid in index] == padding and sum(padding) == 1
+
+
+def test_groups_have_the_names_that_seeds_come_from(recording):
+    index = recording.first("estimator")["index"]
+    named = {uid for uid in index if not uid.startswith("pad")}
+    assert named == {group_name(1, place) for place in range(PROMPTS)}
+    seeds = {
+        rollout_seed(seed, group_name(step, place), rollout)
+        for seed in (1, 2)
+        for step in (1, 11)
+        for place in (0, 1, 11)
+        for rollout in range(8)
+    }
+    assert len(seeds) == 96 and max(seeds) < 2**63  # vLLM's largest
 
 
 def test_keys_begin_with_the_prompt_id(recording):

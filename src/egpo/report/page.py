@@ -139,7 +139,7 @@ def lineage(catalogue: Catalogue, paths: Paths, models: list[Model], diagnosed: 
             rows.append(_origin(stage, name, manifest, manifest.parent / result[stage]))
     text = (
         "Beside every result lies its <code>manifest.json</code>: all settings, package versions, hashes of what it "
-        "was made from. The hashes of settings and code below are the manifest's; that of the result, the first 16 "
+        "was made from. The hashes of settings and code below are the manifest's; that of the result, the first 12 "
         "digits of its SHA-256, is of the file as it was read here."
     )
     return f"<p>{text}</p>{frame(pd.DataFrame(rows))}"
@@ -153,7 +153,7 @@ def _origin(stage: str, model: str, manifest: Path, result: Path) -> dict[str, A
         "settings": values["settings_hash"],
         "code": values["code"],
         "result": str(result),
-        "sha256": sha256(result)[:16],
+        "sha256": sha256(result)[:12],
     }
 
 
