@@ -1,4 +1,4 @@
-"""A whole experiment, end to end: real verl, vLLM and evalscope, killed in the middle and taken up again."""
+"""A whole experiment, end to end: real verl, vLLM and evalscope; what an edit runs again; killed and taken up again."""
 
 from __future__ import annotations
 
@@ -62,32 +62,17 @@ def left_behind() -> list[str]:
     return found
 
 
-def test_a_killed_training_ends_the_run_and_leaves_no_process(configuration):
+def finish(configuration: str) -> str:
     run = start(configuration)
-    deadline = time.monotonic() + 400
-    while max(steps_done(), default=0) < 2:
-        assert run.poll() is None, run.stdout.read()
-        assert time.monotonic() < deadline, "the training did not start"
-        time.sleep(0.2)
-    (trainer,) = (child for child in descendants(run) if child.cmdline()[1:3] == ["-m", "egpo.training.child"])
-    trainer.send_signal(signal.SIGKILL)
-    text = run.communicate(timeout=120)[0]
-    assert run.returncode != 0
-    assert "train minute egpo seed 1: failed" in text
-    assert "Run again to resume" in text
-    assert not (TRAINING / "manifest.json").exists()
-    assert left_behind() == []
-
-
-def test_the_next_run_resumes_and_ends_well(configuration):
-    run = start(configuration)
-    text = run.communicate(timeout=600)[0]
+    text = run.communicate(timeout=900)[0]
     assert run.returncode == 0, text
-    resumed = re.search(r"resuming after step (\d)", text)
-    assert resumed and int(resumed[1]) >= 1
     assert left_behind() == []
-    metrics = pd.read_json(TRAINING / "metrics.jsonl", lines=True)
-    assert metrics["step"].loc[metrics["step"] > 0].tolist() == [1, 2, 3, 4], "each step once"
+    return text
+
+
+def test_a_run_from_an_empty_folder_ends_well(configuration):
+    finish(configuration)
+    assert (RESULTS / "report.html").exists()
 
 
 def test_results_are_whole(configuration):
@@ -128,19 +113,44 @@ def test_a_third_run_has_nothing_to_do(configuration):
 
 
 @pytest.mark.slow
+def test_a_killed_training_ends_the_run_and_the_next_one_resumes(configuration):
+    finish(configuration)  # nothing to do after the tests above
+    records = RESULTS / "evaluate/minute/egpo/seed-1/records.parquet"
+    scores = pd.read_parquet(records)
+    shutil.rmtree(RESULTS / "train")
+    run = start(configuration)
+    deadline = time.monotonic() + 400
+    while max(steps_done(), default=0) < 2:
+        assert run.poll() is None, run.stdout.read()
+        assert time.monotonic() < deadline, "the training did not start"
+        time.sleep(0.2)
+    (trainer,) = (child for child in descendants(run) if child.cmdline()[1:3] == ["-m", "egpo.training.child"])
+    trainer.send_signal(signal.SIGKILL)
+    text = run.communicate(timeout=120)[0]
+    assert run.returncode != 0
+    assert "train minute egpo seed 1: failed" in text
+    assert "Run again to resume" in text
+    assert not (TRAINING / "manifest.json").exists()
+    assert left_behind() == []
+    resumed = re.search(r"resuming after step (\d)", finish(configuration))
+    assert resumed and int(resumed[1]) >= 1
+    metrics = pd.read_json(TRAINING / "metrics.jsonl", lines=True)
+    assert metrics["step"].loc[metrics["step"] > 0].tolist() == [1, 2, 3, 4], "each step once"
+    pd.testing.assert_frame_equal(pd.read_parquet(records), scores)
+
+
+@pytest.mark.slow
 def test_a_clock_that_is_ahead_costs_no_training(configuration):
     """Inputs that seem newer than all that was made of them run jobs again, which find their work done."""
-    start(configuration).communicate(timeout=900)  # nothing to do after the tests above
+    finish(configuration)
     model = (TRAINING / "model" / "model.safetensors").read_bytes()
     records = RESULTS / "evaluate/minute/egpo/seed-1/records.parquet"
     scores = pd.read_parquet(records)
     pool = RESULTS / "data" / "train.parquet"
     made, ahead = pool.stat().st_mtime, time.time() + 3600
     os.utime(pool, (ahead, ahead))
-    run = start(configuration)
-    text = run.communicate(timeout=400)[0]
+    text = finish(configuration)
     os.utime(pool, (made, made))
-    assert run.returncode == 0, text
     assert "4 steps done" in text and "step 4/4" not in text
     assert "4 of 4 trials are finished already" in text
     assert (TRAINING / "model" / "model.safetensors").read_bytes() == model
