@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import signal
+from multiprocessing import resource_tracker
 
 SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 
@@ -10,3 +12,12 @@ SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 def prctl(option: int, value: int) -> None:
     """Set an attribute of this process; see prctl(2)."""
     ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def keep_sigterm_blocked() -> None:
+    """Where SIGTERM is blocked (egpo.training.guard), keep multiprocessing from letting it through.
+
+    It blocks SIGINT and SIGTERM while it starts its tracker of shared memory, and unblocks both whatever was before.
+    """
+    if signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, []):
+        resource_tracker._IGNORED_SIGNALS = (signal.SIGINT,)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import importlib
 import os
 
+from egpo.processes import keep_sigterm_blocked
 from egpo.training.lazily import after_import
 
+keep_sigterm_blocked()
 after_import("verl.trainer.ppo.v1", lambda: importlib.import_module("egpo.training.trainer"))
 
 if os.environ.get("VERL_PLATFORM", "").strip().lower() == "cpu":
