@@ -181,6 +181,22 @@ def test_plugin_registers_with_the_trainer_and_never_imports_vllm():
     assert python(code, VERL_PLATFORM="cpu").split()[-1] == "cpu"
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_sigterm_stays_blocked_when_shared_memory_is_used(kept):
+    code = f"""
+        import signal
+        from multiprocessing.shared_memory import SharedMemory
+        from egpo.processes import keep_sigterm_blocked
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        if {kept}:
+            keep_sigterm_blocked()
+        memory = SharedMemory(create=True, size=8)
+        memory.unlink()
+        print(signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    """
+    assert python(code).split() == [str(kept)]
+
+
 def test_missing_registration_is_named():
     code = """
         import verl.trainer.ppo.v1
