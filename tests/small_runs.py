@@ -73,15 +73,27 @@ from egpo.training.launch import train
 from egpo.training.guard import descendants
 from egpo.training.limits import Limits
 out = Path(sys.argv[1])
-limits = Limits(*map(float, sys.argv[2:]))
+limits = Limits(*map(float, sys.argv[2:5]))
+if sys.argv[5:]:  # the time is up with a step, however long the start-up takes
+    class AtStep:
+        grace, stall = limits.grace, limits.stall
+
+        @property
+        def time(self):
+            metrics = out / "work" / "metrics.jsonl"
+            return 0 if metrics.exists() and f'"step": {sys.argv[5]},' in metrics.read_text() else limits.time
+
+    limits = AtStep()
 train(OmegaConf.load(out / "config.yaml"), out, out / "work", limits, lambda line: print(line, flush=True))
 """
 
 
-def start(config: DictConfig, out: Path, limits: Limits = LIMITS, **environment: str) -> subprocess.Popen:
-    """A training in a process and session of its own; out/log gets what it says."""
+def start(
+    config: DictConfig, out: Path, limits: Limits = LIMITS, last_step: int | None = None, **environment: str
+) -> subprocess.Popen:
+    """A training in a process and session of its own; out/log gets what it says. last_step: where its time is up."""
     OmegaConf.save(config, out / "config.yaml")
-    numbers = [str(value) for value in (limits.time, limits.grace, limits.stall)]
+    numbers = [str(value) for value in (limits.time, limits.grace, limits.stall, last_step) if value is not None]
     with (out / "log").open("w") as log:
         return subprocess.Popen(
             [sys.executable, "-c", TRAIN, str(out), *numbers],
