@@ -175,8 +175,10 @@ FAULTS = {
     "command killed": Fault(kill_the_command, r""),
     "SIGTERM": Fault(send_sigterm, r"saved after step \d+", lost=0),
     "time limit": Fault(nothing, r"saved after step \d+(.|\n)*took longer than", lost=0, short=frozenset({"time"})),
-    "vLLM killed": Fault(kill_vllm, r"vLLM"),
-    "out of memory": Fault(take_the_memory, r"(?i)memory", short=frozenset({"memory"})),
+    "vLLM killed": Fault(kill_vllm, r"(?s)Actor(Died|Unavailable)Error.*CpuServer.*ended with code 1 at 'step"),
+    "out of memory": Fault(
+        take_the_memory, r"(?s)address the out of memory issue.*ended with code", short=frozenset({"memory"})
+    ),
     "disk full": Fault(nothing, r"no space left", short=frozenset({"disk"})),
     "checkpoint truncated": Fault(
         truncate_the_last_checkpoint,
