@@ -32,7 +32,7 @@ TRAINING = RESULTS / "train/minute/egpo/seed-1"
 STEPS = 6
 SLURM = [
     *("--profile", "slurm", "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "5"),
-    *("--latency-wait", "15", "--set-resources", "train_model:gpu=1"),
+    *("--latency-wait", "15", "--set-resources", "train_model:gpu=1", "--jobs", "2"),  # this machine is all nodes
 ]
 
 
@@ -105,7 +105,8 @@ def undisturbed(configuration) -> dict[str, object]:
 
 def forget_training() -> None:
     """What a training and all that follows from it have made."""
-    for folder in ("train", "evaluate", "uncertainty", "tables", "figures"):
+    model = TRAINING.relative_to(RESULTS / "train")
+    for folder in ("train", f"evaluate/{model}", f"uncertainty/{model}", "tables", "figures"):
         shutil.rmtree(RESULTS / folder, ignore_errors=True)
 
 

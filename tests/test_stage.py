@@ -98,6 +98,14 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["file.json"]
 
 
+def test_the_log_of_the_attempt_before_stays(tmp_path):
+    log = tmp_path / "stage.log"
+    run('raise RuntimeError("the first")', log)
+    run('report("the second")', log)
+    assert "the first" not in log.read_text() and "the second" in log.read_text()
+    assert "the first" in (tmp_path / "stage.log.previous").read_text()
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(4.6, "5 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
 def test_duration(seconds, text):
     assert duration(seconds) == text
