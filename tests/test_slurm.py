@@ -65,7 +65,7 @@ def on_slurm(configuration: str, target: str, cluster: slurm_cluster.Cluster, *m
     return start(configuration, target, *SLURM, *command, *more)
 
 
-def finish(run: subprocess.Popen, seconds: float = 900) -> str:
+def finish(run: subprocess.Popen, seconds: float = 1800) -> str:
     text = run.communicate(timeout=seconds)[0]
     assert run.returncode == 0, text
     return text

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from small_runs import CATALOGUES, METHODS, compose, nothing_left_behind, small, start
 
 from egpo.errors import UserError
-from egpo.training import checkpoints, progress
+from egpo.training import checkpoints, launch, progress
 from egpo.training.judge import Judge, same_answer_in_time
 from egpo.training.launch import total_steps, train
 from egpo.training.limits import Limits
@@ -208,6 +208,13 @@ def test_missing_registration_is_named():
             print(error)
     """
     assert "no advantage estimator 'egpo'" in python(code, VERL_USE_EXTERNAL_PLUGINS="none")
+
+
+def test_slurms_variables_for_other_makers_gpus_are_left_out(monkeypatch):
+    for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "0,1")
+    environment = launch._environment(with_verl(), "/tmp/folder")
+    assert {name for name in environment if name.endswith("VISIBLE_DEVICES")} == {"CUDA_VISIBLE_DEVICES"}
 
 
 # --- files of a training --------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from egpo.training.settings import as_text
 Report = Callable[[str], None]
 POLL_SECONDS = 0.5
 SECONDS_TO_END = 60  # for the guard to end a tree of processes
+OTHER_MAKERS = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 TERM_SECONDS = 25  # after SIGTERM; Slurm's default is to kill after 30
 
 
@@ -121,7 +122,8 @@ def _environment(config: DictConfig, folder: str) -> dict[str, str]:
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one into the home folder
         "VLLM_API_KEY": secrets.token_hex(32),  # nobody has it: verl talks to its vLLM through Ray
     }
-    user = dict(os.environ)
+    # Slurm may name the GPUs to all makers' programs at once, and verl refuses that.
+    user = {key: value for key, value in os.environ.items() if key not in OTHER_MAKERS}
     needed = {"TENSORBOARD_DIR": config.egpo_run.tensorboard, RUN_FOLDER: folder}
     if config.trainer.nnodes == 1:  # the training has a Ray of its own
         user.pop("RAY_ADDRESS", None)
