@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
 from egpo.config import Catalogue
@@ -139,6 +140,7 @@ def length_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
         part = "answer" if one.thinks else "response"
         _scatter(axis, one.used, f"{part}_tokens", part)
         axis.set_title(label(catalogue, one.backbone, one.method), fontsize=8)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel(f"{part} length (tokens)")
         axis.set_ylabel(f"{part} entropy (nats per token)")
     _legend(figure, axes)
@@ -157,6 +159,7 @@ def parts_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
             axis.set_title(label(catalogue, one.backbone, one.method), fontsize=8)
         row[0].set_ylabel("density")
         _scatter(row[2], one.used, "thinking", "answer")
+        row[2].set_title(label(catalogue, one.backbone, one.method), fontsize=8)
         row[2].set_xlabel("thinking entropy (nats per token)", fontsize=8)
         row[2].set_ylabel("answer entropy (nats per token)", fontsize=8)
     _legend(figure, axes[:, :2])
