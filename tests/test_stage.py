@@ -98,12 +98,17 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["file.json"]
 
 
-def test_the_log_of_the_attempt_before_stays(tmp_path):
+@pytest.mark.parametrize("removed", [True, False])  # Snakemake removes a log before a job
+def test_the_log_of_an_attempt_that_failed_stays(tmp_path, removed):
     log = tmp_path / "stage.log"
-    run('raise RuntimeError("the first")', log)
-    run('report("the second")', log)
-    assert "the first" not in log.read_text() and "the second" in log.read_text()
-    assert "the first" in (tmp_path / "stage.log.previous").read_text()
+    for word in ("first", "second", "third"):
+        run(f'raise RuntimeError("the {word}")', log)
+        if removed:
+            log.unlink()
+    run('report("the fourth")', log)
+    assert "the third" not in log.read_text() and "the fourth" in log.read_text()
+    assert "the third" in (tmp_path / "stage.log.previous").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["stage.log", "stage.log.previous"]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(4.6, "5 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])

@@ -66,18 +66,21 @@ def _terminate(*_: object) -> None:
 def stage(name: str, log: str | Path) -> Iterator[Reporter]:
     """Send all output of this process and its children to `log`; report on the terminal.
 
-    The log of the attempt before stays beside it, as `<log>.previous`: the next one of a retried job hides why.
+    The log of an attempt that failed stays as `<log>.previous` when the next begins; Snakemake removes `log` itself.
     A UserError ends the process with its message alone, an interrupt (Ctrl-C) with one line. Any other exception
     leaves its traceback in the log and one line on the terminal.
     """
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
-    if log.exists():
-        log.replace(f"{log}.previous")
+    second_name = Path(f"{log}.unfinished")
+    if second_name.exists():
+        second_name.replace(f"{log}.previous")
+    log.unlink(missing_ok=True)
     terminal = os.dup(2)
     sys.stdout.flush()
     sys.stderr.flush()
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.link(log, second_name)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)
@@ -97,3 +100,4 @@ def stage(name: str, log: str | Path) -> Iterator[Reporter]:
     except KeyboardInterrupt:
         report("interrupted; run the same command again to go on")
         sys.exit(130)
+    second_name.unlink(missing_ok=True)
