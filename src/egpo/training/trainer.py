@@ -103,7 +103,8 @@ class EgpoTrainer(PPOTrainerSync):
 
     def _balance_batch(self, batch: KVBatchMeta, *arguments: Any, **named: Any) -> KVBatchMeta:
         # They come in the order in which they were finished; sums of floats depend on it.
-        batch.reorder(sorted(range(len(batch)), key=batch.keys.__getitem__))
+        pairs = sorted(zip(batch.keys, batch.tags, strict=True), key=lambda pair: pair[0])
+        batch.keys, batch.tags = [key for key, _ in pairs], [tag for _, tag in pairs]
         return super()._balance_batch(batch, *arguments, **named)
 
     # --- progress --------------------------------------------------------------------------------
