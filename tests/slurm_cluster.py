@@ -178,8 +178,8 @@ class Cluster:
         self.end(node, signal.SIGKILL)
         for process in psutil.process_iter(["environ", "name"]):
             environment = process.info["environ"] or {}
-            if environment.get("SLURM_JOB_ID") == job or f"[{job}." in " ".join(process.cmdline()):
-                with suppress(psutil.NoSuchProcess):
+            with suppress(psutil.NoSuchProcess):  # as a zombie is
+                if environment.get("SLURM_JOB_ID") == job or f"[{job}." in " ".join(process.cmdline()):
                     process.kill()
 
     def stop(self) -> None:
