@@ -70,7 +70,6 @@ import sys
 from pathlib import Path
 from omegaconf import OmegaConf
 from egpo.training.launch import train
-from egpo.training.guard import descendants
 from egpo.training.limits import Limits
 out = Path(sys.argv[1])
 limits = Limits(*map(float, sys.argv[2:5]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import signal
-from multiprocessing import resource_tracker
 
 SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 
@@ -20,4 +19,6 @@ def keep_sigterm_blocked() -> None:
     It blocks SIGINT and SIGTERM while it starts its tracker of shared memory, and unblocks both whatever was before.
     """
     if signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, []):
+        from multiprocessing import resource_tracker  # not for the guard, which is to hold no memory
+
         resource_tracker._IGNORED_SIGNALS = (signal.SIGINT,)
