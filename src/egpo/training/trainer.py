@@ -90,7 +90,6 @@ class EgpoTrainer(PPOTrainerSync):
 
     def _submit_batch_to_rollout(self, batch: TensorDict) -> int:
         places = range(self.generated, self.generated + len(batch))
-        assign_non_tensor_stack(batch, "uid", [group_name(self.global_steps, place) for place in places])
         self.generated += len(batch)
         size, most = self.config.data.train_batch_size, self.settings.most_batches
         if self.generated > most * size:
@@ -99,6 +98,7 @@ class EgpoTrainer(PPOTrainerSync):
                 "The problems are too easy or too hard for the model: change the data, or raise most_batches of the "
                 "method."
             )
+        assign_non_tensor_stack(batch, "uid", [group_name(self.global_steps, place) for place in places])
         return super()._submit_batch_to_rollout(batch)
 
     def _balance_batch(self, batch: KVBatchMeta, *arguments: Any, **named: Any) -> KVBatchMeta:
