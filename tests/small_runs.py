@@ -73,17 +73,16 @@ from egpo.training.launch import train
 from egpo.training.limits import Limits
 out = Path(sys.argv[1])
 limits = Limits(*map(float, sys.argv[2:5]))
-if sys.argv[5:]:  # the time is up with a step, however long the start-up takes
-    class AtStep:
-        grace, stall = limits.grace, limits.stall
+class UntilStep:  # the time is up with a step, however long the start-up takes
+    grace, stall = limits.grace, limits.stall
 
-        @property
-        def time(self):
-            metrics = out / "work" / "metrics.jsonl"
-            return 0 if metrics.exists() and f'"step": {sys.argv[5]},' in metrics.read_text() else limits.time
+    @property
+    def time(self):
+        metrics = out / "work" / "metrics.jsonl"
+        return 0 if metrics.exists() and f'"step": {sys.argv[5]},' in metrics.read_text() else limits.time
 
-    limits = AtStep()
-train(OmegaConf.load(out / "config.yaml"), out, out / "work", limits, lambda line: print(line, flush=True))
+chosen = UntilStep() if sys.argv[5:] else limits
+train(OmegaConf.load(out / "config.yaml"), out, out / "work", chosen, lambda line: print(line, flush=True))
 """
 
 

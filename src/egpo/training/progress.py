@@ -39,6 +39,9 @@ class Stopped(Exception):
     """The trainer was asked to end, and has saved."""
 
 
+AGAIN = "Run again to resume from the last checkpoint; if it comes back, lower training.learning_rate."
+
+
 class NotFinite:
     """Ends a training whose updates have come to nothing.
 
@@ -54,8 +57,7 @@ class NotFinite:
         if self._row >= self.patience:
             raise UserError(
                 f"step {step}: the gradient's norm is {norm}, {self._row} steps in a row, so that nothing is "
-                "learned any more. Run again to resume from the last checkpoint; if it comes back, lower "
-                "training.learning_rate."
+                f"learned any more. {AGAIN}"
             )
 
 

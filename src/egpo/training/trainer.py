@@ -27,7 +27,7 @@ from verl.utils.tensordict_utils import assign_non_tensor_stack
 from egpo.errors import UserError
 from egpo.methods.entropy import scope_mask
 from egpo.training import checkpoints, estimator
-from egpo.training.progress import STOP, Heartbeat, MetricsLog, NotFinite, Stopped
+from egpo.training.progress import AGAIN, STOP, Heartbeat, MetricsLog, NotFinite, Stopped
 from egpo.training.rollout import group_name
 
 NAME = "egpo"
@@ -70,6 +70,10 @@ class EgpoTrainer(PPOTrainerSync):
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
         data = data.to_padded_tensor()
         entropies = -data[field] if calibration.entropy == "sampled" else data[field]
+        if not torch.isfinite(entropies).all():
+            raise UserError(
+                f"step {self.global_steps}: log-probabilities of the policy are not finite, it has diverged. {AGAIN}"
+            )
         if whole:
             return entropies, None
         return entropies, scope_mask(data["responses"], data["response_mask"], calibration.scope, self.end_of_thought)
