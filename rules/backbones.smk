@@ -11,6 +11,7 @@ rule backbone_fetch:
         PATHS.log("backbones", "{backbone}"),
     wildcard_constraints:
         backbone=of_kind("hub"),
+    localrule: True
     resources:
         mem_mb=4000,
         runtime=240,

@@ -9,6 +9,7 @@ rule data_source:
         PATHS.source / "manifest.json",
     log:
         PATHS.log("data", "source"),
+    localrule: DATA.source.kind == "hub"
     resources:
         mem_mb=4000,
         runtime=240,

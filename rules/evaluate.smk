@@ -64,6 +64,7 @@ rule benchmark_questions:
         PATHS.questions(),
     log:
         PATHS.log("benchmarks", "{benchmark}-questions"),
+    localrule: True
     resources:
         mem_mb=4000,
         runtime=60,

@@ -99,6 +99,7 @@ rule audit:
         [PATHS.tables / f"audit.{suffix}" for suffix in ("md", "csv")],
     log:
         PATHS.log("report", "audit"),
+    localrule: True
     resources:
         mem_mb=2000,
         runtime=5,
@@ -116,6 +117,7 @@ rule learning_curve:
         [PATHS.figures / f"learning_curve.{suffix}" for suffix in ("png", "pdf", "csv")],
     log:
         PATHS.log("report", "learning_curve"),
+    localrule: True
     resources:
         mem_mb=4000,
         runtime=15,
@@ -135,6 +137,7 @@ rule funnel_figure:
         [PATHS.figures / f"funnel.{suffix}" for suffix in ("png", "pdf")],
     log:
         PATHS.log("report", "funnel"),
+    localrule: True
     resources:
         mem_mb=4000,
         runtime=15,
@@ -172,6 +175,7 @@ rule method_figure:
         [PATHS.figures / f"method.{suffix}" for suffix in ("png", "pdf")],
     log:
         PATHS.log("report", "method"),
+    localrule: True
     resources:
         mem_mb=4000,
         runtime=15,
@@ -219,6 +223,7 @@ rule report:
         PATHS.report,
     log:
         PATHS.log("report", "report"),
+    localrule: True
     resources:
         mem_mb=4000,
         runtime=30,
