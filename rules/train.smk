@@ -1,6 +1,5 @@
 # One training per backbone, method and training seed, by verl.
-START_MINUTES = 5  # on Slurm a job's time counts from before Python's start
-
+from egpo.training.limits import START_MINUTES
 
 # What a training's numbers depend on. Not its start, limits, progress and checkpoints.
 TRAINING_CODE = (

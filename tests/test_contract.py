@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from recording_trainer import HOOKS, NAME
 from small_runs import small
 
+from egpo.training import checkpoints
 from egpo.training.launch import train
 from egpo.training.limits import Limits
 from egpo.training.rollout import group_name, rollout_seed
@@ -77,6 +78,7 @@ def test_egpo_trains_through_verl_and_vllm(recording, inputs):
         assert line["actor/grad_norm"] > 0
     assert any(report.startswith("step 2/2, reward ") for report in recording.reports)
     folder = recording.folder
+    assert checkpoints.complete_steps(folder / "work" / "checkpoints") == [2]  # the one before is of no use any more
     model, start = (AutoModelForCausalLM.from_pretrained(place / "model") for place in (folder, inputs))
     changes = [(a - b).abs().max().item() for a, b in zip(model.parameters(), start.parameters(), strict=True)]
     assert max(changes) > 1e-4

@@ -109,15 +109,13 @@ def judge(name: str, benchmark: Benchmark) -> dict[str, Any]:
 def task(
     model: ModelAPI | str, name: str, benchmark: Benchmark, folder: Path | None, concurrency: int, work: Path
 ) -> TaskConfig:
-    """evalscope's task for one benchmark. Raises UserError for settings that evalscope would ignore."""
+    """evalscope's task for one benchmark."""
     arguments: dict[str, Any] = {"few_shot_num": benchmark.shots}
     if folder is not None:
         arguments["local_path"] = str(folder.resolve())
     if benchmark.subsets:
         arguments["subset_list"] = list(benchmark.subsets)
     if benchmark.prompt is not None:
-        if benchmark.shots:
-            raise UserError(f"config/benchmarks.yaml: {name}.prompt: possible with `shots: 0` alone.")
         arguments["prompt_template"] = benchmark.prompt
     return TaskConfig(
         model=model,

@@ -17,9 +17,9 @@ import psutil
 from egpo.backbones.architecture import of_backbone
 from egpo.config import ROOT, Catalogue
 from egpo.operations.finding import Finding, answer, failed, ok, warning
+from egpo.training.limits import START_MINUTES
 
 GIB = 2**30
-START_MINUTES = 5  # of a training's time on Slurm, as in rules/train.smk
 
 
 @dataclass(frozen=True)

@@ -204,7 +204,7 @@ def disk_gib(jobs: list[Job], catalogue: Catalogue, evaluated: dict[Model, list[
     fetched = [sizes[job.wildcards["backbone"]] for job in jobs if job.rule == "backbone_fetch"]
     data = any(job.rule == "data_source" for job in jobs)
     return {
-        "trainings (two checkpoints and the model of each)": sum(
+        "trainings (two checkpoints and the model of each; at its end one)": sum(
             max(0.0, cost.training_gib(size) - cost.lying_gib(paths.training(*model)))
             for model, size in trainings.items()
         ),

@@ -62,6 +62,7 @@ def train(config: DictConfig, out: Path, work: Path, limits: Limits, report: Rep
         OmegaConf.save(config, work / "verl.yaml", resolve=True)
         _watch(config, work, start, limits, report)
     _export(config, checkpoints.folder_of(config.trainer.default_local_dir, steps), out, work)
+    checkpoints.keep_last(config.trainer.default_local_dir, 1)
     report(f"{steps} steps done, the model is in {out / 'model'}")
 
 

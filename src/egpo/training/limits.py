@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+START_MINUTES = 5  # on Slurm a job's time counts from before Python's start
+
 
 @dataclass(frozen=True)
 class Limits:
