@@ -45,7 +45,8 @@ bench-dry-run: env ## the plan of the paper's matrix, and at 10 and 100 times it
 	@$(BIN)/python benchmarks/dry_run.py
 
 test: env ## all tests but the slow ones
-	@$(BIN)/python -m pytest -m "not slow and not full and not slurm" --durations=15
+	@$(BIN)/python -m pytest -m "not slow and not full and not slurm" --durations=15 \
+		--numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 
 test-slow: env ## the tests that take minutes
 	@$(BIN)/python -m pytest -m slow

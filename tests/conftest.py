@@ -17,6 +17,11 @@ hypothesis.settings.register_profile("egpo", deadline=None)
 hypothesis.settings.load_profile("egpo")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The whole experiment first: it takes longest, and the other files are tested beside it."""
+    items.sort(key=lambda item: item.path.name != "test_experiment.py")
+
+
 @pytest.fixture
 def demo() -> dict:
     """The values of config/demo.yaml, for a test to change."""

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -64,7 +65,7 @@ def left_behind() -> list[str]:
 
 def finish(configuration: str) -> str:
     run = start(configuration)
-    text = run.communicate(timeout=900)[0]
+    text = run.communicate(timeout=1500)[0]
     assert run.returncode == 0, text
     assert left_behind() == []
     return text
@@ -196,6 +197,12 @@ EDITS = {
 }
 
 
+def copy_if_there(source: str, target: str) -> None:
+    """Other tests' runs of Snakemake, beside this one, remove files of theirs."""
+    with suppress(FileNotFoundError):
+        shutil.copy2(source, target)
+
+
 @pytest.fixture(scope="module")
 def finished_copy(configuration, tmp_path_factory) -> Path:
     """The repository's files with this experiment's results, as they are after a run in there."""
@@ -203,7 +210,8 @@ def finished_copy(configuration, tmp_path_factory) -> Path:
     for name in ("Snakefile", "rules", "workflow", "src", "config", "profiles"):
         source = ROOT / name
         shutil.copytree(source, copy / name) if source.is_dir() else shutil.copy(source, copy)
-    shutil.copytree(ROOT / ".snakemake" / "metadata", copy / ".snakemake" / "metadata")
+    metadata = Path(".snakemake", "metadata")
+    shutil.copytree(ROOT / metadata, copy / metadata, copy_function=copy_if_there)
     shutil.copytree(RESULTS, copy / "results" / NAME, ignore=shutil.ignore_patterns("work"))
     shutil.copy(configuration, copy / "small.yaml")
     return copy
