@@ -82,8 +82,11 @@ class Progress:
             if now - self._last < PROGRESS_SECONDS:
                 return
             self._last = now
-            left = (now - self._start) / self._done * max(self._total - self._done, 0)
-            self._report(f"{self._done}/{self._total} answers, {duration(left)} left")
+            line = f"{self._done}/{self._total} answers"
+            if self._done >= self._total / 20:  # before, most that was done is in answers that are not finished yet
+                left = (now - self._start) / self._done * max(self._total - self._done, 0)
+                line += f", {duration(left)} left"
+            self._report(line)
 
 
 def vllm_version() -> str:
