@@ -118,7 +118,8 @@ def test_a_killed_training_ends_the_run_and_the_next_one_resumes(configuration):
     finish(configuration)  # nothing to do after the tests above
     records = RESULTS / "evaluate/minute/egpo/seed-1/records.parquet"
     scores = pd.read_parquet(records)
-    shutil.rmtree(RESULTS / "train")
+    for made in ("train", "evaluate/minute/egpo", "uncertainty/minute/egpo", "tables", "figures"):
+        shutil.rmtree(RESULTS / made)
     run = start(configuration)
     deadline = time.monotonic() + 400
     while max(steps_done(), default=0) < 2:
