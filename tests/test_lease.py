@@ -66,7 +66,11 @@ def test_holder_and_numbers(tmp_path):
             entry = lease.holder(work)
             assert entry["pid"] == os.getpid() and 0 <= entry["age_s"] < 5
         assert lease.holder(work) is None
-    assert [path.name for path in lease.folder_of(work).iterdir()] == ["3.free"]
+    assert {path.name: path.read_text() for path in lease.folder_of(work).iterdir()} == {
+        "1.json": "",
+        "2.json": "",
+        "3.json": "",
+    }
 
 
 def test_the_second_waits_for_the_end_of_the_first(tmp_path, other):
@@ -143,8 +147,22 @@ def test_a_frozen_holder_ends_when_it_wakes(tmp_path, other):
         assert not held.lost
 
 
+def test_who_looked_long_ago_cannot_take_an_old_number(tmp_path):
+    """One looks and is held up; others come, work and let go; then it links."""
+    work = tmp_path / "work"
+    slow = lease.Lease(work)
+    number, _ = lease._latest(slow.folder)
+    for _ in range(2):
+        with lease.hold(work, print):
+            assert not slow.take(number + 1)
+        assert not slow.take(number + 1)
+    with lease.hold(work, print) as held:
+        held.beat()
+        assert held.number == 3 and not held.lost
+
+
 def test_one_of_many_gets_it(tmp_path):
-    """Twenty at once, ten times: never two inside."""
+    """Twenty at once: never two inside."""
     inside, most, lock = [], [], threading.Lock()
 
     def worker() -> None:

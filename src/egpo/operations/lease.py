@@ -3,11 +3,12 @@
 A driver that is killed on a cluster leaves its jobs behind, and its successor submits them again. The second waits here
 until the first has ended, and then finds its work done.
 
-The folder `<work>.lease` holds one file, `<n>.json`, which says who took the folder as the n-th. Numbers only grow, and
-a file is made by linking, which one of two processes can do. The holder touches its file; a holder whose file has not
-been touched for STALE_SECONDS, by the clock of the one who waits, is taken for dead (its node is down, or it is frozen)
-and the next number is taken. A holder that finds a higher number than its own ends itself.
-No clock is compared with another one's, and a full disk does not hinder a touch.
+In the folder `<work>.lease`, the file `<n>.json` says who took the folder as the n-th. It is made by linking, which one
+of two processes can do, and emptied by the holder that lets go. No file is renamed or removed: a name that could come
+free again might be taken twice, by one who looked before and links after. The holder touches its file; a holder whose
+file has not been touched for STALE_SECONDS, by the clock of the one who waits, is taken for dead (its node is down, or
+it is frozen) and the next number is taken. A holder that finds a higher number than its own ends itself.
+No clock is compared with another one's, and a full disk hinders neither a touch nor emptying a file.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from egpo.errors import UserError
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
 POLL_SECONDS = 1.0
-TAKEN, FREE = "json", "free"
 
 
 def folder_of(work: Path) -> Path:
@@ -40,7 +40,7 @@ def folder_of(work: Path) -> Path:
 
 def _latest(folder: Path) -> tuple[int, Path | None]:
     """(highest number, its file), (0, None) where nobody ever was."""
-    files = {int(path.stem): path for path in folder.glob("*.*") if path.stem.isdigit()}
+    files = {int(path.stem): path for path in folder.glob("*.json") if path.stem.isdigit()}
     number = max(files, default=0)
     return number, files.get(number)
 
@@ -70,19 +70,25 @@ def _is_gone(entry: dict[str, Any]) -> bool:
         return True
 
 
+def _entry(file: Path) -> dict[str, Any] | None:
+    """Who holds the folder by this file; None once it is empty, or damaged by a loss of power: nobody who still runs has
+    left it so.
+    """
+    try:
+        return json.loads(file.read_text())
+    except json.JSONDecodeError:
+        return None
+
+
 def holder(work: Path) -> dict[str, Any] | None:
     """Who works in the folder: host, pid, job (Slurm's id or None) and age_s, the seconds since its last beat by the
     file's time. None if nobody does, or its holder has certainly ended.
     """
     _, file = _latest(folder_of(work))
-    if file is None or file.suffix != f".{TAKEN}":
+    entry = _entry(file) if file else None
+    if entry is None or _is_gone(entry):
         return None
-    try:
-        entry = json.loads(file.read_text())
-        entry["age_s"] = time.time() - file.stat().st_mtime
-    except (FileNotFoundError, json.JSONDecodeError):  # let go just now, or damaged by a loss of power
-        return None
-    return None if _is_gone(entry) else entry
+    return entry | {"age_s": time.time() - file.stat().st_mtime}
 
 
 def describe(entry: dict[str, Any]) -> str:
@@ -99,7 +105,7 @@ class Lease:
 
     @property
     def file(self) -> Path:
-        return self.folder / f"{self.number}.{TAKEN}"
+        return self.folder / f"{self.number}.json"
 
     def take(self, number: int) -> bool:
         """Become the holder of this number; False if another was quicker."""
@@ -112,9 +118,6 @@ class Lease:
             return False
         finally:
             new.unlink()
-        for path in self.folder.glob("*.*"):
-            if path.stem.isdigit() and int(path.stem) < number:
-                path.unlink(missing_ok=True)
         return True
 
     def beat(self) -> None:
@@ -128,8 +131,8 @@ class Lease:
         self.lost = self.lost or _latest(self.folder)[0] > self.number
 
     def free(self) -> None:
-        with suppress(FileNotFoundError):  # lost, and swept away
-            self.file.rename(self.file.with_suffix(f".{FREE}"))
+        with suppress(FileNotFoundError):  # somebody has removed the folder
+            os.truncate(self.file, 0)
 
 
 def _wait(lease: Lease, refuse: Callable[[dict[str, Any]], str] | None, report: Callable[[str], None]) -> None:
@@ -138,18 +141,12 @@ def _wait(lease: Lease, refuse: Callable[[dict[str, Any]], str] | None, report: 
     since = told = 0.0
     while True:
         number, file = _latest(lease.folder)
-        if file is None or file.suffix == f".{FREE}":
+        entry = _entry(file) if file else None
+        if entry is None:
             if lease.take(number + 1):
                 return
             continue
-        try:
-            entry, now = json.loads(file.read_text()), (number, file.stat().st_mtime_ns)
-        except FileNotFoundError:
-            continue
-        except json.JSONDecodeError:  # damaged by a loss of power: nobody who still runs has written it
-            if lease.take(number + 1):
-                return
-            continue
+        now = (number, file.stat().st_mtime_ns)
         if now != seen:
             seen, since = now, time.monotonic()
         dead = _is_gone(entry)
