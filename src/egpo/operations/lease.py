@@ -71,8 +71,8 @@ def _is_gone(entry: dict[str, Any]) -> bool:
 
 
 def _entry(file: Path) -> dict[str, Any] | None:
-    """Who holds the folder by this file; None once it is empty, or damaged by a loss of power: nobody who still runs has
-    left it so.
+    """Who holds the folder by this file; None once it is empty. A file damaged by a loss of power counts as empty, for
+    nobody who still runs has written it.
     """
     try:
         return json.loads(file.read_text())
