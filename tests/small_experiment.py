@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,12 @@ SMALL = {
     },
     "benchmarks": ["few-sums", "few-stories"],
 }
+
+
+def forget_training(results: Path) -> None:
+    """Remove what the training and all that follows from it have made."""
+    for folder in ("train", "evaluate/minute/egpo", "uncertainty/minute/egpo", "tables", "figures"):
+        shutil.rmtree(results / folder, ignore_errors=True)
 
 
 def write(name: str, file: Path, steps: int = STEPS, **jobs: dict[str, Any]) -> str:

@@ -96,6 +96,15 @@ def test_results_are_whole(configuration):
     assert {"settings", "code", "inputs", "packages"} <= set(manifest)
 
 
+def test_the_training_is_one_of_the_weights_that_vllm_samples_from(configuration):
+    metrics = pd.read_json(TRAINING / "metrics.jsonl", lines=True).set_index("step").loc[1:]
+    assert metrics.index.tolist() == [1, 2, 3, 4]
+    assert metrics["critic/score/mean"].between(-1, 1).all()
+    assert (metrics["actor/grad_norm"] > 0).all()
+    assert (metrics["rollout_corr/log_ppl_abs_diff"] < 1e-3).all()
+    assert {"egpo/entropy/correct/mean", "egpo/entropy/incorrect/mean"} <= set(metrics)
+
+
 def test_the_exported_model_loads_and_differs_from_the_backbone(configuration):
     import torch
     from transformers import AutoModelForCausalLM
@@ -118,8 +127,7 @@ def test_a_killed_training_ends_the_run_and_the_next_one_resumes(configuration):
     finish(configuration)  # nothing to do after the tests above
     records = RESULTS / "evaluate/minute/egpo/seed-1/records.parquet"
     scores = pd.read_parquet(records)
-    for made in ("train", "evaluate/minute/egpo", "uncertainty/minute/egpo", "tables", "figures"):
-        shutil.rmtree(RESULTS / made)
+    small_experiment.forget_training(RESULTS)
     run = start(configuration)
     deadline = time.monotonic() + 400
     while max(steps_done(), default=0) < 2:

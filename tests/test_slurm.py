@@ -103,13 +103,6 @@ def undisturbed(configuration) -> dict[str, object]:
     return outcome()
 
 
-def forget_training() -> None:
-    """What a training and all that follows from it have made."""
-    model = TRAINING.relative_to(RESULTS / "train")
-    for folder in ("train", f"evaluate/{model}", f"uncertainty/{model}", "tables", "figures"):
-        shutil.rmtree(RESULTS / folder, ignore_errors=True)
-
-
 def job() -> str:
     """Slurm's number of the job that trains."""
     return lease.holder(TRAINING / "work")["job"]
@@ -157,7 +150,7 @@ FAULTS: dict[str, Callable[[slurm_cluster.Cluster], None]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_costs_at_most_a_save_interval(configuration, undisturbed, cluster, fault):
-    forget_training()
+    small_experiment.forget_training(RESULTS)
     run = on_slurm(configuration, "all", cluster)
     wait_for_step(2, run)
     done = steps_done()
@@ -170,7 +163,7 @@ def test_a_fault_costs_at_most_a_save_interval(configuration, undisturbed, clust
 
 
 def test_a_killed_driver_is_followed_while_its_job_runs(configuration, undisturbed, cluster):
-    forget_training()
+    small_experiment.forget_training(RESULTS)
     first = on_slurm(configuration, "all", cluster)
     wait_for_step(1, first)
     first.kill()
@@ -184,7 +177,7 @@ def test_a_killed_driver_is_followed_while_its_job_runs(configuration, undisturb
 
 
 def test_a_second_driver_is_told(configuration, undisturbed, cluster):
-    forget_training()
+    small_experiment.forget_training(RESULTS)
     first = on_slurm(configuration, "all", cluster)
     wait_for_step(1, first)
     second = on_slurm(configuration, "all", cluster)
