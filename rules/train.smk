@@ -30,6 +30,21 @@ def own_code(method):
     return [] if own is None else [os.path.relpath(own[0], settings.ROOT / "src" / "egpo")]
 
 
+def on_several(w, value):
+    """`value` for a training on several nodes, nothing for the others."""
+    return value if training_of(w).nodes > 1 else ""
+
+
+# Slurm starts no step of one task, as Snakemake's plugin asks for, on several nodes. A job of `mpi` has no such step: it
+# runs on the first node, and egpo.training.nodes starts Ray on the others.
+NODES = {
+    "mpi": lambda w: on_several(w, "srun"),
+    "tasks": lambda w: training_of(w).nodes,
+    "slurm_extra": lambda w: on_several(w, f"--ntasks-per-node=1 --gpus-per-node={training_of(w).gpus_per_node}"),
+}
+SEVERAL = any(EXPERIMENT.of(name).training.nodes > 1 for name in EXPERIMENT.backbones)
+
+
 rule train_model:
     input:
         backbone=lambda w: backbone_ready(w.backbone),
@@ -44,6 +59,7 @@ rule train_model:
         PATHS.log("train", "{backbone}", "{method}", "seed-{seed}"),
     threads: lambda w: train_needs(w).cpus
     resources:
+        **(NODES if SEVERAL else {}),
         mem_mb=lambda w: train_needs(w).memory_gib * 1024,
         runtime=lambda w: train_needs(w).minutes + train_needs(w).grace_minutes + START_MINUTES,
         # Slurm counts the GPUs of a whole job.

@@ -6,6 +6,7 @@ The model is a tiny one on CPUs; the GPUs that its training asks Slurm for are m
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import psutil
 import pytest
 import slurm_cluster
 import small_experiment
+import yaml
 
 from egpo.config import ROOT
 from egpo.operations import lease
@@ -174,6 +176,38 @@ def test_a_killed_driver_is_followed_while_its_job_runs(configuration, undisturb
     text = (RESULTS / "logs/train/minute/egpo/seed-1.log").read_text()
     assert f"{STEPS} steps done" in text
     assert outcome() == undisturbed
+
+
+def rays() -> list[int]:
+    """Processes of Ray's in jobs of the Slurm here."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["name", "environ"])
+        if process.info["name"] in ("raylet", "gcs_server") and "SLURM_JOB_ID" in (process.info["environ"] or {})
+    ]
+
+
+def test_a_training_on_two_nodes_has_a_ray_on_both(cluster, tmp_path):
+    """As far as made-up GPUs go: a job on both nodes, Ray's worker on the other one. Cancelled, it leaves none."""
+    name = f"{NAME}-two-nodes"
+    file = Path(small_experiment.write(name, tmp_path / "two.yaml"))
+    values = yaml.safe_load(file.read_text())
+    values["training"] |= {"platform": "cuda", "nodes": 2, "gpus_per_node": 4}
+    file.write_text(yaml.safe_dump(values))
+    results = ROOT / "results" / name
+    shutil.rmtree(results, ignore_errors=True)
+    run = on_slurm(str(file), "train", cluster, "--retries", "0", "--set-resources", "train_model:gpu=8")
+    log = results / "logs/train/minute/egpo/seed-1.log"
+    spans = re.compile(r"Ray spans 2 nodes \(.+\), 4 GPUs each")
+    slurm_cluster.wait_for("Ray", lambda: run.poll() or (log.exists() and spans.search(log.read_text())), 600)
+    assert run.poll() is None, run.stdout.read()
+    steps = dict(line.split() for line in slurm_cluster.run("squeue", "-h", "-s", "-o", "%i %N").splitlines())
+    number = lease.holder(results / "train/minute/egpo/seed-1/work")["job"]
+    assert steps == {f"{number}.batch": "gpu1", f"{number}.0": "gpu2"}
+    slurm_cluster.run("scancel", number)
+    assert run.wait(120) != 0
+    slurm_cluster.wait_for("the end of Ray", lambda: not rays(), 90)
+    shutil.rmtree(results)
 
 
 def test_a_second_driver_is_told(configuration, undisturbed, cluster):

@@ -492,7 +492,7 @@ class Training(Section):
     top_k: int = Field(-1, ge=-1, description="-1 for all tokens.")
     save_every: Count = Field(description="Steps between checkpoints: the most that a failure can lose.")
     validate_every: Count = Field(description="Steps between validations.")
-    nodes: Count = 1
+    nodes: Count = Field(1, description="Several: on Slurm, or on a Ray of your own (docs/cluster.md).")
     gpus_per_node: Count = 1
     gpu_gib: float = Field(80, gt=0, description="Memory of one GPU, for the estimate of what fits.")
     rollout_memory: float = Field(0.6, gt=0, lt=1, description="Share of a GPU's memory that vLLM takes.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -23,6 +24,7 @@ from egpo.files import write_text
 from egpo.training import quick_start  # noqa: F401
 from egpo.training.cpu_environment import RUN_FOLDER
 from egpo.training.cpu_server import start_server
+from egpo.training.nodes import gather
 from egpo.training.progress import SAVED_AND_ENDED, Stopped
 from egpo.training.settings import check
 
@@ -34,14 +36,19 @@ def _import_verl() -> None:
     importlib.import_module("verl.trainer.ppo.v1")
 
 
-def _start_ray(config: DictConfig) -> None:
+def _start_ray(config: DictConfig) -> subprocess.Popen[bytes] | None:
+    """Returns what must be kept as long as Ray is needed."""
     if "RAY_ADDRESS" in os.environ:  # a Ray that spans several nodes and is there already
         ray.init()
-        return
+        return None
+    nodes, gpus = config.trainer.nnodes, config.trainer.n_gpus_per_node
     settings: dict[str, Any] = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
     settings["_temp_dir"] = os.environ[RUN_FOLDER]
     environment = {key: value for key, value in (settings.pop("runtime_env", None) or {}).items() if value is not None}
+    if nodes > 1:  # as many here as elsewhere, and an error where Slurm has given fewer
+        settings["num_gpus"] = gpus
     ray.init(**settings, **({"runtime_env": environment} if environment else {}))
+    return gather(nodes, gpus) if nodes > 1 else None
 
 
 def check_registered() -> None:
@@ -67,7 +74,7 @@ def run(config: DictConfig) -> None:
     """Check, then train to the end."""
     importing = threading.Thread(target=_import_verl)
     importing.start()
-    _start_ray(config)
+    workers = _start_ray(config)
     server = start_server(config) if config.trainer.device == "cpu" else None
     import transfer_queue
 
@@ -87,7 +94,7 @@ def run(config: DictConfig) -> None:
     )
     trainer.fit(manager)
     trainer.logger.finish()
-    del server  # it lives as long as its handle
+    del server, workers  # they live as long as their handles
 
 
 def main(path: Path) -> int:

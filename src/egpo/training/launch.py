@@ -29,6 +29,7 @@ from egpo.training.child import FAILURE
 from egpo.training.cpu_environment import RUN_FOLDER, cpu_environment
 from egpo.training.guard import descendants
 from egpo.training.limits import Limits
+from egpo.training.nodes import check_nodes
 from egpo.training.progress import REWARD, SAVED_AND_ENDED, STOP, forget_after, read_lines, read_phase
 from egpo.training.settings import as_text
 
@@ -48,8 +49,7 @@ def train(config: DictConfig, out: Path, work: Path, limits: Limits, report: Rep
     left behind, however this one ends. Raises UserError when a limit is reached or verl refuses the settings, and
     RuntimeError when the training fails; its story is then in this process' standard error.
     """
-    if config.trainer.nnodes > 1 and "RAY_ADDRESS" not in os.environ:
-        raise UserError("training.nodes: several nodes need a Ray that spans them: start it and set RAY_ADDRESS.")
+    check_nodes(config.trainer.nnodes)
     if Path(config.egpo_run.work) != work.absolute():
         raise ValueError(f"config was made for {config.egpo_run.work}, not for {work}")
     out.mkdir(parents=True, exist_ok=True)
