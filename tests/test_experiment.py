@@ -102,7 +102,7 @@ def test_the_training_is_one_of_the_weights_that_vllm_samples_from(configuration
     assert metrics["critic/score/mean"].between(-1, 1).all()
     assert (metrics["actor/grad_norm"] > 0).all()
     assert (metrics["rollout_corr/log_ppl_abs_diff"] < 1e-3).all()
-    assert {"egpo/entropy/correct/mean", "egpo/entropy/incorrect/mean"} <= set(metrics)
+    assert metrics["egpo/entropy/incorrect/mean"].notna().all()
 
 
 def test_the_exported_model_loads_and_differs_from_the_backbone(configuration):

@@ -205,7 +205,7 @@ def test_a_training_on_two_nodes_has_a_ray_on_both(cluster, tmp_path):
     number = lease.holder(results / "train/minute/egpo/seed-1/work")["job"]
     assert steps == {f"{number}.batch": "gpu1", f"{number}.0": "gpu2"}
     slurm_cluster.run("scancel", number)
-    assert run.wait(120) != 0
+    assert run.wait(400) != 0
     slurm_cluster.wait_for("the end of Ray", lambda: not rays(), 90)
     shutil.rmtree(results)
 
