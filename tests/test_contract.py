@@ -20,7 +20,6 @@ from egpo.training.launch import train
 from egpo.training.limits import Limits
 from egpo.training.rollout import group_name, rollout_seed
 
-recorded = pytest.mark.slow
 ROLLOUTS, PROMPTS = 4, 4
 STEP = [
     "on_step_begin",
@@ -65,7 +64,7 @@ def recording(inputs, tmp_path_factory) -> Recording:
 LINES = ("recording.jsonl", "metrics.jsonl")
 
 
-@recorded
+@pytest.mark.slow
 def test_egpo_trains_through_verl_and_vllm(recording, inputs):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -93,7 +92,7 @@ def test_this_is_the_verl_that_was_read():
     assert version("verl") == "0.9.1", "run `make test-slow` and read what changed in verl/trainer/ppo/v1"
 
 
-@recorded
+@pytest.mark.slow
 def test_hooks_are_called_in_this_order(recording):
     start = ["_init_tokenizer", "on_init_end", "on_validate_begin", "_on_logged", "on_train_begin"]
     # A step's metrics are logged after its checkpoint, which is marked as complete then.
@@ -102,7 +101,7 @@ def test_hooks_are_called_in_this_order(recording):
     assert set(HOOKS) <= {one["event"] for one in recording.events}
 
 
-@recorded
+@pytest.mark.slow
 def test_the_estimator_gets_these_arguments_and_no_others(recording):
     arguments = recording.first("estimator")["arguments"]
     assert set(arguments) == {"token_level_rewards", "response_mask", "config", "index"}
@@ -110,7 +109,7 @@ def test_the_estimator_gets_these_arguments_and_no_others(recording):
     assert arguments["token_level_rewards"]["dtype"] == "torch.float32"
 
 
-@recorded
+@pytest.mark.slow
 def test_the_queue_holds_log_probs_and_entropies_of_each_response(recording):
     fields = recording.first("_compute_advantage")["fields"]
     lengths = fields["responses"]["rows"]
@@ -120,7 +119,7 @@ def test_the_queue_holds_log_probs_and_entropies_of_each_response(recording):
     assert fields["old_log_probs"]["dtype"] == fields["entropy"]["dtype"] == "torch.float32"
 
 
-@recorded
+@pytest.mark.slow
 def test_padding_rows_are_known_by_their_prompt_id(recording):
     """One response was taken away, so verl adds one row to fill its batch."""
     index = recording.first("estimator")["index"]
@@ -130,7 +129,7 @@ def test_padding_rows_are_known_by_their_prompt_id(recording):
     assert [uid.startswith("pad") for uid in index] == padding and sum(padding) == 1
 
 
-@recorded
+@pytest.mark.slow
 def test_groups_have_the_names_that_seeds_come_from(recording):
     index = recording.first("estimator")["index"]
     named = {uid for uid in index if not uid.startswith("pad")}
@@ -145,13 +144,13 @@ def test_groups_have_the_names_that_seeds_come_from(recording):
     assert len(seeds) == 96 and max(seeds) < 2**63  # vLLM's largest
 
 
-@recorded
+@pytest.mark.slow
 def test_keys_begin_with_the_prompt_id(recording):
     keys = recording.first("_compute_advantage")["keys"]
     assert [key.split("_")[0] for key in keys] == recording.first("estimator")["index"]
 
 
-@recorded
+@pytest.mark.slow
 def test_padding_is_left_out_of_the_metrics(recording):
     for line in recording.metrics[1:]:
         shares = [line[f"egpo/groups/{kind}"] for kind in ("mixed", "entirely_correct", "entirely_incorrect")]

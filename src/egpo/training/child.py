@@ -24,7 +24,7 @@ from egpo.files import write_text
 from egpo.training import quick_start  # noqa: F401
 from egpo.training.cpu_environment import RUN_FOLDER
 from egpo.training.cpu_server import start_server
-from egpo.training.nodes import gather
+from egpo.training.nodes import ADDRESS, gather
 from egpo.training.progress import SAVED_AND_ENDED, Stopped
 from egpo.training.settings import check
 
@@ -38,7 +38,7 @@ def _import_verl() -> None:
 
 def _start_ray(config: DictConfig) -> subprocess.Popen[bytes] | None:
     """Returns what must be kept as long as Ray is needed."""
-    if "RAY_ADDRESS" in os.environ:  # a Ray that spans several nodes and is there already
+    if ADDRESS in os.environ:  # a Ray that spans several nodes and is there already
         ray.init()
         return None
     nodes, gpus = config.trainer.nnodes, config.trainer.n_gpus_per_node

@@ -29,7 +29,7 @@ from egpo.training.child import FAILURE
 from egpo.training.cpu_environment import RUN_FOLDER, cpu_environment
 from egpo.training.guard import descendants
 from egpo.training.limits import Limits
-from egpo.training.nodes import check_nodes
+from egpo.training.nodes import ADDRESS, check_nodes
 from egpo.training.progress import REWARD, SAVED_AND_ENDED, STOP, forget_after, read_lines, read_phase
 from egpo.training.settings import as_text
 
@@ -127,7 +127,7 @@ def _environment(config: DictConfig, folder: str) -> dict[str, str]:
     user = {key: value for key, value in os.environ.items() if key not in OTHER_MAKERS}
     needed = {"TENSORBOARD_DIR": config.egpo_run.tensorboard, RUN_FOLDER: folder}
     if config.trainer.nnodes == 1:  # the training has a Ray of its own
-        user.pop("RAY_ADDRESS", None)
+        user.pop(ADDRESS, None)
         needed["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's way to say: on the loopback interface only
     return {**defaults, **user, **needed, **(cpu_environment() if config.trainer.device == "cpu" else {})}
 
