@@ -6,6 +6,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import small_experiment
 import yaml
 from small_runs import make_inputs
 
@@ -20,6 +21,10 @@ hypothesis.settings.load_profile("egpo")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The whole experiment first: it takes longest, and the other files are tested beside it."""
     items.sort(key=lambda item: item.path.name != "test_experiment.py")
+
+
+def pytest_runtest_teardown() -> None:
+    small_experiment.end_started()
 
 
 @pytest.fixture

@@ -182,8 +182,11 @@ class Cluster:
                 if environment.get("SLURM_JOB_ID") == job or f"[{job}." in " ".join(process.cmdline()):
                     process.kill()
 
-    def stop(self) -> None:
+    def cancel_all(self) -> None:
         subprocess.run(["scancel", "--user=root"], capture_output=True)
+
+    def stop(self) -> None:
+        self.cancel_all()
         for name in list(reversed(self.daemons)):
             self.end(name)
         for file in ("slurm.conf", "gres.conf", "slurmdbd.conf"):

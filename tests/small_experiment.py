@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,25 @@ SMALL = {
     },
     "benchmarks": ["few-sums", "few-stories"],
 }
+
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+STARTED: list[subprocess.Popen] = []
+
+
+def start(target: str, configuration: str, *more: str) -> subprocess.Popen:
+    """Snakemake in the repository. It is ended with the test, and its local jobs with it (conftest.py)."""
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    command = [SNAKEMAKE, target, "--configfile", configuration, *more]
+    STARTED.append(subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, **output))
+    return STARTED[-1]
+
+
+def end_started() -> None:
+    """End what a test that failed has left running."""
+    while STARTED:
+        run = STARTED.pop()
+        run.kill()
+        run.wait()
 
 
 def forget_training(results: Path) -> None:

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +20,6 @@ from PIL import Image
 
 from egpo.config import ROOT
 
-SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 NAME = "test-end-to-end"
 RESULTS = ROOT / "results" / NAME
 TRAINING = RESULTS / "train/minute/egpo/seed-1"
@@ -35,10 +33,7 @@ def configuration(tmp_path_factory) -> str:
 
 
 def start(configuration: str, *more: str) -> subprocess.Popen:
-    command = [SNAKEMAKE, "--cores", "2", "all", "--configfile", configuration, *more]
-    return subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return small_experiment.start("all", configuration, "--cores", "2", *more)
 
 
 def descendants(process: subprocess.Popen) -> list[psutil.Process]:
@@ -232,7 +227,7 @@ def finished_copy(configuration, tmp_path_factory) -> Path:
 
 
 def rules_to_run(copy: Path) -> set[str]:
-    command = [SNAKEMAKE, "-n", "all", "--configfile", "small.yaml"]
+    command = [small_experiment.SNAKEMAKE, "-n", "all", "--configfile", "small.yaml"]
     environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

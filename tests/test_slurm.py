@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +26,6 @@ from egpo.operations import lease
 
 pytestmark = pytest.mark.slurm
 
-SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 NAME = "test-slurm"
 RESULTS = ROOT / "results" / NAME
 TRAINING = RESULTS / "train/minute/egpo/seed-1"
@@ -49,22 +47,22 @@ def cluster(request) -> Iterator[slurm_cluster.Cluster]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(autouse=True)
+def every_node_is_idle_again(cluster) -> Iterator[None]:
+    yield
+    cluster.cancel_all()
+    cluster.revive()
+
+
 @pytest.fixture(scope="module")
 def configuration(tmp_path_factory) -> Iterator[str]:
     yield small_experiment.write(NAME, tmp_path_factory.mktemp("configuration") / "small.yaml", steps=STEPS)
     shutil.rmtree(RESULTS, ignore_errors=True)
 
 
-def start(configuration: str, *arguments: str) -> subprocess.Popen:
-    command = [SNAKEMAKE, *arguments, "--configfile", configuration]
-    return subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
 def on_slurm(configuration: str, target: str, cluster: slurm_cluster.Cluster, *more: str) -> subprocess.Popen:
     command = [] if cluster.accounting else ["--slurm-status-command", "squeue"]
-    return start(configuration, target, *SLURM, *command, *more)
+    return small_experiment.start(target, configuration, *SLURM, *command, *more)
 
 
 def finish(run: subprocess.Popen, seconds: float = 1800) -> str:
@@ -101,7 +99,7 @@ def outcome() -> dict[str, object]:
 def undisturbed(configuration) -> dict[str, object]:
     """The outcome of a local run from an empty folder."""
     shutil.rmtree(RESULTS, ignore_errors=True)
-    finish(start(configuration, "all", "--cores", "2"))
+    finish(small_experiment.start("all", configuration, "--cores", "2"))
     return outcome()
 
 
@@ -161,7 +159,6 @@ def test_a_fault_costs_at_most_a_save_interval(configuration, undisturbed, clust
     text = (RESULTS / "logs/train/minute/egpo/seed-1.log").read_text()
     assert f"resuming after step {done}" in text or f"resuming after step {done + 1}" in text
     assert outcome() == undisturbed
-    cluster.revive()
 
 
 def test_a_killed_driver_is_followed_while_its_job_runs(configuration, undisturbed, cluster):
