@@ -17,13 +17,7 @@ rule data_source:
         name="data source",
         source=plain(DATA.source),
         folder=PATHS.source,
-        code=code_version(
-            *(
-                f"data/{name}.py"
-                for name in ("source", "standin", "planted", "schema", "keyed", "problems", "problem_files")
-            ),
-            "boxed.py",
-        ),
+        code=code_version("data/source.py"),
     script:
         "../workflow/scripts/data_source.py"
 
@@ -54,7 +48,7 @@ rule data_pool:
         note=EXPERIMENT.note,
         tokenizer=tokenizer_folder(DATA.tokenizer),
         benchmarks=decontamination_benchmarks(),
-        code=code_version("data", "boxed.py"),
+        code=code_version("data/build.py"),
     script:
         "../workflow/scripts/data_pool.py"
 

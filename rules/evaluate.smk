@@ -11,14 +11,6 @@ def evaluation_gpus(w):
     return evaluation_of(w).gpus if evaluation_of(w).platform == "cuda" else 0
 
 
-# Not the statistics, which read records alone.
-EVALUATION_CODE = (
-    *(f"evaluation/{name}.py" for name in ("engine", "engine_process", "records", "run", "trial")),
-    "data/keyed.py",
-    "boxed.py",
-)
-
-
 def evaluated(wildcards):
     """(file that says the model is ready, folder of the model)."""
     if wildcards.method == BASE:
@@ -52,7 +44,7 @@ rule benchmark_make:
     params:
         name="benchmark {benchmark}",
         benchmark=lambda w: plain(CATALOGUE.benchmarks[w.benchmark]),
-        code=code_version("evaluation/synthetic.py", "data/problems.py", "data/keyed.py"),
+        code=code_version("evaluation/synthetic.py"),
     script:
         "../workflow/scripts/benchmark_make.py"
 
@@ -72,7 +64,7 @@ rule benchmark_questions:
         name="questions of {benchmark}",
         benchmark=lambda w: plain(CATALOGUE.benchmarks[w.benchmark]),
         folder=lambda w: benchmark_folder(w.benchmark),
-        code=code_version("evaluation/questions.py", "evaluation/trial.py"),
+        code=code_version("evaluation/questions.py"),
     script:
         "../workflow/scripts/benchmark_questions.py"
 
@@ -100,7 +92,7 @@ rule evaluate_model:
         benchmarks=lambda w: {name: plain(CATALOGUE.benchmarks[name]) for name in benchmarks_of(w.method)},
         folders=lambda w: {name: folder for name in benchmarks_of(w.method) if (folder := benchmark_folder(name))},
         evaluation=lambda w: plain(evaluation_of(w)),
-        code=code_version(*EVALUATION_CODE),
+        code=code_version("evaluation/run.py", "evaluation/engine_process.py"),
     script:
         "../workflow/scripts/evaluate.py"
 

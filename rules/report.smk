@@ -1,5 +1,4 @@
 # Tables and figures, made from stored records and metrics alone.
-MEASURED = ("report/measured.py", "report/accuracy_tables.py", "evaluation/statistics.py", "evaluation/records.py")
 
 
 def records_of(models):
@@ -22,7 +21,7 @@ rule table1:
         table="table1",
         models=[list(model) for model in table1_models()],
         catalogue=reported(),
-        code=code_version(*MEASURED),
+        code=code_version("report/accuracy_tables.py"),
     script:
         "../workflow/scripts/accuracy_table.py"
 
@@ -45,7 +44,7 @@ if EXPERIMENT.ablations is not None:
             table="table2",
             models=[list(model) for model in table2_models()],
             catalogue=reported(),
-            code=code_version(*MEASURED),
+            code=code_version("report/accuracy_tables.py"),
         script:
             "../workflow/scripts/accuracy_table.py"
 
@@ -66,7 +65,7 @@ rule comparisons:
         models=[list(model) for model in table1_models()],
         ablated=[list(model) for model in table2_models()],
         catalogue=reported(),
-        code=code_version(*MEASURED, "report/comparisons.py"),
+        code=code_version("report/comparisons.py"),
     script:
         "../workflow/scripts/comparisons.py"
 
@@ -85,7 +84,7 @@ rule answers:
         name="answers",
         models=[list(model) for model in table1_models()],
         catalogue=reported(),
-        code=code_version(*MEASURED, "report/answers.py", "data/keyed.py", "boxed.py"),
+        code=code_version("report/answers.py"),
     script:
         "../workflow/scripts/answers.py"
 
@@ -125,7 +124,7 @@ rule learning_curve:
         name="learning curve",
         models=[list(model) for model in trained_models()],
         catalogue=reported(),
-        code=code_version("report/learning_curve.py", "report/style.py", "training/progress.py"),
+        code=code_version("report/learning_curve.py"),
     script:
         "../workflow/scripts/learning_curve.py"
 
@@ -144,7 +143,7 @@ rule funnel_figure:
     params:
         name="data funnel",
         note=EXPERIMENT.note,
-        code=code_version("report/funnel_figure.py", "report/style.py"),
+        code=code_version("report/funnel_figure.py"),
     script:
         "../workflow/scripts/funnel_figure.py"
 
@@ -165,7 +164,7 @@ rule claims:
         name="claims",
         models=[list(model) for model in diagnosed_models()],
         catalogue=reported(),
-        code=code_version("uncertainty", "report/claims.py", "report/measured.py"),
+        code=code_version("report/claims.py"),
     script:
         "../workflow/scripts/claims.py"
 
@@ -183,7 +182,7 @@ rule method_figure:
         name="figure of the method",
         method=plain(CATALOGUE.methods["egpo"]),
         rollouts=EXPERIMENT.training.rollouts,
-        code=code_version("report/method_figure.py", "report/style.py", "methods"),
+        code=code_version("report/method_figure.py"),
     script:
         "../workflow/scripts/method_figure.py"
 
@@ -232,6 +231,6 @@ rule report:
         models=[list(model) for model in models()],
         diagnosed=[list(model) for model in diagnosed_models()],
         catalogue=reported(),
-        code=code_version("report/page.py", "report/measured.py"),
+        code=code_version("report/page.py"),
     script:
         "../workflow/scripts/report.py"

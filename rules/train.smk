@@ -1,19 +1,14 @@
 # One training per backbone, method and training seed, by verl.
 from egpo.training.limits import START_MINUTES
 
-# What a training's numbers depend on. Not its start, limits, progress and checkpoints.
-TRAINING_CODE = (
-    "methods",
-    *(
-        f"training/{name}.py"
-        for name in (
-            *("estimator", "judge", "lazily", "plugin", "reward", "rollout", "settings", "trainer"),
-            *(f"cpu_{part}" for part in ("environment", "platform", "replica", "sender", "server", "worker")),
-        )
-    ),
-    "boxed.py",
-    "data/keyed.py",  # of the rollouts' seeds
-)
+# What a training's numbers depend on, with what these import. Not its start and limits.
+TRAINING_CODE = [
+    f"training/{name}.py"
+    for name in (
+        *("plugin", "reward", "settings", "trainer"),
+        *(f"cpu_{part}" for part in ("platform", "replica", "sender", "server", "worker")),
+    )
+]
 
 
 def training_of(w):

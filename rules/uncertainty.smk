@@ -1,11 +1,5 @@
 # What entropies tell (sections 4.4, 4.5 and A.4): rollouts on held-out problems, measured.
 UNCERTAINTY = EXPERIMENT.uncertainty
-ROLLOUT_CODE = (
-    *(f"evaluation/{name}.py" for name in ("engine", "engine_process")),
-    "uncertainty/rollouts.py",
-    "data/keyed.py",
-    "boxed.py",
-)
 
 
 def diagnosed_models():
@@ -41,7 +35,7 @@ if UNCERTAINTY is not None:
             backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
             evaluation=lambda w: plain(evaluation_of(w)),
             uncertainty=plain(UNCERTAINTY),
-            code=code_version(*ROLLOUT_CODE),
+            code=code_version("uncertainty/rollouts.py", "evaluation/engine_process.py"),
         script:
             "../workflow/scripts/roll_out.py"
 
@@ -76,7 +70,7 @@ if UNCERTAINTY is not None:
             name="table 3",
             models=[list(model) for model in table1_models()],
             catalogue=reported(),
-            code=code_version("uncertainty", "report/entropy_table.py", "report/measured.py"),
+            code=code_version("report/entropy_table.py"),
         script:
             "../workflow/scripts/entropy_table.py"
 
@@ -107,7 +101,7 @@ if UNCERTAINTY is not None:
             name="entropy figures",
             models=[list(model) for model in table1_models()],
             catalogue=reported(),
-            code=code_version("uncertainty", "report/entropy_figures.py", "report/measured.py", "report/style.py"),
+            code=code_version("report/entropy_figures.py"),
         script:
             "../workflow/scripts/entropy_figures.py"
 
@@ -126,7 +120,7 @@ if UNCERTAINTY is not None:
             name="case study",
             models=[list(model) for model in table1_models()],
             catalogue=reported(),
-            code=code_version("uncertainty", "report/case_study.py", "report/measured.py", "data/keyed.py"),
+            code=code_version("report/case_study.py"),
         script:
             "../workflow/scripts/case_study.py"
 

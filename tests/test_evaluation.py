@@ -26,9 +26,10 @@ from egpo.boxed import last_boxed
 from egpo.config import Judge
 from egpo.data.problems import LEVELS, draw_problem
 from egpo.errors import UserError
+from egpo.evaluation.decoding import hashes, model_files
 from egpo.evaluation.engine import Answer, Engine, EngineError, request_seed
 from egpo.evaluation.records import STATUS, outcome, trial_rows
-from egpo.evaluation.run import evaluate, hashes, model_files, plan
+from egpo.evaluation.run import evaluate, plan
 from egpo.evaluation.statistics import accuracy, clustered_se, correctness, sd_over_trials
 from egpo.evaluation.synthetic import FORMATS, draw_items, write_benchmark
 

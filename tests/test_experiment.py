@@ -185,6 +185,12 @@ EDITS = {
         "import annotations\n\nNEW = 1\n",
         {"learning_curve", "report", "all"},
     ),
+    "a table": (
+        "src/egpo/report/accuracy_tables.py",
+        "import annotations\n",
+        "import annotations\n\nNEW = 1\n",
+        {"table1", "comparisons", "answers", "claims", "table3", "report", "all"},
+    ),
     "a method's setting": (
         "config/methods.yaml",
         "\negpo:\n",

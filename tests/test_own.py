@@ -18,13 +18,13 @@ from chain import quiet
 from omegaconf import OmegaConf
 from small_runs import compose, make_inputs
 
+from egpo import provenance
 from egpo.config import ROOT, Calibration, ProblemsSource, load
 from egpo.data.build import build
 from egpo.data.problems import LEVELS, draw_problem
 from egpo.data.source import prepare
 from egpo.errors import UserError
 from egpo.methods.advantage import calibrate
-from egpo.provenance import code_version
 
 DOCS = (ROOT / "docs" / "own-experiments.md").read_text()
 
@@ -294,8 +294,10 @@ def test_an_edit_of_the_function_counts_and_a_comment_does_not(tmp_path):
         (tmp_path / name / "weights.py").write_text(text)
         (tmp_path / "weights.py").unlink(missing_ok=True)
         (tmp_path / "weights.py").symlink_to(tmp_path / name / "weights.py")
-        code_version.cache_clear()
-        return code_version("boxed.py", os.path.relpath(tmp_path / "weights.py", ROOT / "src" / "egpo"))
+        provenance._read.cache_clear()
+        return provenance.code_version.__wrapped__(
+            "boxed.py", os.path.relpath(tmp_path / "weights.py", ROOT / "src" / "egpo")
+        )
 
     first = version("a", FUNCTION)
     assert version("b", FUNCTION.replace("import torch", "import torch  # a comment")) == first

@@ -17,7 +17,7 @@ import yaml
 
 from egpo.config import ROOT, Catalogue, load, read_yaml
 from egpo.errors import UserError
-from egpo.evaluation.run import decoding
+from egpo.evaluation.decoding import decoding
 from egpo.files import write_json
 from egpo.operations import cost
 from egpo.operations.plan import Costed, Job, disk_gib, dry_run, read_jobs, steps_done, too_large, too_long, wall_clock

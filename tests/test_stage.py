@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import psutil
 import pytest
 
 from egpo import provenance
+from egpo.config import ROOT
 from egpo.files import whole, write_json
 from egpo.stage import duration
 
@@ -116,17 +120,45 @@ def test_duration(seconds, text):
     assert duration(seconds) == text
 
 
-def version_of(tmp_path, monkeypatch, source: str) -> str:
-    (tmp_path / "module.py").write_text(source)
+@pytest.fixture
+def version_of(tmp_path, monkeypatch) -> Callable[..., str]:
+    """Version of the module `first` in a package of these sources."""
     monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
-    return provenance.code_version.__wrapped__("module.py")
+
+    def version(**sources: str) -> str:
+        for name, source in sources.items():
+            (tmp_path / f"{name}.py").write_text(source)
+        provenance._read.cache_clear()
+        return provenance.code_version.__wrapped__("first.py")
+
+    return version
 
 
-def test_code_version_changes_with_what_the_code_does_alone(tmp_path, monkeypatch):
-    before = version_of(tmp_path, monkeypatch, 'def f(x):\n    """Say."""\n    return x + 1\n')
-    cosmetic = version_of(tmp_path, monkeypatch, "# why\ndef f(x):\n    return (x + 1)\n")
-    changed = version_of(tmp_path, monkeypatch, "def f(x):\n    return x + 2\n")
+def test_code_version_changes_with_what_the_code_does_alone(version_of):
+    before = version_of(first='def f(x):\n    """Say."""\n    return x + 1\n')
+    cosmetic = version_of(first="# why\ndef f(x):\n    return (x + 1)\n")
+    changed = version_of(first="def f(x):\n    return x + 2\n")
     assert before == cosmetic != changed
+
+
+@pytest.mark.parametrize("how", ["from egpo.second import f", "import egpo.second", "from egpo import second"])
+@pytest.mark.parametrize("where", ["{}\n", "def g():\n    {}\n"])
+def test_code_version_counts_what_is_imported(version_of, how, where):
+    code = {"second": "from egpo.third import f\n", "errors": "ERROR = 1\n"}
+    before = version_of(first=where.format(how) + "import egpo.errors\n", third="f = 1\n", **code)
+    assert version_of(third="f = 2\n") != before
+    assert version_of(third="f = 1\n", errors="ERROR = 2\n") == before, "plumbing"
+
+
+def test_each_rule_names_the_code_that_its_script_calls():
+    rule = re.compile(r'code=code_version\(([^)]*)\),\s*script:\s*"\.\./(workflow/scripts/\w+\.py)"')
+    found = [match for file in ROOT.glob("rules/*.smk") for match in rule.findall(file.read_text())]
+    assert len(found) > 15
+    for code, script in found:
+        counted = provenance.modules(*re.findall(r'"(.+?)"', code))
+        called = provenance.modules(os.path.relpath(ROOT / script, provenance.PACKAGE))
+        missing = {name for name in called if not name.startswith(("..", "operations/"))} - counted.keys()
+        assert not missing, f"{script}: {missing}"
 
 
 def test_settings_hash_ignores_the_order_of_keys():

@@ -14,7 +14,8 @@ import pytest
 
 from egpo.config import ROOT, Judge, load, read_yaml
 from egpo.errors import UserError
-from egpo.evaluation.records import METADATA, SCHEMA
+from egpo.evaluation.decoding import METADATA
+from egpo.evaluation.records import SCHEMA
 from egpo.report.accuracy_tables import table1, table2, write_table
 from egpo.report.answers import EXAMPLES, write_answers
 from egpo.report.comparisons import pairs, write_comparisons

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,15 @@ from egpo.files import sha256
 
 PACKAGE = Path(__file__).parent
 PACKAGES = ("torch", "verl", "transformers", "evalscope", "datasketch", "math-verify", "snakemake", "numpy")
+
+
+# What holds, moves, watches and reports results, and makes none. Settings count by their values, not by their model.
+PLUMBING = frozenset(
+    [
+        *("checks.py", "config.py", "errors.py", "files.py", "paths.py", "processes.py", "provenance.py", "stage.py"),
+        *("evaluation/progress.py", "training/checkpoints.py", "training/progress.py"),
+    ]
+)
 
 
 class _Bare(ast.NodeTransformer):
@@ -30,20 +40,48 @@ class _Bare(ast.NodeTransformer):
     visit_Module = visit_ClassDef = visit_FunctionDef = visit_AsyncFunctionDef = _strip
 
 
+def _names(tree: ast.AST) -> Iterator[str]:
+    """Full names of all that a module imports, at its top or in a function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@cache
+def _read(file: Path) -> tuple[str, frozenset[str]]:
+    """(what a module does, as text; the modules of egpo that it imports, the plumbing left out)."""
+    tree = ast.parse(file.read_text())
+    imported = {
+        f"{name.removeprefix('egpo.').replace('.', '/')}.py" for name in _names(tree) if name.startswith("egpo.")
+    }
+    return ast.dump(_Bare().visit(tree)), frozenset(name for name in imported - PLUMBING if (PACKAGE / name).is_file())
+
+
+def modules(*parts: str) -> dict[str, str]:
+    """What modules of egpo do, by name ("data/problems.py"): those that `parts` name, and those that they import.
+
+    A part is a folder or a module of the package, or a file elsewhere by its path from there. PLUMBING is left out
+    unless a part names it.
+    """
+    waiting, found = [], {}
+    for path in (PACKAGE / part for part in parts):
+        files = path.rglob("*.py") if path.is_dir() else [path]
+        waiting += (os.path.relpath(file, PACKAGE) for file in files)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name], imported = _read(PACKAGE / name)
+            waiting += imported
+    return found
+
+
 @cache
 def code_version(*parts: str) -> str:
-    """Hash of what the modules of egpo named by `parts` do: comments, docstrings and layout do not count.
-
-    A part is a folder ("training") or a module ("data/problems.py") of the package.
-    """
-    digest = hashlib.sha256()
-    for part in parts:
-        path = PACKAGE / part
-        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
-        for file in files:
-            tree = _Bare().visit(ast.parse(file.read_text()))
-            digest.update(str(file.relative_to(PACKAGE)).encode() + ast.dump(tree).encode())
-    return digest.hexdigest()[:16]
+    """Hash of what `modules` finds: comments, docstrings and layout do not count."""
+    return hashlib.sha256(json.dumps(modules(*parts), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def settings_hash(settings: Any) -> str:

@@ -57,7 +57,7 @@ def write_backbone(
     shutil.rmtree(model_folder, ignore_errors=True)
     model.save_pretrained(model_folder)
     tokenizer.save_pretrained(model_folder)
-    code = code_version("backbones", "data/problems.py")
+    code = code_version("backbones/make.py")
     files = sorted(path for path in model_folder.iterdir() if path.is_file())
     write_json(
         manifest, {"synthetic": True, "measured": shares, **origin(backbone.model_dump(mode="json"), code, files)}

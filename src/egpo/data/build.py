@@ -162,9 +162,7 @@ def build(
     left = counts[counts["subset"] == ALL]["out"].iloc[-1]
     assert left == sum(part["rows"] for part in splits.values()), "the funnel and the files disagree"
     manifest = {
-        **origin(
-            data.model_dump(mode="json"), code_version("data", "boxed.py"), [shard for shard, _, _ in source.shards]
-        ),
+        **origin(data.model_dump(mode="json"), code_version("data/build.py"), [shard for shard, _, _ in source.shards]),
         "tokenizer": str(tokenizer),
         "deduplication": deduplicate.parameters(data.deduplication),
         "found": pool.found,

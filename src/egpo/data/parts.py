@@ -45,7 +45,6 @@ COLUMNS = pa.schema(
 )
 # What a row's flags depend on.
 SETTINGS = ("question_types", "min_generations", "max_prompt_tokens", "max_response_tokens")
-CODE = ("filters", "wording", "answers", "lengths", "schema", "verl_rows", "parts")
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def tasks(source: Prepared, data: Data, tokenizer: Path | str, work: Path) -> li
     common = {
         "settings": {name: getattr(data, name) for name in SETTINGS},
         "tokenizer": _tokenizer_hashes(tokenizer),
-        "code": code_version(*(f"data/{name}.py" for name in CODE), "boxed.py"),
+        "code": code_version("data/parts.py"),
     }
     return [
         Task(shard, subset, work / f"{settings_hash({**common, 'subset': subset, 'content': content})}.parquet")

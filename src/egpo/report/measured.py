@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from egpo.config import Catalogue
 from egpo.errors import UserError
-from egpo.evaluation.records import METADATA
+from egpo.evaluation.decoding import METADATA
 from egpo.evaluation.statistics import correctness
 from egpo.paths import BASE
 

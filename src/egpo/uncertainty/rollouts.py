@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from egpo.boxed import last_boxed, same_answer
 from egpo.config import Backbone, Evaluation, Uncertainty
 from egpo.errors import UserError
+from egpo.evaluation.decoding import METADATA, decoding, hashes, model_files
 from egpo.evaluation.engine import Answer, Engine, EngineError, request_seed
-from egpo.evaluation.records import METADATA
-from egpo.evaluation.run import Progress, Report, decoding, hashes, model_files
+from egpo.evaluation.progress import Progress, Report
 from egpo.files import whole, write_json
 from egpo.provenance import origin, settings_hash
 from egpo.stage import duration
