@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import version
@@ -16,7 +15,6 @@ from egpo.files import sha256
 
 PACKAGE = Path(__file__).parent
 PACKAGES = ("torch", "verl", "transformers", "evalscope", "datasketch", "math-verify", "snakemake", "numpy")
-
 
 # What holds, moves, watches and reports results, and makes none. Settings count by their values, not by their model.
 PLUMBING = frozenset(
@@ -63,13 +61,9 @@ def _read(file: Path) -> tuple[str, frozenset[str]]:
 def modules(*parts: str) -> dict[str, str]:
     """What modules of egpo do, by name ("data/problems.py"): those that `parts` name, and those that they import.
 
-    A part is a folder or a module of the package, or a file elsewhere by its path from there. PLUMBING is left out
-    unless a part names it.
+    A file elsewhere is named by its path from the package. PLUMBING is left out unless a part names it.
     """
-    waiting, found = [], {}
-    for path in (PACKAGE / part for part in parts):
-        files = path.rglob("*.py") if path.is_dir() else [path]
-        waiting += (os.path.relpath(file, PACKAGE) for file in files)
+    waiting, found = list(parts), {}
     while waiting:
         name = waiting.pop()
         if name not in found:
