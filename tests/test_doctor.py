@@ -388,10 +388,10 @@ def test_a_folder_that_the_nodes_do_not_share():
     assert "not seen here" in cluster.judge_shared(True, "", None).found
 
 
-@pytest.mark.skipif(shutil.which("sinfo") is not None, reason="there is a Slurm here")
-def test_without_slurm():
+def test_without_slurm(monkeypatch):
+    monkeypatch.setattr(cluster.shutil, "which", lambda name: None)
     (fine,) = cluster.cluster([NEED], wanted=False)
-    assert (fine.state, fine.found) == ("ok", "none here: fine for a run on this machine")
+    assert fine.state == "ok" and "runs on this machine" in fine.found
     (wanted,) = cluster.cluster([NEED], wanted=True)
     assert wanted.state == "FAILED" and "login node" in wanted.remedy
 

@@ -171,13 +171,11 @@ def judge_shared(well: bool, said: str, node: str | None) -> Finding:
 
 
 def cluster(needs: list[Need], wanted: bool) -> list[Finding]:
-    """wanted: the profile slurm is in use, so that no Slurm is a failure."""
+    """wanted: the profile slurm is in use."""
+    if not wanted:
+        return [ok("Slurm", "not asked: without --profile slurm all runs on this machine")]
     if not shutil.which("sinfo"):
-        if wanted:
-            return [
-                failed("Slurm", "no sinfo here", "Run this on a login node of the cluster, or without --profile slurm")
-            ]
-        return [ok("Slurm", "none here: fine for a run on this machine")]
+        return [failed("Slurm", "no sinfo here", "Run this on a login node of the cluster, or without --profile slurm")]
     if find_spec("snakemake_executor_plugin_slurm") is None:
         return [failed("Slurm", "snakemake-executor-plugin-slurm is not installed", "Run `make env`")]
     well, said = answer(*SINFO)
