@@ -17,7 +17,7 @@ from scipy.stats import gaussian_kde
 from egpo.config import Catalogue
 from egpo.paths import BASE
 from egpo.report.measured import label, note
-from egpo.report.style import COLOURS, LINES, caption, save
+from egpo.report.style import COLOURS, LINES, caption, save, shared_legend
 from egpo.uncertainty.diagnosis import Diagnosis, Model, diagnose
 from egpo.uncertainty.measures import auc, gap, roc
 
@@ -96,18 +96,11 @@ def density_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
             axis.set_title(name, fontsize=8)
             axis.set_xlabel("response entropy (nats per token)", fontsize=8)
         row[0].set_ylabel("density")
-    _legend(figure, axes)
+    shared_legend(figure, axes)
     _caption(
         catalogue, figure, "Kernel densities of the response entropy; vertical lines: means; gap: their difference."
     )
     save(figure, out, "entropy_density")
-
-
-def _legend(figure: Figure, axes: np.ndarray) -> None:
-    """One for all panels, of the first that shows most."""
-    handles, names = max((axis.get_legend_handles_labels() for axis in axes.flat), key=lambda found: len(found[1]))
-    if names:
-        figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=8)
 
 
 def roc_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
@@ -143,7 +136,7 @@ def length_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel(f"{part} length (tokens)")
         axis.set_ylabel(f"{part} entropy (nats per token)")
-    _legend(figure, axes)
+    shared_legend(figure, axes)
     _caption(catalogue, figure, f"One mark per response, at most {MOST_DOTS}.")
     save(figure, out, "entropy_length")
 
@@ -162,7 +155,7 @@ def parts_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
         row[2].set_title(label(catalogue, one.backbone, one.method), fontsize=8)
         row[2].set_xlabel("thinking entropy (nats per token)", fontsize=8)
         row[2].set_ylabel("answer entropy (nats per token)", fontsize=8)
-    _legend(figure, axes[:, :2])
+    shared_legend(figure, axes[:, :2])
     _caption(
         catalogue,
         figure,

@@ -12,7 +12,7 @@ from egpo.config import Catalogue
 from egpo.data.verl_rows import DATA_SOURCE
 from egpo.errors import UserError
 from egpo.files import write_text
-from egpo.report.style import COLOURS, LINES, caption, save
+from egpo.report.style import COLOURS, LINES, caption, save, shared_legend
 from egpo.training.progress import REWARD
 
 VALIDATION = f"val-core/{DATA_SOURCE}/acc/mean@1"  # verl's name of the accuracy on the validation rows
@@ -68,8 +68,10 @@ def learning_curve(catalogue: Catalogue, metrics: dict[Model, Path], out: Path) 
     figure, axes = plt.subplots(
         1, len(runs), figsize=(max(5.5, 3.6 * len(runs)), 3.6), sharey=True, squeeze=False, layout="constrained"
     )
+    order = list(dict.fromkeys(method for _, method, _ in metrics))  # a method looks the same in every panel
     for axis, (backbone, methods) in zip(axes[0], runs.items(), strict=True):
-        for index, (method, series) in enumerate(methods.items()):
+        for method, series in methods.items():
+            index = order.index(method)
             colour = COLOURS[index % len(COLOURS)]
             mean = pd.concat(series, axis=1).mean(axis=1)
             window = max(1, len(mean) // 8)
@@ -80,7 +82,7 @@ def learning_curve(catalogue: Catalogue, metrics: dict[Model, Path], out: Path) 
         axis.set_title(catalogue.backbones[backbone].label, fontsize=9)
         axis.set_xlabel("training step")
     axes[0][0].set_ylabel("mean reward of the rollouts (from -1 to 1)")
-    axes[0][0].legend(loc="lower right")
+    shared_legend(figure, axes)
     seeds = len(catalogue.experiment.training_seeds)
     text = (
         f"Dots: single steps. Lines: running mean of {window} steps. Training seeds: {seeds}. "

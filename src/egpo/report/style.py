@@ -9,6 +9,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, told apart by colour-blind readers; with the line style as a second cue.
@@ -35,6 +36,14 @@ def caption(figure: Figure, text: str) -> None:
     """Small text below a figure, wrapped to its width."""
     width = int(figure.get_figwidth() * 17)
     figure.supxlabel("\n".join(textwrap.wrap(text, width)), fontsize=7, color="#555555", x=0.01, ha="left")
+
+
+def shared_legend(figure: Figure, axes: np.ndarray) -> None:
+    """One legend for all panels, above them."""
+    found = {name: handle for axis in axes.flat for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)}
+    if found:
+        columns = min(len(found), int(figure.get_figwidth() / 1.4))  # inches of a name
+        figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=columns, fontsize=8)
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
