@@ -10,12 +10,12 @@ import copy
 import json
 import resource
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from small_experiment import SNAKEMAKE
 
 from egpo.checks import OURS
 from egpo.config import ROOT, load, read_files
@@ -467,8 +467,6 @@ def test_what_is_ours_is_what_verl_would_be_given(demo):
 
 
 # --- through Snakemake ---------------------------------------------------------------------------
-
-SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 
 
 def planned(*arguments: str) -> tuple[int, str, float]:

@@ -173,6 +173,7 @@ AFTER_A_TRAINING = {
     *("evaluate_model", "roll_out", "measure_rollouts", "learning_curve", "table1", "comparisons", "answers"),
     *("claims", "table3", "entropy_figures", "case_study", "report", "all"),
 }
+CODE = ("import annotations\n", "import annotations\n\nNEW = 1\n")  # (old, new): an edit of any module
 # What is edited in a copy of the repository: (file, old, new), and the rules that then run.
 EDITS = {
     "a comment": ("src/egpo/methods/weights.py", "\n@dataclass", "\n# Said otherwise.\n@dataclass", set()),
@@ -181,14 +182,12 @@ EDITS = {
     "a limit": ("small.yaml", "    minutes: 20\n", "    minutes: 30\n", set()),
     "a figure": (
         "src/egpo/report/learning_curve.py",
-        "import annotations\n",
-        "import annotations\n\nNEW = 1\n",
+        *CODE,
         {"learning_curve", "report", "all"},
     ),
     "a table": (
         "src/egpo/report/accuracy_tables.py",
-        "import annotations\n",
-        "import annotations\n\nNEW = 1\n",
+        *CODE,
         {"table1", "comparisons", "answers", "claims", "table3", "report", "all"},
     ),
     "a method's setting": (
@@ -199,14 +198,12 @@ EDITS = {
     ),
     "the advantage": (
         "src/egpo/methods/advantage.py",
-        "import annotations\n",
-        "import annotations\n\nNEW = 1\n",
+        *CODE,
         {"train_model", "method_figure", *AFTER_A_TRAINING},
     ),
     "a filter of the data": (
         "src/egpo/data/filters.py",
-        "import annotations\n",
-        "import annotations\n\nNEW = 1\n",
+        *CODE,
         {"data_pool", "funnel_figure", "train_model", *AFTER_A_TRAINING},
     ),
 }

@@ -9,11 +9,11 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from small_experiment import SNAKEMAKE
 
 from egpo.config import ROOT, Catalogue, load, read_yaml
 from egpo.errors import UserError
@@ -24,7 +24,6 @@ from egpo.operations.plan import Costed, Job, disk_gib, dry_run, read_jobs, step
 from egpo.training.checkpoints import folder_of, mark_complete
 from egpo.training.settings import as_text, verl_config
 
-SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 NOWHERE = Path("nowhere")
 
 

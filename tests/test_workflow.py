@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from small_experiment import SNAKEMAKE
 
 from egpo.config import ROOT
-
-SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 
 
 def snakemake(*arguments: str) -> subprocess.CompletedProcess:
