@@ -154,10 +154,18 @@ def test_gpus_against_the_configuration():
 
 
 def test_what_torch_says_of_the_gpus():
-    assert [found.state for found in machine.judge_torch(True, "13.0 8\n2.8.3\n")] == ["ok", "ok"]
-    none, flash = machine.judge_torch(True, "some noise\nnone 0\nnone ModuleNotFoundError\n")
-    assert (none.state, flash.state) == ("FAILED", "warning")
-    assert "flash-attn" in flash.remedy and "envs/gpu.txt" in none.remedy
+    assert [found.state for found in machine.judge_torch(True, "some noise\n13.0 8\n")] == ["ok"]
+    none, flash = machine.judge_torch(True, "some noise\nnone 0\nmissing flash_attention_3\n")
+    assert (none.state, flash.state) == ("FAILED", "FAILED")
+    assert "training.attention" in flash.remedy and "envs/gpu.txt" in none.remedy
+
+
+def test_a_missing_package_for_an_attention_is_found():
+    """Here flash-attention is not installed; the others need no package."""
+    found = machine.torch_sees_gpus({"packed", "sdpa", "flash_attention_2"})
+    assert [one.found for one in found if one.what == "attention"] == [
+        "transformers finds no package for flash_attention_2"
+    ]
     assert [found.state for found in machine.judge_torch(False, "No module named 'torch'")] == ["FAILED"]
 
 

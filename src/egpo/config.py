@@ -478,6 +478,9 @@ class Data(Section):
         return self
 
 
+Attention = Literal["packed", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3", "flash_attention_4"]
+
+
 class Training(Section):
     """What every training has in common."""
 
@@ -496,6 +499,11 @@ class Training(Section):
     gpus_per_node: Count = 1
     gpu_gib: float = Field(80, gt=0, description="Memory of one GPU, for the estimate of what fits.")
     rollout_memory: float = Field(0.6, gt=0, lt=1, description="Share of a GPU's memory that vLLM takes.")
+    attention: Attention = Field(
+        "packed",
+        description="transformers' attn_implementation of the trained model. `packed` is ours and needs no package; "
+        "`sdpa` builds a mask of tokens x tokens.",
+    )
     verl: dict[str, Any] = Field({}, description="Further verl settings by dotted key; they win over ours.")
 
     @model_validator(mode="after")

@@ -52,7 +52,8 @@ def all_checks(
         yield "GPUs", lambda: on_a_node(needs, command("doctor"))
     elif cuda:
         yield "GPUs", lambda: machine.judge_gpus(gpus, needs, experiment.training.gpu_gib)
-        yield "torch", machine.torch_sees_gpus
+        attentions = {experiment.of(name).training.attention for name in experiment.backbones}
+        yield "torch", lambda: machine.torch_sees_gpus(attentions)
     for name, backbone in catalogue.backbones.items():
         place, target = Path(models[name]), paths.backbone(name) / "manifest.json"
         yield f"model {name}", partial(inputs.model, name, backbone, place, target, command(target))

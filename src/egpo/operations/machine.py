@@ -238,18 +238,20 @@ def judge_gpus(found: list[Gpu], needs: list[Need], gpu_gib: float) -> Finding:
 
 # Run in a process of its own: it would leave a CUDA context in this one.
 TORCH = """
+import sys
 import torch
+from transformers.utils import import_utils
 print(torch.version.cuda or "none", torch.cuda.device_count())
-try:
-    import flash_attn
-    print(flash_attn.__version__)
-except Exception as error:
-    print("none", type(error).__name__)
+for name in sys.argv[1:]:
+    version = name.removeprefix("flash_attention_")
+    if version.isdigit() and not getattr(import_utils, f"is_flash_attn_{version}_available")():
+        print("missing", name)
 """
 
 
-def torch_sees_gpus() -> list[Finding]:
-    well, text = answer(sys.executable, "-c", TORCH, seconds=120)
+def torch_sees_gpus(attentions: set[str]) -> list[Finding]:
+    """attentions: every `training.attention` of the experiment."""
+    well, text = answer(sys.executable, "-c", TORCH, *sorted(attentions), seconds=120)
     return judge_torch(well, text)
 
 
@@ -258,10 +260,10 @@ def judge_torch(well: bool, text: str) -> list[Finding]:
     remedy = "Use the environment of envs/gpu.txt, and a driver that is new enough for its CUDA"
     if not well:
         return [failed("torch", text, remedy)]
-    (cuda, count), flash = (line.split() for line in text.splitlines()[-2:])
+    lines = [line.split() for line in text.splitlines()]
+    missing = [line[1] for line in lines if line[0] == "missing"]
+    cuda, count = lines[-1 - len(missing)]
     seen = f"built for CUDA {cuda}, sees {count} GPUs"
     findings = [ok("torch", seen) if int(count) else failed("torch", seen, remedy)]
-    if flash[0] != "none":
-        return [*findings, ok("flash-attn", flash[0])]
-    remedy = "pip install flash-attn --no-build-isolation (docs/paper-scale.md says what it costs to go without)"
-    return [*findings, warning("flash-attn", f"cannot be imported ({flash[1]})", remedy)]
+    advice = "Set training.attention to packed, which needs no package (docs/paper-scale.md), or install the package"
+    return findings + [failed("attention", f"transformers finds no package for {name}", advice) for name in missing]

@@ -1,8 +1,10 @@
 """What verl loads in each of its processes (entry-point group verl.plugins in pyproject.toml).
 
-It must be cheap, as ten processes pay for it: the estimator and the trainer are registered when the
-part of verl that looks them up is imported, and nothing here imports vLLM or the FSDP engine. verl
-swallows errors of a plug-in, so `egpo.training.child` checks the registrations at start-up.
+On GPUs it adds a trainer, an estimator and an agent loop, an attention that packs sequences without
+flash-attention, and log-probabilities in float32; on a CPU also what verl lacks there. It must be cheap,
+as ten processes pay for it: each part is loaded when the part of verl or transformers that looks for it
+is imported, and nothing here imports vLLM or the FSDP engine. verl swallows errors of a plug-in, so
+`egpo.training.child` checks the registrations at start-up.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from egpo.training.lazily import after_import
 
 keep_sigterm_blocked()
 after_import("verl.trainer.ppo.v1", lambda: importlib.import_module("egpo.training.trainer"))
+after_import("transformers.modeling_utils", lambda: importlib.import_module("egpo.training.attention").install())
+after_import("verl.utils.torch_functional", lambda: importlib.import_module("egpo.training.log_probs").install())
 
 if os.environ.get("VERL_PLATFORM", "").strip().lower() == "cpu":
     importlib.import_module("egpo.training.cpu_platform").install()

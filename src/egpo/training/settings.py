@@ -88,6 +88,8 @@ def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, 
         f"{ACTOR}.use_dynamic_bsz": True,
         f"{ACTOR}.ppo_max_token_len_per_gpu": micro_batch_tokens(backbone),
         f"{ACTOR}.strategy": "fsdp2",
+        f"{MODEL}.use_remove_padding": True,
+        f"{MODEL}.override_config": {"attn_implementation": training.attention},
         f"{ACTOR}.data_loader_seed": seed,
         f"{ACTOR}.fsdp_config.seed": seed,
         # The last checkpoint holds the model to export.
@@ -159,8 +161,6 @@ def _cpu() -> dict[str, Any]:
         f"{ACTOR}.fsdp_config.mixed_precision": {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"},
         f"{ACTOR}.fsdp_config.use_torch_compile": False,
         f"{ACTOR}.use_torch_compile": False,
-        f"{MODEL}.use_remove_padding": False,  # needs flash-attention
-        f"{MODEL}.override_config": {"attn_implementation": "sdpa"},
         f"{MODEL}.enable_gradient_checkpointing": False,
         f"{ROLLOUT}.dtype": "float32",
         f"{ROLLOUT}.enforce_eager": True,

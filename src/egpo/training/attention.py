@@ -1,0 +1,90 @@
+"""Attention over packed sequences without flash-attention, under transformers' name "packed".
+
+With use_remove_padding verl lays the sequences of a micro-batch behind each other in one row and tells them apart by
+their position ids, which begin at 0 (verl/workers/engine/fsdp/transformer_impl.py, prepare_model_inputs).
+flash-attention takes such a row as it is. transformers' "sdpa" builds a mask of tokens x tokens for it: exact, but the
+time and memory grow with the square of the micro-batch. Here torch's scaled_dot_product_attention is called for one
+sequence after the other, causal and without a mask: on a GPU that is torch's own flash kernel, forward and backward,
+and no package or compiler is needed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+NAME = "packed"
+
+
+def lengths_of(position_ids: torch.Tensor) -> list[int]:
+    """Lengths of the sequences in a packed row, in tokens.
+
+    Args:
+        position_ids: (1, tokens); each sequence counts from 0.
+    """
+    known = getattr(position_ids, "_egpo_lengths", None)
+    if known is None:
+        starts = (position_ids[0] == 0).nonzero().flatten().tolist()
+        if not starts or starts[0]:
+            raise ValueError(
+                "packed attention: the first position of a row is not 0; the sequences cannot be told apart"
+            )
+        known = [end - start for start, end in zip(starts, [*starts[1:], position_ids.shape[1]], strict=True)]
+        # All layers get this very tensor: to look once saves a wait for the GPU in each of them.
+        position_ids._egpo_lengths = known  # type: ignore[attr-defined]
+    return known
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    position_ids: torch.Tensor | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention inside each sequence, in the form of transformers' attention functions.
+
+    Args:
+        query: (rows, heads, tokens, width of a head).
+        key, value: (rows, heads or fewer, tokens, width of a head).
+        position_ids: (1, tokens) of a packed row. Several rows are taken as padded on the right, where a causal
+            attention needs no mask: no real token sees what comes after it.
+
+    Returns:
+        (rows, tokens, heads, width of a head), and None for the weights.
+
+    Raises:
+        ValueError: for a row whose positions do not begin at 0, and for a model with a sliding window.
+    """
+    if getattr(module, "sliding_window", None):
+        raise ValueError("packed attention knows no sliding window: use training.attention: sdpa for this model")
+    packed = position_ids is not None and query.shape[0] == position_ids.shape[0] == 1
+    lengths = lengths_of(position_ids) if packed else [query.shape[2]]
+    parts = zip(*(states.split(lengths, dim=2) for states in (query, key, value)), strict=True)
+    outputs = [
+        scaled_dot_product_attention(
+            *part, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
+        )
+        for part in parts
+    ]
+    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
+
+
+def no_mask(attention_mask: torch.Tensor | None = None, **_: Any) -> None:
+    """In the place of transformers' mask: none. Raises ValueError for rows that are padded on the left."""
+    if attention_mask is not None and not attention_mask[:, 0].all():
+        raise ValueError("packed attention: rows are padded on the left, which needs a mask")
+
+
+def install() -> None:
+    """Make the name known to transformers."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(NAME, packed_attention)
+    AttentionMaskInterface.register(NAME, no_mask)
