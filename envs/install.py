@@ -24,9 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTHONS = ((3, 11), (3, 12))
-# The one that envs/*.txt are resolved for; the same lists install on the others.
-PYTHON = PYTHONS[0]
+PYTHONS = ((3, 11), (3, 12))  # envs/*.txt are resolved for the first and install on the others
 # pip itself is in the list, but must be new enough before it reads the list: older ones download
 # whole wheels where this script only asks for metadata.
 BOOTSTRAP = "pip"

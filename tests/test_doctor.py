@@ -61,13 +61,14 @@ def test_a_command_that_fails_hangs_or_is_not_there_is_told_apart():
     [
         ((3, 11), [], "envs/cpu.txt", "ok", "all as pinned"),
         ((3, 11), ["flash-attn is not in the list"], "envs/gpu.txt", "ok", "all as pinned"),
-        ((3, 12), [], "envs/cpu.txt", "FAILED", "Python 3.12, not 3.11. Run `make env`"),
+        ((3, 12), [], "envs/cpu.txt", "ok", "Python 3.12, all as pinned"),
+        ((3, 13), [], "envs/cpu.txt", "FAILED", "Python 3.13, not 3.11 or 3.12. Run `make env`"),
         ((3, 11), ["torch is 2.0, not 2.11.0"], "envs/gpu.txt", "FAILED", "--list envs/gpu.txt --venv .venv-gpu"),
         ((3, 11), [f"p{i} is missing" for i in range(9)], "envs/cpu.txt", "FAILED", "p2 is missing; and 6 more"),
     ],
 )
 def test_packages(version, rows, file, state, words):
-    finding = machine.judge_packages(version, (3, 11), rows, file)
+    finding = machine.judge_packages(version, ((3, 11), (3, 12)), rows, file)
     assert finding.state == state and words in finding.line()
 
 

@@ -318,7 +318,10 @@ def spoil(wheelhouse: Path, how: str) -> None:
         ("missing", r"alpha-1\.0-py3-none-any\.whl is missing: copy it again"),
         ("surplus", r"beta-1\.0-py3-none-any\.whl is not in SHA256SUMS: delete it"),
         ("other Python", r"is for Python 3\.8 on .*; this is Python 3\.1.*: run this script with that Python"),
-        ("lacking", r"lacks alpha 1\.0 of fake\.txt \(.*without --system-torch\): with a network, run --wheelhouse again"),
+        (
+            "lacking",
+            r"lacks alpha 1\.0 of fake\.txt \(.*without --system-torch\): with a network, run --wheelhouse again",
+        ),
         ("unfinished", r"has no SHA256SUMS: it was not made to the end; run --wheelhouse again"),
         ("none", r"is no wheelhouse .*: make one with --wheelhouse"),
     ],

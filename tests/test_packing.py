@@ -126,6 +126,18 @@ print(transformer_impl.logprobs_from_logits.__module__, "packed" in ALL_ATTENTIO
     assert run.stdout.split()[-2:] == ["egpo.training.log_probs", "True"]
 
 
+def test_several_actions_wait_for_one_import():
+    look = """
+from egpo.training.lazily import after_import
+after_import("colorsys", lambda: print("first"))
+after_import("colorsys", lambda: print("second"))
+import colorsys
+after_import("colorsys", lambda: print("third"))
+"""
+    run = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["first", "second", "third"]
+
+
 def test_verl_still_packs_by_position_ids():
     from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 

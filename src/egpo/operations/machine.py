@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from sysconfig import get_paths
@@ -72,17 +73,19 @@ def packages(cuda: bool) -> Finding:
     install = runpy.run_path(str(ROOT / "envs" / "install.py"))
     file = f"envs/{'gpu' if cuda else 'cpu'}.txt"
     have = install["installed"](Path(sys.executable)) or {}
-    rows = install["differences"](have, install["read_pins"](ROOT / file))
-    return judge_packages(sys.version_info[:2], install["PYTHON"], rows, file)
+    linked = install["read_linked"](Path(sys.prefix))
+    rows = install["differences"](have, install["expected"](ROOT / file, linked))
+    return judge_packages(sys.version_info[:2], install["PYTHONS"], rows, file)
 
 
-def judge_packages(version: tuple[int, int], wanted: tuple[int, int], rows: list[str], file: str) -> Finding:
+def judge_packages(version: tuple[int, int], wanted: Sequence[tuple[int, int]], rows: list[str], file: str) -> Finding:
     """rows: those of install.differences. What is installed beside the list (flash-attn) does no harm."""
     make = "Run `make env`"
     if file == "envs/gpu.txt":
         make = f"Run `python3.11 envs/install.py --list {file} --venv .venv-gpu` and use .venv-gpu/bin/snakemake"
-    if version != wanted:
-        return failed("packages", f"Python {version[0]}.{version[1]}, not {wanted[0]}.{wanted[1]}", make)
+    if version not in wanted:
+        known = " or ".join(f"{major}.{minor}" for major, minor in wanted)
+        return failed("packages", f"Python {version[0]}.{version[1]}, not {known}", make)
     wrong = [row for row in rows if not row.endswith("is not in the list")]
     if wrong:
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""

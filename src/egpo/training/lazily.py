@@ -11,7 +11,7 @@ from typing import Any
 
 class _Watcher(MetaPathFinder):
     def __init__(self) -> None:
-        self.actions: dict[str, Callable[[], object]] = {}
+        self.actions: dict[str, list[Callable[[], object]]] = {}
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
         if name not in self.actions:
@@ -19,11 +19,12 @@ class _Watcher(MetaPathFinder):
         spec = PathFinder.find_spec(name, path, target)
         if spec is None or spec.loader is None:
             return None
-        action, execute = self.actions.pop(name), spec.loader.exec_module
+        actions, execute = self.actions.pop(name), spec.loader.exec_module
 
         def execute_then_act(module: Any) -> None:
             execute(module)
-            action()
+            for action in actions:
+                action()
 
         spec.loader.exec_module = execute_then_act  # type: ignore[method-assign]
         return spec
@@ -33,10 +34,13 @@ _WATCHER = _Watcher()
 
 
 def after_import(name: str, action: Callable[[], object]) -> None:
-    """Call `action` once, right after the module `name` has been imported; at once if it already is."""
+    """Call `action` once, right after the module `name` has been imported; at once if it already is.
+
+    Several actions for one module are called in the order in which they were given.
+    """
     if name in sys.modules:
         action()
         return
-    _WATCHER.actions[name] = action
+    _WATCHER.actions.setdefault(name, []).append(action)
     if _WATCHER not in sys.meta_path:
         sys.meta_path.insert(0, _WATCHER)

@@ -1,0 +1,84 @@
+"""Models and data of the kit, all made on the machine: random weights, synthetic sums."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+import pandas as pd
+import torch
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from egpo.backbones.tokenizer import make_tokenizer
+from egpo.backbones.warm_up import Teacher, make_model
+from egpo.config import Architecture
+from egpo.data.problems import draw_problem
+from egpo.data.verl_rows import verl_row
+from kit.catalogue import tiny_backbone
+from kit.step import Step
+
+
+def tiny_model(step: Step) -> Path:
+    """The tiny model after a short supervised warm-up, so that some of its answers are right; made once, on the CPU."""
+    place = step.work / "tiny"
+    if (place / "config.json").exists():
+        return place
+    backbone = tiny_backbone()
+    source = backbone.source.model_copy(
+        update={"warm_up": backbone.source.warm_up.model_copy(update={"steps": step.sizes.warm_up})}
+    )
+    tokenizer = make_tokenizer(False, source.seed, backbone.context)
+    model = make_model(source, tokenizer, backbone.context)
+    Teacher(model, tokenizer, source, False, print).round(step.sizes.warm_up)
+    tokenizer.save_pretrained(place)
+    model.save_pretrained(place)
+    return place
+
+
+def problems_file(path: Path, count: int, level: int | None = None) -> Path:
+    """Rows in verl's format of `count` synthetic sums."""
+    rng = Random(path.name)
+    problems = [draw_problem(rng, "train", level=level) for _ in range(count)]
+    rows = [verl_row(problem.text, problem.answer, index=index) for index, problem in enumerate(problems)]
+    pd.DataFrame(rows).to_parquet(path)
+    return path
+
+
+def large_vocabulary(size: int, context: int) -> PreTrainedTokenizerFast:
+    """The tiny tokenizer with further entries that no text is split into, so that every id has a text."""
+    tokenizer = make_tokenizer(False, 1, context)
+    values = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocabulary = values["model"]["vocab"]
+    vocabulary |= {f"unused{number}": number for number in range(len(tokenizer), size)}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=type(tokenizer.backend_tokenizer).from_str(json.dumps(values)),
+        eos_token=tokenizer.eos_token,
+        pad_token=tokenizer.pad_token,
+        model_max_length=context,
+        chat_template=tokenizer.chat_template,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def random_model(shape: Architecture, place: Path, device: str, context: int, dtype: str = "bfloat16") -> Path:
+    """A Qwen2 model of this shape with random weights in `place`, and a tokenizer of its vocabulary."""
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=context,
+        tie_word_embeddings=shape.tied,
+        dtype=dtype,
+    )
+    tokenizer = large_vocabulary(shape.vocabulary, context)
+    config.eos_token_id, config.pad_token_id, config.bos_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id, None
+    with torch.device(device):
+        model = Qwen2ForCausalLM(config).to(getattr(torch, dtype))
+    model.save_pretrained(place)
+    tokenizer.save_pretrained(place)
+    return place

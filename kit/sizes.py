@@ -1,0 +1,85 @@
+"""How large the kit's models and batches are on a GPU, and on a CPU, where only their code is tried."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+from egpo.config import Architecture, Attention
+from kit.catalogue import large_backbone
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of each step; lengths in tokens."""
+
+    product: int  # width of the square matrices that are multiplied
+    logprob_model: Architecture  # of vLLM against transformers
+    warm_up: int  # supervised steps of the tiny model
+    prompts: int  # in a step of a tiny training
+    rollouts: int
+    steps: int
+    questions: int  # of the evaluation
+    concurrencies: tuple[int, ...]
+    large: Architecture  # of the paper's shape
+    large_prompts: int  # in a step of its training
+    large_rollouts: int
+    large_prompt_tokens: int  # the longest
+    large_response: int
+    micro_batches: tuple[tuple[int, ...], ...]  # lengths of the sequences in those that attention is timed on
+    attention_layers: int  # of the large model, that it is timed in
+    attention_ways: tuple[str, ...]  # values of training.attention
+
+
+def _architecture(layers: int, hidden: int, heads: int, kv_heads: int, vocabulary: int) -> Architecture:
+    return Architecture(
+        layers=layers,
+        hidden=hidden,
+        intermediate=3 * hidden,
+        heads=heads,
+        kv_heads=kv_heads,
+        vocabulary=vocabulary,
+        tied=True,
+    )
+
+
+def sizes(platform: str) -> Sizes:
+    """platform: cuda or cpu."""
+    large = large_backbone()
+    if platform == "cuda":
+        return Sizes(
+            product=8192,
+            logprob_model=_architecture(8, 1024, 16, 4, 32_000),
+            warm_up=300,
+            prompts=16,
+            rollouts=8,
+            steps=10,
+            questions=1024,
+            concurrencies=(64, 256, 512),
+            large=large.source.architecture,
+            large_prompts=8,
+            large_rollouts=8,
+            large_prompt_tokens=large.prompt_tokens,
+            large_response=large.response_tokens,
+            micro_batches=((4096,), (1024,) * 4, (20_480,), (2560,) * 8),
+            attention_layers=4,
+            attention_ways=get_args(Attention),
+        )
+    return Sizes(
+        product=512,
+        logprob_model=_architecture(2, 128, 2, 1, 1024),
+        warm_up=300,
+        prompts=8,
+        rollouts=8,
+        steps=10,
+        questions=48,
+        concurrencies=(64, 256),
+        large=_architecture(2, 128, 2, 1, 2048),
+        large_prompts=2,
+        large_rollouts=4,
+        large_prompt_tokens=256,
+        large_response=96,
+        micro_batches=((256,), (64,) * 4),
+        attention_layers=1,
+        attention_ways=("packed", "sdpa", "flash_attention_2"),  # torch has no backward of flex_attention on a CPU
+    )

@@ -1,0 +1,1 @@
+"""The kit's steps, one process each: `python -m kit.steps.NAME`, started by kit.run."""

@@ -1,0 +1,91 @@
+"""5. Two steps of EGPO on a random model of Qwen2.5-Math-1.5B's shape, at the paper's lengths: memory and speed.
+
+Beside each: what `training/memory.py` and `operations/cost.py` say before the training. In the same steps verl's own
+GRPO estimator is timed on the same batch: the difference is what EGPO's adds.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from kit.step import Step, main
+
+STEPS = 2
+
+
+def run(step: Step) -> None:
+    from egpo.backbones.architecture import of_folder
+    from egpo.config import ROOT, Training, read_yaml
+    from egpo.training.memory import estimate
+    from egpo.training.settings import micro_batch_tokens
+    from kit import both_estimators
+    from kit.catalogue import large_backbone, method
+    from kit.memory_watch import MemoryWatch
+    from kit.models import problems_file, random_model
+    from kit.trainings import run_training
+
+    sizes, out = step.sizes, step.folder("training")
+    lengths = {"prompt_tokens": sizes.large_prompt_tokens, "response_tokens": sizes.large_response}
+    backbone = large_backbone().model_copy(update=lengths)
+    start = time.perf_counter()
+    model = random_model(sizes.large, out / "start", step.device, sizes.large_prompt_tokens + sizes.large_response)
+    step.record("random model made and written", time.perf_counter() - start, "s")
+    changes = {
+        "platform": step.platform, "epochs": None, "steps": STEPS, "save_every": STEPS, "validate_every": STEPS,
+        "prompts_per_step": sizes.large_prompts, "rollouts": sizes.large_rollouts, "gpus_per_node": 1,
+        "verl": {"trainer.v1.trainer_mode": both_estimators.NAME, "trainer.test_freq": -1},
+    }  # fmt: skip
+    training = Training.model_validate(read_yaml(ROOT / "config" / "paper.yaml")["training"] | changes)
+    os.environ["VERL_USE_EXTERNAL_MODULES"] = both_estimators.__name__
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    files = problems_file(out / "train.parquet", 4 * sizes.large_prompts), problems_file(out / "validation.parquet", 2)
+    expected = estimate(of_folder(model), backbone, training, micro_batch_tokens(backbone))
+    start = time.perf_counter()
+    with MemoryWatch(step.platform, out / "work" / "heartbeat.json") as watch:
+        lines = run_training(training, method("egpo"), backbone, model, *files, out)
+    step.record("the whole training", time.perf_counter() - start, "s", f"{STEPS} steps, start and export included")
+    memory(step, watch.peaks, lines, expected)
+    speed(step, [line for line in lines if "timing_s/step" in line][-1], training)
+
+
+def memory(step: Step, peaks: dict[str, float], lines: list[dict], expected: Any) -> None:
+    where = "the GPU, all processes" if step.platform == "cuda" else "all processes of the training"
+    for phase, peak in peaks.items():
+        step.record(f"memory in the phase '{phase}'", peak, "GiB", where)
+    torchs = max(line.get("actor/perf/max_memory_reserved_gb", 0) for line in lines)
+    step.record("most reserved by the actor's torch", torchs, "GiB", "verl's metric")
+    note = "memory.py; for GPUs" + ("" if step.platform == "cuda" else ", so of no meaning here")
+    step.record("estimate of an update", expected.update, "GiB", note)
+    step.record("estimate of the rollouts", expected.rollout, "GiB", note)
+
+
+def speed(step: Step, last: dict, training: Any) -> None:
+    """last: metrics of the last step, whose tokens are the same in all phases."""
+    from egpo.operations import cost
+    from kit import both_estimators
+
+    responses = training.prompts_per_step * training.rollouts
+    tokens = last["response_length/mean"] * responses
+    everything = last["perf/total_num_tokens"]
+    step.record("response length", last["response_length/mean"], "tokens", f"{responses} responses")
+    step.record("decoding", tokens / last["timing_s/gen"], "tokens/s", f"{last['timing_s/gen']:.1f} s")
+    for name, key, flops in (("log-probabilities", "old_log_prob", 2), ("update", "update_actor", 6)):
+        seconds = last[f"timing_s/{key}"]
+        rate = everything / seconds
+        note = f"{seconds:.1f} s"
+        if step.platform == "cuda":
+            share = rate * flops * step.sizes.large.parameters / cost.PEAK
+            note += f"; {share:.1%} of an H100's peak at {flops} P FLOPs, where `plan` assumes {cost.UTILISATION:.0%}"
+        step.record(name, rate, "tokens/s", note)
+    for key in ("step", "adv", "update_weights", "save_checkpoint"):
+        step.record(f"time of {key}", last[f"timing_s/{key}"], "s", "last step")
+    ours, verls = last[both_estimators.OURS], last[both_estimators.VERL]
+    step.record("advantage by verl's GRPO", 1000 * verls, "ms", "trainer and queue included")
+    note = f"{(ours - verls) / last['timing_s/step']:.2%} of the step more"
+    step.record("advantage by EGPO", 1000 * ours, "ms", note)
+
+
+if __name__ == "__main__":
+    main("paper_size", run)

@@ -1,0 +1,31 @@
+"""Trainings by the project's own settings and its own launcher."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from egpo.config import Backbone, Method, Training
+from egpo.training.launch import train
+from egpo.training.limits import Limits
+from egpo.training.settings import verl_config
+
+# Seconds; the step's own limit is shorter.
+LIMIT, GRACE, NO_PROGRESS = 3600, 30, 300
+
+
+def run_training(
+    training: Training,
+    chosen: Method,
+    backbone: Backbone,
+    model: Path,
+    train_file: Path,
+    validation_file: Path,
+    out: Path,
+) -> list[dict[str, Any]]:
+    """Train and export to `out`; the lines of metrics, one a step."""
+    work = out / "work"
+    config = verl_config(training, chosen, backbone, model, train_file, validation_file, 1, work)
+    train(config, out, work, Limits(LIMIT, GRACE, NO_PROGRESS), lambda text: print(text, flush=True))
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
