@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "kit-results")))
     parser.add_argument("--check", action="store_true")
     chosen, rest = parser.parse_known_args()
+    into, out = chosen.into.absolute(), chosen.out.absolute()
     manifest = json.loads((HERE / "manifest.json").read_text())
     missing, damaged = check(manifest, HERE)
     for what, names in (("missing", missing), ("damaged", damaged)):
@@ -80,18 +81,18 @@ def main() -> None:
     if here != manifest["python"]:
         sys.exit(f"kit: made for Python {manifest['python']}, this is {here}: set PYTHON, or pack with this version")
     start = time.monotonic()
-    unpack(manifest, HERE, chosen.into)
+    unpack(manifest, HERE, into)
     unpacked = time.monotonic()
-    python = install(chosen.into)
+    python = install(into)
     seconds = {"unpack": unpacked - start, "install": time.monotonic() - unpacked}
-    source, out = chosen.into / "egpo", chosen.out.absolute()
+    source = into / "egpo"
     sys.path.insert(0, str(source))
     from kit import results  # only now is it there
 
     for step, taken in seconds.items():
         results.append(out, {"step": step, "kind": "end", "state": results.OK, "seconds": taken})
     os.chdir(source)
-    arguments = ["--platform", manifest["platform"], "--work", str(chosen.into / "work"), "--out", str(out)]
+    arguments = ["--platform", manifest["platform"], "--work", str(into / "work"), "--out", str(out)]
     os.execv(python, [str(python), "-m", "kit.run", *arguments, *rest])
 
 

@@ -70,6 +70,23 @@ def check_registered() -> None:
             )
 
 
+def ours_in_verl(config: DictConfig) -> str:
+    """What of verl's is replaced or added in this training, in one line for the log."""
+    from verl.utils.torch_functional import logprobs_from_logits
+
+    parts = [
+        "trainer",
+        "estimator",
+        "agent loop",
+        f"attention '{config.actor_rollout_ref.model.override_config.attn_implementation}'",
+    ]
+    if logprobs_from_logits.__module__.startswith("egpo."):
+        parts.append("log-probabilities (flash-attention is not installed)")
+    if config.trainer.device == "cpu":
+        parts.append("a platform for the CPU")
+    return f"beside verl's own: {', '.join(parts)}"
+
+
 def run(config: DictConfig) -> None:
     """Check, then train to the end."""
     importing = threading.Thread(target=_import_verl)
@@ -82,6 +99,7 @@ def run(config: DictConfig) -> None:
     importing.join()
     check(config)
     check_registered()
+    print(ours_in_verl(config), flush=True)
     from verl.trainer.ppo.v1 import AgentLoopManagerTQ, get_trainer_cls
 
     trainer = get_trainer_cls(config.trainer.v1.trainer_mode)(config=config)

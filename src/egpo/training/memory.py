@@ -25,7 +25,8 @@ keys, G GPUs, and T = ppo_max_token_len_per_gpu tokens in a micro batch, in byte
 - rollout = state + rollout_memory x gpu_gib + 6 GiB allowance: vLLM beside the resident shards.
 - KV cache = rollout_memory x gpu_gib - 2 P - 4 GiB workspace, at 4 L k bytes a token.
 
-Assumed: one PPO mini-batch, tensor parallel size 1, flash-attention (packed sequences), no offloading."""
+Assumed: one PPO mini-batch, tensor parallel size 1, packed sequences without a mask (training.attention: packed, or
+flash-attention), no offloading."""
 
 
 @dataclass(frozen=True)
