@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import subprocess
@@ -12,13 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_runs import METHODS, compose
 
 from egpo.config import ROOT
+from egpo.training.settings import check
 
 sys.path.insert(0, str(ROOT))
 
 from kit import measure, pack, results, unpack
 from kit import run as runner
+from kit.catalogue import tiny_backbone
+from kit.step import Step
 
 GPU_LIST = ROOT / "envs" / "gpu.txt"
 
@@ -134,6 +139,15 @@ def test_what_the_time_does_not_suffice_for_is_left_out_and_said(tmp_path, steps
 
 def test_every_step_has_a_module_with_the_same_name():
     assert {path.stem for path in (ROOT / "kit" / "steps").glob("[a-z]*.py")} == set(runner.STEPS)
+
+
+@pytest.mark.parametrize("name", ["train", "paper_size"])
+def test_verl_takes_the_settings_of_the_trainings_on_a_gpu(name, tmp_path):
+    """What can be checked of them without one."""
+    step = Step(name, "cuda", tmp_path, tmp_path)
+    module = importlib.import_module(f"kit.steps.{name}")
+    backbone = module.backbone_of(step) if name == "paper_size" else tiny_backbone()
+    check(compose(module.training_of(step), METHODS["egpo"], backbone, tmp_path, tmp_path))
 
 
 # --- parts -----------------------------------------------------------------------------------------

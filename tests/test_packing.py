@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from egpo.backbones.architecture import check_attention
+from egpo.errors import UserError
 from egpo.training import attention
 from egpo.training.log_probs import ROWS, logprobs_from_logits
 
@@ -75,8 +78,31 @@ def test_what_it_cannot_do_is_an_error():
     with pytest.raises(ValueError, match="position of a row is not 0"):
         model(input_ids=ids, position_ids=positions + 1, attention_mask=None, use_cache=False)
     model.model.layers[0].self_attn.sliding_window = 2
-    with pytest.raises(ValueError, match="sliding window"):
+    with pytest.raises(ValueError, match="plain causal attention"):
         model(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False)
+
+
+@pytest.mark.parametrize(
+    ("config", "asks"),
+    [
+        ({"sliding_window": 4096}, "sliding windows"),  # Mistral
+        ({"sliding_window": 4096, "use_sliding_window": True}, "sliding windows"),  # Qwen2 of before layer_types
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "sliding windows"),
+        ({"attn_logit_softcapping": 50.0}, "soft-capped scores"),  # Gemma 2
+        ({"model_type": "gpt_oss"}, "attention sinks"),
+        ({"sliding_window": 4096, "use_sliding_window": False}, None),  # Qwen2.5
+        ({"sliding_window": None, "layer_types": ["full_attention"]}, None),
+        ({"sliding_window": 4096, "layer_types": ["full_attention"]}, None),
+    ],
+)
+def test_a_model_with_another_attention_is_told_before_the_training(config, asks, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    check_attention(tmp_path, "sdpa")
+    if asks is None:
+        check_attention(tmp_path, "packed")
+    else:
+        with pytest.raises(UserError, match=f"training.attention: packed .* asks for {asks}"):
+            check_attention(tmp_path, "packed")
 
 
 @given(

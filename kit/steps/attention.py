@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from egpo.config import Architecture
+from egpo.data.problems import draw_problem
+from egpo.data.verl_rows import prompt
 from egpo.methods.advantage import calibrate
 from egpo.training import attention
 from egpo.training.log_probs import logprobs_from_logits
@@ -20,6 +23,8 @@ from kit.catalogue import method
 from kit.step import Step, main
 
 GROUPS, ROLLOUTS = 8, 8
+LONGEST = 64  # tokens of a response of the tiny model
+Pair = tuple[list[int], list[int]]  # ids of a prompt and of its response
 REPEATS = 3
 
 
@@ -28,10 +33,10 @@ def run(step: Step) -> None:
 
     attention.install()
     with step.attempt("weights of the tiny model"):
-        weights(step, "tiny", tiny_model(step), 64)
+        weights(step, "tiny", tiny_model(step), sampled)
     large = random_model(step.sizes.large, step.folder("large"), step.device, 32_768)
     with step.attempt("weights of the large model"):
-        weights(step, "large, random weights", large, min(512, step.sizes.large_response))
+        weights(step, "large, random weights", large, uniform)
     torch.cuda.empty_cache()  # does nothing on a CPU
     for way in step.sizes.attention_ways:
         costs(step, way)
@@ -40,13 +45,8 @@ def run(step: Step) -> None:
 # --- the weights -----------------------------------------------------------------------------------
 
 
-def sampled(model: Any, tokenizer: Any, tokens: int, device: str) -> list[tuple[list[int], list[int]]]:
-    """Prompt and response ids of GROUPS x ROLLOUTS responses, at temperature 1."""
-    from random import Random
-
-    from egpo.data.problems import draw_problem
-    from egpo.data.verl_rows import prompt
-
+def sampled(model: Any, tokenizer: Any, device: str) -> list[Pair]:
+    """GROUPS x ROLLOUTS responses of the model to synthetic sums, at temperature 1."""
     rng, found = Random(1), []
     torch.manual_seed(1)
     for _ in range(GROUPS):
@@ -55,7 +55,7 @@ def sampled(model: Any, tokenizer: Any, tokens: int, device: str) -> list[tuple[
         )
         asked = tokenizer.encode(text)
         output = model.generate(
-            torch.tensor([asked] * ROLLOUTS, device=device), do_sample=True, top_k=0, max_new_tokens=tokens,
+            torch.tensor([asked] * ROLLOUTS, device=device), do_sample=True, top_k=0, max_new_tokens=LONGEST,
             pad_token_id=tokenizer.pad_token_id,
         )  # fmt: skip
         for row in output[:, len(asked) :].tolist():
@@ -79,7 +79,7 @@ def packed(rows: list[list[int]], device: str) -> dict[str, torch.Tensor]:
 
 def entropies(
     model: Any,
-    pairs: list[tuple[list[int], list[int]]],
+    pairs: list[Pair],
     way: str,
     together: bool,
     take: Callable,
@@ -115,12 +115,19 @@ def egpo_weights(tokens: list[torch.Tensor], clamp: bool) -> torch.Tensor:
     return calibrate(rewards, padded_tokens, mask, groups, calibration).weights.values
 
 
-def weights(step: Step, name: str, place: Path, length: int) -> None:
+def uniform(model: Any, tokenizer: Any, device: str) -> list[Pair]:
+    """Prompts and responses of random tokens, which is what random weights would write, but slowly."""
+    rng, vocabulary = Random(1), model.config.vocab_size
+    lengths = [rng.randint(100, 400) for _ in range(GROUPS * ROLLOUTS)]
+    return [([rng.randrange(vocabulary) for _ in range(50)], rng.choices(range(vocabulary), k=n)) for n in lengths]
+
+
+def weights(step: Step, name: str, place: Path, draw: Callable[[Any, Any, str], list[Pair]]) -> None:
     from verl.utils.torch_functional import logprobs_from_logits_v2
 
     tokenizer = AutoTokenizer.from_pretrained(place)
     model = AutoModelForCausalLM.from_pretrained(place, dtype="float32").to(step.device).eval()
-    pairs = sampled(model, tokenizer, length, step.device)
+    pairs = draw(model, tokenizer, step.device)
     step.record(f"{name}: response length", sum(len(answer) for _, answer in pairs) / len(pairs), "tokens", "mean")
 
     def take(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -10,34 +10,51 @@ import os
 import time
 from typing import Any
 
+from egpo.config import ROOT, Backbone, Training, read_yaml
+from egpo.operations import cost
+from kit import both_estimators
+from kit.catalogue import large_backbone, method
 from kit.step import Step, main
 
 STEPS = 2
+# The paper's trainings have the states of the optimiser on eight GPUs; here they leave less for vLLM.
+ROLLOUT_MEMORY = 0.4
+
+
+def backbone_of(step: Step) -> Backbone:
+    lengths = {"prompt_tokens": step.sizes.large_prompt_tokens, "response_tokens": step.sizes.large_response}
+    return large_backbone().model_copy(update=lengths)
+
+
+def training_of(step: Step) -> Training:
+    """The paper's, but for the number of prompts, rollouts, steps and GPUs."""
+    changes = {
+        "platform": step.platform,
+        "epochs": None,
+        "steps": STEPS,
+        "save_every": STEPS,
+        "validate_every": STEPS,
+        "prompts_per_step": step.sizes.large_prompts,
+        "rollouts": step.sizes.large_rollouts,
+        "gpus_per_node": 1,
+        "rollout_memory": ROLLOUT_MEMORY,
+        "verl": {"trainer.v1.trainer_mode": both_estimators.NAME, "trainer.test_freq": -1},
+    }
+    return Training.model_validate(read_yaml(ROOT / "config" / "paper.yaml")["training"] | changes)
 
 
 def run(step: Step) -> None:
     from egpo.backbones.architecture import of_folder
-    from egpo.config import ROOT, Training, read_yaml
     from egpo.training.memory import estimate
     from egpo.training.settings import micro_batch_tokens
-    from kit import both_estimators
-    from kit.catalogue import large_backbone, method
     from kit.memory_watch import MemoryWatch
     from kit.models import problems_file, random_model
     from kit.trainings import run_training
 
-    sizes, out = step.sizes, step.folder("training")
-    lengths = {"prompt_tokens": sizes.large_prompt_tokens, "response_tokens": sizes.large_response}
-    backbone = large_backbone().model_copy(update=lengths)
+    sizes, out, training, backbone = step.sizes, step.folder("training"), training_of(step), backbone_of(step)
     start = time.perf_counter()
     model = random_model(sizes.large, out / "start", step.device, sizes.large_prompt_tokens + sizes.large_response)
     step.record("random model made and written", time.perf_counter() - start, "s")
-    changes = {
-        "platform": step.platform, "epochs": None, "steps": STEPS, "save_every": STEPS, "validate_every": STEPS,
-        "prompts_per_step": sizes.large_prompts, "rollouts": sizes.large_rollouts, "gpus_per_node": 1,
-        "verl": {"trainer.v1.trainer_mode": both_estimators.NAME, "trainer.test_freq": -1},
-    }  # fmt: skip
-    training = Training.model_validate(read_yaml(ROOT / "config" / "paper.yaml")["training"] | changes)
     os.environ["VERL_USE_EXTERNAL_MODULES"] = both_estimators.__name__
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     files = problems_file(out / "train.parquet", 4 * sizes.large_prompts), problems_file(out / "validation.parquet", 2)
@@ -61,16 +78,17 @@ def memory(step: Step, peaks: dict[str, float], lines: list[dict], expected: Any
     step.record("estimate of the rollouts", expected.rollout, "GiB", note)
 
 
-def speed(step: Step, last: dict, training: Any) -> None:
+def speed(step: Step, last: dict, training: Training) -> None:
     """last: metrics of the last step, whose tokens are the same in all phases."""
-    from egpo.operations import cost
-    from kit import both_estimators
-
     responses = training.prompts_per_step * training.rollouts
     tokens = last["response_length/mean"] * responses
     everything = last["perf/total_num_tokens"]
     step.record("response length", last["response_length/mean"], "tokens", f"{responses} responses")
-    step.record("decoding", tokens / last["timing_s/gen"], "tokens/s", f"{last['timing_s/gen']:.1f} s")
+    planned = cost.decode_seconds(
+        step.sizes.large, responses, last["response_length/mean"], last["response_length/max"]
+    )
+    note = f"{last['timing_s/gen']:.1f} s; `plan` reckons {planned:.1f} s for an H100"
+    step.record("decoding", tokens / last["timing_s/gen"], "tokens/s", note)
     for name, key, flops in (("log-probabilities", "old_log_prob", 2), ("update", "update_actor", 6)):
         seconds = last[f"timing_s/{key}"]
         rate = everything / seconds

@@ -6,6 +6,8 @@ import statistics
 import time
 from pathlib import Path
 
+from egpo.config import Training
+from kit.catalogue import method, tiny_backbone
 from kit.step import Step, main
 
 METHODS = ("grpo", "egpo")
@@ -17,19 +19,14 @@ def run(step: Step) -> None:
     start = time.perf_counter()
     model = tiny_model(step)
     step.record("warm-up of the tiny model", time.perf_counter() - start, "s", "on the CPU")
-    for method in METHODS:
-        with step.attempt(method):
-            train(step, method, model)
+    for name in METHODS:
+        with step.attempt(name):
+            train(step, name, model)
 
 
-def train(step: Step, name: str, model: Path) -> None:
-    from egpo.config import Training
-    from kit.catalogue import method, tiny_backbone
-    from kit.models import problems_file
-    from kit.trainings import run_training
-
-    sizes, out = step.sizes, step.folder(name)
-    training = Training(
+def training_of(step: Step) -> Training:
+    sizes = step.sizes
+    return Training(
         platform=step.platform,
         prompts_per_step=sizes.prompts,
         rollouts=sizes.rollouts,
@@ -39,6 +36,13 @@ def train(step: Step, name: str, model: Path) -> None:
         validate_every=sizes.steps,
         rollout_memory=0.3,
     )
+
+
+def train(step: Step, name: str, model: Path) -> None:
+    from kit.models import problems_file
+    from kit.trainings import run_training
+
+    training, sizes, out = training_of(step), step.sizes, step.folder(name)
     files = problems_file(out / "train.parquet", 4 * sizes.prompts, 1), problems_file(out / "validation.parquet", 8, 1)
     start = time.perf_counter()
     lines = run_training(training, method(name), tiny_backbone(), model, *files, out)

@@ -30,6 +30,25 @@ def of_folder(model: Path) -> Architecture:
     return Architecture(**{ours: values[theirs] for ours, theirs in KEYS.items()})
 
 
+def check_attention(model: Path, attention: str) -> None:
+    """Raise UserError for a model whose attention is not what `training.attention: packed` computes."""
+    values = read_json(model / "config.json")
+    windows = "sliding_attention" in (values.get("layer_types") or [])
+    if values.get("sliding_window") and "layer_types" not in values:
+        windows = values.get("use_sliding_window", True)
+    found = {
+        "sliding windows": windows,
+        "soft-capped scores": values.get("attn_logit_softcapping"),
+        "attention sinks": values.get("model_type") == "gpt_oss",
+    }
+    if attention == "packed" and any(found.values()):
+        raise UserError(
+            f"training.attention: packed computes plain causal attention, but {model / 'config.json'} asks for "
+            f"{' and '.join(name for name, there in found.items() if there)}: set training.attention to another way "
+            "(docs/paper-scale.md)."
+        )
+
+
 def of_backbone(backbone: Backbone) -> Architecture | None:
     """What is known before anything is fetched or made; None for a synthetic model, which is too small to matter."""
     source = backbone.source

@@ -69,7 +69,7 @@ def measured_step(results: Path, name: str, like: dict[str, Any]) -> float | Non
     return statistics.median(seconds) if seconds else None
 
 
-def _decode_seconds(size: Architecture, responses: float, mean: float, tokens: float) -> float:
+def decode_seconds(size: Architecture, responses: float, mean: float, tokens: float) -> float:
     """Of one GPU. responses: how many, of `mean` tokens; tokens: how often it makes one more of every response."""
     cache = 2 * BF16 * size.layers * size.kv_width
     read = tokens * BF16 * size.parameters + responses * mean * (PROMPT_TOKENS + mean / 2) * cache
@@ -85,14 +85,14 @@ def step_seconds(size: Architecture, backbone: Backbone, training: Training, met
     memory = estimate(size, backbone, training, micro_batch_tokens(backbone))
     at_once = max(memory.kv_tokens, memory.longest_tokens) / (PROMPT_TOKENS + mean / 2)
     rounds = max(1.0, responses / at_once)
-    decode = _decode_seconds(size, responses, mean, rounds * backbone.response_tokens)
+    decode = decode_seconds(size, responses, mean, rounds * backbone.response_tokens)
     return update + decode * (DYNAMIC if method.dynamic_sampling else 1)
 
 
 def answer_seconds(size: Architecture, backbone: Backbone, evaluation: Evaluation, answers: int) -> float:
     """`answers` responses of an evaluation, or of the rollouts, on GPUs, by ASSUMPTIONS."""
     mean = LENGTH * backbone.evaluation_tokens
-    return _decode_seconds(size, answers, mean, answers * mean / evaluation.concurrency) / evaluation.gpus
+    return decode_seconds(size, answers, mean, answers * mean / evaluation.concurrency) / evaluation.gpus
 
 
 def measured_answer(results: Path, name: str, like: dict[str, Any]) -> float | None:

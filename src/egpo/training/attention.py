@@ -46,6 +46,8 @@ def packed_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     position_ids: torch.Tensor | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Causal attention inside each sequence, in the form of transformers' attention functions.
@@ -60,10 +62,11 @@ def packed_attention(
         (rows, tokens, heads, width of a head), and None for the weights.
 
     Raises:
-        ValueError: for a row whose positions do not begin at 0, and for a model with a sliding window.
+        ValueError: for a row whose positions do not begin at 0, and for a model with a sliding window, soft-capped
+            scores or attention sinks (egpo.backbones.architecture.check_attention finds these before a training).
     """
-    if getattr(module, "sliding_window", None):
-        raise ValueError("packed attention knows no sliding window: use training.attention: sdpa for this model")
+    if getattr(module, "sliding_window", None) or softcap is not None or s_aux is not None:
+        raise ValueError("packed attention is plain causal attention: set training.attention to another way")
     packed = position_ids is not None and query.shape[0] == position_ids.shape[0] == 1
     lengths = lengths_of(position_ids) if packed else [query.shape[2]]
     parts = zip(*(states.split(lengths, dim=2) for states in (query, key, value)), strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from egpo.backbones.architecture import of_folder
+from egpo.backbones.architecture import check_attention, of_folder
 from egpo.config import Backbone, Method, Training
 from egpo.files import write_json
 from egpo.provenance import origin
@@ -27,6 +27,7 @@ def run(
     report: Callable[[str], None],
 ) -> None:
     """Train, export, and write `out/manifest.json` last."""
+    check_attention(model, training.attention)
     # verl takes seconds to import: not before the settings are known to be good.
     from omegaconf import open_dict
 
