@@ -5,7 +5,7 @@ from egpo.training.limits import START_MINUTES
 TRAINING_CODE = [
     f"training/{name}.py"
     for name in (
-        *("plugin", "reward", "settings", "trainer"),
+        *("attention", "log_probs", "plugin", "reward", "settings", "trainer"),
         *(f"cpu_{part}" for part in ("platform", "replica", "sender", "server", "worker")),
     )
 ]

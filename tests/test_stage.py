@@ -161,6 +161,16 @@ def test_each_rule_names_the_code_that_its_script_calls():
         assert not missing, f"{script}: {missing}"
 
 
+def test_a_training_counts_what_the_plug_in_loads_by_name():
+    """Imports are followed, but the plug-in's modules are loaded late, by their names."""
+    plug_in = (ROOT / "src" / "egpo" / "training" / "plugin.py").read_text()
+    named = re.findall(r'import_module\("egpo\.training\.(\w+)"\)', plug_in)
+    rule = (ROOT / "rules/train.smk").read_text()
+    counted = rule[rule.index("TRAINING_CODE") : rule.index("def training_of")]
+    assert len(named) >= 4
+    assert [name for name in named if f'"{name.removeprefix("cpu_")}"' not in counted] == []
+
+
 def test_settings_hash_ignores_the_order_of_keys():
     assert provenance.settings_hash({"a": 1, "b": 2}) == provenance.settings_hash({"b": 2, "a": 1})
     assert provenance.settings_hash({"a": 1}) != provenance.settings_hash({"a": 2})
