@@ -28,7 +28,7 @@ class Sizes:
     large_response: int
     micro_batches: tuple[tuple[int, ...], ...]  # lengths of the sequences in those that attention is timed on
     attention_layers: int  # of the large model, that it is timed in
-    attention_ways: tuple[str, ...]  # values of training.attention
+    attention_ways: tuple[str, ...]  # values of training.attention, and kit.varlen's
 
 
 def _architecture(layers: int, hidden: int, heads: int, kv_heads: int, vocabulary: int) -> Architecture:
@@ -63,7 +63,7 @@ def sizes(platform: str) -> Sizes:
             large_response=large.response_tokens,
             micro_batches=((4096,), (1024,) * 4, (20_480,), (2560,) * 8),
             attention_layers=4,
-            attention_ways=get_args(Attention),
+            attention_ways=("varlen", *get_args(Attention)),
         )
     return Sizes(
         product=512,

@@ -19,6 +19,7 @@ from egpo.data.verl_rows import prompt
 from egpo.methods.advantage import calibrate
 from egpo.training import attention
 from egpo.training.log_probs import logprobs_from_logits
+from kit import varlen
 from kit.catalogue import method
 from kit.step import Step, main
 
@@ -187,6 +188,7 @@ def costs(step: Step, way: str) -> None:
 
 def _costs(step: Step, way: str) -> None:
     attention.install()
+    varlen.install()
     for lengths in step.sizes.micro_batches:
         with step.attempt(f"{way}, {len(lengths)} x {lengths[0]} tokens"):
             cost(step, way, lengths)
