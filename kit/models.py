@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from egpo.backbones.architecture import as_config
 from egpo.backbones.tokenizer import make_tokenizer
 from egpo.backbones.warm_up import Teacher, make_model
 from egpo.config import Architecture
@@ -25,12 +26,9 @@ def tiny_model(step: Step) -> Path:
     if (place / "config.json").exists():
         return place
     backbone = tiny_backbone()
-    source = backbone.source.model_copy(
-        update={"warm_up": backbone.source.warm_up.model_copy(update={"steps": step.sizes.warm_up})}
-    )
-    tokenizer = make_tokenizer(False, source.seed, backbone.context)
-    model = make_model(source, tokenizer, backbone.context)
-    Teacher(model, tokenizer, source, False, print).round(step.sizes.warm_up)
+    tokenizer = make_tokenizer(False, backbone.source.seed, backbone.context)
+    model = make_model(backbone.source, tokenizer, backbone.context)
+    Teacher(model, tokenizer, backbone.source, False, print).round(step.sizes.warm_up)
     tokenizer.save_pretrained(place)
     model.save_pretrained(place)
     return place
@@ -64,17 +62,7 @@ def large_vocabulary(size: int, context: int) -> PreTrainedTokenizerFast:
 def random_model(shape: Architecture, place: Path, device: str, context: int, dtype: str = "bfloat16") -> Path:
     """A Qwen2 model of this shape with random weights in `place`, and a tokenizer of its vocabulary."""
     torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.intermediate,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        max_position_embeddings=context,
-        tie_word_embeddings=shape.tied,
-        dtype=dtype,
-    )
+    config = Qwen2Config(**as_config(shape), max_position_embeddings=context, dtype=dtype)
     tokenizer = large_vocabulary(shape.vocabulary, context)
     config.eos_token_id, config.pad_token_id, config.bos_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id, None
     with torch.device(device):

@@ -1,4 +1,4 @@
-"""Takes the kit's steps in their order, each in a process and with a time limit of its own.
+"""Runs the kit's steps in order, each in a process and with a time limit of its own.
 
     python -m kit.run --platform cuda --work FOLDER --out FOLDER [--skip STEP ...] [--only STEP ...]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from egpo.config import Backbone, Method, Training
 from egpo.training.launch import train
 from egpo.training.limits import Limits
+from egpo.training.progress import read_lines
 from egpo.training.settings import verl_config
 
 # Seconds; the step's own limit is shorter.
@@ -28,4 +28,4 @@ def run_training(
     work = out / "work"
     config = verl_config(training, chosen, backbone, model, train_file, validation_file, 1, work)
     train(config, out, work, Limits(LIMIT, GRACE, NO_PROGRESS), lambda text: print(text, flush=True))
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return read_lines(out / "metrics.jsonl")

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from small_runs import CATALOGUES
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from egpo.backbones.architecture import check_fetched, of_backbone, of_folder
+from egpo.backbones.architecture import as_config, check_fetched, of_backbone, of_folder
 from egpo.config import Architecture, HubModel
 from egpo.errors import UserError
 from egpo.paths import Paths
@@ -29,15 +29,7 @@ PARAMETERS = {  # as the model cards round them: 1.54, 7.61, 1.78, 7.61 billion
 
 
 def as_transformers(size: Architecture) -> Qwen2Config:
-    return Qwen2Config(
-        num_hidden_layers=size.layers,
-        hidden_size=size.hidden,
-        intermediate_size=size.intermediate,
-        num_attention_heads=size.heads,
-        num_key_value_heads=size.kv_heads,
-        vocab_size=size.vocabulary,
-        tie_word_embeddings=size.tied,
-    )
+    return Qwen2Config(**as_config(size))
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

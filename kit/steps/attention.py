@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from egpo.backbones.architecture import as_config
 from egpo.config import Architecture
 from egpo.data.problems import draw_problem
 from egpo.data.verl_rows import prompt
@@ -117,7 +118,7 @@ def egpo_weights(tokens: list[torch.Tensor], clamp: bool) -> torch.Tensor:
 
 
 def uniform(model: Any, tokenizer: Any, device: str) -> list[Pair]:
-    """Prompts and responses of random tokens, which is what random weights would write, but slowly."""
+    """Prompts and responses of random tokens: about what random weights would sample, without the time for it."""
     rng, vocabulary = Random(1), model.config.vocab_size
     lengths = [rng.randint(100, 400) for _ in range(GROUPS * ROLLOUTS)]
     return [([rng.randrange(vocabulary) for _ in range(50)], rng.choices(range(vocabulary), k=n)) for n in lengths]
@@ -165,18 +166,12 @@ def compare(step: Step, what: str, found: list[torch.Tensor], exact: list[torch.
 # --- the cost --------------------------------------------------------------------------------------
 
 
-def installed(way: str) -> bool:
-    """Whether transformers finds the package that this attention needs, if it needs one."""
-    from transformers.utils import import_utils
-
-    version = way.removeprefix("flash_attention_")
-    return not version.isdigit() or getattr(import_utils, f"is_flash_attn_{version}_available")()
-
-
 def costs(step: Step, way: str) -> None:
-    """Time one way on every micro-batch, in a process of its own: one that fails leaves torch's checkpoints in
-    disorder, and its memory taken."""
-    if not installed(way):
+    """Time one way on every micro-batch, in a process of its own.
+
+    A failure in the middle of a checkpointed layer would make the next backward pass fail too, and keep its memory.
+    """
+    if not attention.available(way):
         step.record(way, "not installed")
         return
     process = get_context("spawn").Process(target=_costs, args=(step, way))
@@ -222,16 +217,8 @@ def first_layers(shape: Architecture, layers: int, way: str, device: str) -> Any
     """The decoder's first layers, without the output embedding, in bf16."""
     from transformers import Qwen2Config, Qwen2Model
 
-    config = Qwen2Config(
-        vocab_size=1024,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.intermediate,
-        num_hidden_layers=layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        max_position_embeddings=32_768,
-        attn_implementation=way,
-    )
+    sizes = as_config(shape) | {"vocab_size": 1024, "num_hidden_layers": layers}
+    config = Qwen2Config(**sizes, max_position_embeddings=32_768, attn_implementation=way)
     with torch.device(device):
         model = Qwen2Model(config).bfloat16()
     model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -30,6 +30,11 @@ def of_folder(model: Path) -> Architecture:
     return Architecture(**{ours: values[theirs] for ours, theirs in KEYS.items()})
 
 
+def as_config(size: Architecture) -> dict[str, int | bool]:
+    """The sizes under their names in config.json."""
+    return {theirs: getattr(size, ours) for ours, theirs in KEYS.items()}
+
+
 def check_attention(model: Path, attention: str) -> None:
     """Raise UserError for a model whose attention is not what `training.attention: packed` computes."""
     values = read_json(model / "config.json")

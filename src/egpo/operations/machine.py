@@ -243,11 +243,10 @@ def judge_gpus(found: list[Gpu], needs: list[Need], gpu_gib: float) -> Finding:
 TORCH = """
 import sys
 import torch
-from transformers.utils import import_utils
+from egpo.training.attention import available
 print(torch.version.cuda or "none", torch.cuda.device_count())
 for name in sys.argv[1:]:
-    version = name.removeprefix("flash_attention_")
-    if version.isdigit() and not getattr(import_utils, f"is_flash_attn_{version}_available")():
+    if not available(name):
         print("missing", name)
 """
 

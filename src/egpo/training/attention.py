@@ -1,6 +1,6 @@
 """Attention over packed sequences without flash-attention, under transformers' name "packed".
 
-With use_remove_padding verl lays the sequences of a micro-batch behind each other in one row and tells them apart by
+With use_remove_padding verl puts the sequences of a micro-batch one after another in one row and tells them apart by
 their position ids, which begin at 0 (verl/workers/engine/fsdp/transformer_impl.py, prepare_model_inputs).
 flash-attention takes such a row as it is. transformers' "sdpa" builds a mask of tokens x tokens for it: exact, but the
 time and memory grow with the square of the micro-batch. Here torch's scaled_dot_product_attention is called for one
@@ -83,6 +83,14 @@ def no_mask(attention_mask: torch.Tensor | None = None, **_: Any) -> None:
     """In the place of transformers' mask: none. Raises ValueError for rows that are padded on the left."""
     if attention_mask is not None and not attention_mask[:, 0].all():
         raise ValueError("packed attention: rows are padded on the left, which needs a mask")
+
+
+def available(name: str) -> bool:
+    """Whether transformers finds the package that the attention of this name needs; True if it needs none."""
+    from transformers.utils import import_utils
+
+    version = name.removeprefix("flash_attention_")
+    return not version.isdigit() or getattr(import_utils, f"is_flash_attn_{version}_available")()
 
 
 def install() -> None:
