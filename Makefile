@@ -92,8 +92,8 @@ format: env ## format the code in place
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/snakefmt Snakefile rules
 
-schemas: env ## write config/schemas/ anew from src/egpo/config.py
-	@$(BIN)/python -m egpo.config
+schemas: env ## write config/schemas/ anew from the models in src/egpo/config/
+	@$(BIN)/python -m egpo.config.schemas
 
 # For maintainers; needs uv (`pip install uv`). The torch of the CPU list loses its local version, so that
 # any CPU build of that release will do. UV_ARGS takes e.g. --find-links for the CPU wheel of torch.

@@ -35,11 +35,16 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, compute_grpo_vectorized_outcome_advantage
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
-from egpo.config import ROOT, Backbone, Method, Training, load, read_yaml
+from egpo.common.paths import ROOT
+from egpo.config.backbones import Backbone
+from egpo.config.files import read_yaml
+from egpo.config.loader import load
+from egpo.config.methods import Method
+from egpo.config.training import Training
 from egpo.methods.entropy import scope_mask
-from egpo.training.estimator import compute_egpo_advantage, handover
 from egpo.training.settings import verl_config
-from egpo.training.trainer import EgpoTrainer
+from egpo.verl_plugin.estimator import compute_egpo_advantage, handover
+from egpo.verl_plugin.trainer import EgpoTrainer
 
 PROMPTS, ROLLOUTS, LONGEST = 64, 16, 3072
 REPETITIONS = 15

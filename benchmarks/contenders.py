@@ -71,7 +71,7 @@ def datasketch_our_hash(texts: list[str]) -> np.ndarray:
 
 
 def _ours(texts: list[str], mode: str) -> np.ndarray:
-    from egpo.config import Deduplication
+    from egpo.config.data import Deduplication
     from egpo.data.deduplicate import near_pairs
     from egpo.data.near import components
     from egpo.data.texts import runs, tokenised

@@ -32,15 +32,17 @@ import psutil
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from egpo.backbones.tokenizer import CHAT, END_OF_TEXT, END_OF_TURN, SPLIT, TURN
-from egpo.config import ROOT, Data, LocalSource, Quotas, with_preset
-from egpo.data.answers import not_a_value
+from egpo.common.files import read_json
+from egpo.common.paths import ROOT
+from egpo.config.data import Data, LocalSource, Quotas
+from egpo.config.loader import with_preset
 from egpo.data.build import build
 from egpo.data.lengths import load_tokenizer
 from egpo.data.parts import judged
+from egpo.data.reference_answers import not_a_value
 from egpo.data.schema import FOLDERS, write_shards
 from egpo.data.source import prepare
-from egpo.files import read_json
+from egpo.synthetic.tokenizer import CHAT, END_OF_TEXT, END_OF_TURN, SPLIT, TURN
 
 OUT = ROOT / "results" / "bench"
 ROWS = {"default": 93_733, "extended": 131_396}  # OpenR1-Math-220k's

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from egpo.config import ROOT
+from egpo.common.paths import ROOT
 
 OUT = ROOT / "results" / "bench" / "dry_run.md"
 SIZES = (1, 10, 100)

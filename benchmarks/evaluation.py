@@ -18,15 +18,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from egpo.config import ROOT, load, read_yaml
-from egpo.evaluation.synthetic import write_benchmark
+from egpo.common.paths import ROOT
+from egpo.config.files import read_yaml
+from egpo.config.loader import load
+from egpo.synthetic.benchmark import write_benchmark
 
 OUT = ROOT / "results" / "bench"
 SEEDS = tuple(range(1, 9))
 JOB = """
 import json, sys
 from pathlib import Path
-from egpo.config import Backbone, Benchmark, Evaluation
+from egpo.config.backbones import Backbone
+from egpo.config.benchmarks import Benchmark
+from egpo.config.evaluation import Evaluation
 from egpo.evaluation.run import evaluate
 a = json.loads(sys.argv[1])
 evaluate(Path(a["model"]), Backbone.model_validate(a["backbone"]),

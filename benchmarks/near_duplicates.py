@@ -24,11 +24,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from contenders import FROM_FILES, IN_MEMORY, SHINGLE, THRESHOLD, clusters, shingles
 
-from egpo.config import ROOT
+from egpo.common.files import whole
+from egpo.common.paths import ROOT
 from egpo.data.near import components, distinct
 from egpo.data.near import jaccard as exact_similarity
 from egpo.data.texts import runs, tokenised
-from egpo.files import whole
 
 OUT = ROOT / "results" / "bench"
 PEERS = ROOT / ".bench"  # where `make bench` puts the packages of envs/bench.txt

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from egpo.training.lazily import after_import
+from egpo.verl_plugin.after_import import after_import
 
 NAME = "kit"
 VERL, OURS = "kit/advantage_verl_grpo_s", "kit/advantage_egpo_s"
@@ -20,7 +20,7 @@ def _register() -> None:
     from verl.trainer.ppo.v1.trainer_base import register_trainer
     from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
-    from egpo.training.trainer import EgpoTrainer
+    from egpo.verl_plugin.trainer import EgpoTrainer
 
     @register_trainer(NAME)
     class BothEstimators(EgpoTrainer):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from egpo.config import ROOT, Backbone, Method, read_yaml
+from egpo.common.paths import ROOT
+from egpo.config.backbones import Backbone
+from egpo.config.files import read_yaml
+from egpo.config.methods import Method
 
 TINY, LARGE = "tiny-math", "qwen2.5-math-1.5b"
 

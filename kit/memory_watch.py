@@ -7,7 +7,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from egpo.training.guard import descendants
+from egpo.runtime.guard import descendants
 from egpo.training.progress import read_phase
 
 SECONDS = 0.5

@@ -11,11 +11,11 @@ import torch
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from egpo.backbones.architecture import as_config
-from egpo.backbones.tokenizer import make_tokenizer
-from egpo.backbones.warm_up import Teacher, make_model
-from egpo.config import Architecture
-from egpo.data.problems import draw_problem
+from egpo.config.backbones import Architecture
 from egpo.data.verl_rows import verl_row
+from egpo.synthetic.problems import draw_problem
+from egpo.synthetic.tokenizer import make_tokenizer
+from egpo.synthetic.warm_up import Teacher, make_model
 from kit.catalogue import tiny_backbone
 from kit.step import Step
 

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from egpo.processes import SET_PDEATHSIG, prctl
+from egpo.runtime.processes import SET_PDEATHSIG, prctl
 from kit import results
 
 # Seconds for each step, in the order in which they are taken.

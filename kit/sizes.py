@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from egpo.config import Architecture, Attention
+from egpo.config.backbones import Architecture
+from egpo.config.training import Attention
 from kit.catalogue import large_backbone
 
 

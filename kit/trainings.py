@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from egpo.config import Backbone, Method, Training
+from egpo.config.backbones import Backbone
+from egpo.config.methods import Method
+from egpo.config.training import Training
 from egpo.training.launch import train
 from egpo.training.limits import Limits
 from egpo.training.progress import read_lines

@@ -1,6 +1,6 @@
 """Attention over packed rows by torch's varlen_attn, to be timed beside the others; it runs on GPUs alone.
 
-If a card shows it to be quicker than egpo.training.attention, it is a candidate for that file.
+If a card shows it to be quicker than egpo.verl_plugin.attention, it is a candidate for that file.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from egpo.training.attention import lengths_of, no_mask
+from egpo.verl_plugin.attention import lengths_of, no_mask
 
 NAME = "varlen"
 
@@ -24,7 +24,7 @@ def varlen_attention(
     position_ids: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """As egpo.training.attention.packed_attention, for one packed row without dropout."""
+    """As egpo.verl_plugin.attention.packed_attention, for one packed row without dropout."""
     from torch.nn.attention.varlen import varlen_attn
 
     assert position_ids is not None

@@ -36,7 +36,7 @@ rule backbone_tokenizer:
     params:
         name="tokenizer {backbone}",
         backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
-        code=code_version("backbones/make.py"),
+        code=code_version("synthetic/backbone.py"),
     script:
         "../workflow/scripts/backbone_tokenizer.py"
 
@@ -58,6 +58,6 @@ rule backbone_warm_up:
         name="backbone {backbone}",
         backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
         model=str(PATHS.backbone() / "model"),  # as text: a Path would keep its {wildcards}
-        code=code_version("backbones/make.py"),
+        code=code_version("synthetic/backbone.py"),
     script:
         "../workflow/scripts/backbone_warm_up.py"

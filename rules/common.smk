@@ -8,11 +8,13 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from egpo import config as settings
-from egpo.errors import UserError
-from egpo.operations import lease
-from egpo.paths import BASE, BASE_SEED, Paths
-from egpo.provenance import code_version
+from egpo.common.paths import ROOT
+from egpo.config.files import read_files
+from egpo.config.loader import load
+from egpo.common.errors import UserError
+from egpo.runtime import lease
+from egpo.common.paths import BASE, BASE_SEED, Paths
+from egpo.common.provenance import code_version
 
 DEFAULT_CONFIG = "config/demo.yaml"
 
@@ -26,10 +28,10 @@ def read_experiment():
     files = [str(path) for path in workflow.overwrite_configfiles] or [DEFAULT_CONFIG]
     given = ["--config"] if workflow.config_settings.config else []
     try:
-        values = settings.read_files(files)  # for a key that stands twice: Snakemake's own reader takes the last
+        values = read_files(files)  # for a key that stands twice: Snakemake's own reader takes the last
         if not workflow.overwrite_configfiles:
             config.update({**values, **config})
-        return settings.load(config, " + ".join([*files, *given]))
+        return load(config, " + ".join([*files, *given]))
     except UserError as error:
         raise WorkflowError(str(error)) from None
 
@@ -139,7 +141,7 @@ def backbone_ready(backbone):
     """What a job that reads a backbone's weights waits for."""
     source = CATALOGUE.backbones[backbone].source
     return (
-        str(settings.ROOT / source.path / "config.json")
+        str(ROOT / source.path / "config.json")
         if source.kind == "local"
         else str(PATHS.backbone(backbone) / "manifest.json")
     )

@@ -44,7 +44,7 @@ rule benchmark_make:
     params:
         name="benchmark {benchmark}",
         benchmark=lambda w: plain(CATALOGUE.benchmarks[w.benchmark]),
-        code=code_version("evaluation/synthetic.py"),
+        code=code_version("synthetic/benchmark.py"),
     script:
         "../workflow/scripts/benchmark_make.py"
 
@@ -92,7 +92,7 @@ rule evaluate_model:
         benchmarks=lambda w: {name: plain(CATALOGUE.benchmarks[name]) for name in benchmarks_of(w.method)},
         folders=lambda w: {name: folder for name in benchmarks_of(w.method) if (folder := benchmark_folder(name))},
         evaluation=lambda w: plain(evaluation_of(w)),
-        code=code_version("evaluation/run.py", "evaluation/engine_process.py"),
+        code=code_version("evaluation/run.py", "inference/engine_process.py"),
     script:
         "../workflow/scripts/evaluate.py"
 

@@ -21,7 +21,7 @@ rule table1:
         table="table1",
         models=[list(model) for model in table1_models()],
         catalogue=reported(),
-        code=code_version("report/accuracy_tables.py"),
+        code=code_version("report/tables/accuracy.py"),
     script:
         "../workflow/scripts/accuracy_table.py"
 
@@ -44,7 +44,7 @@ if EXPERIMENT.ablations is not None:
             table="table2",
             models=[list(model) for model in table2_models()],
             catalogue=reported(),
-            code=code_version("report/accuracy_tables.py"),
+            code=code_version("report/tables/accuracy.py"),
         script:
             "../workflow/scripts/accuracy_table.py"
 
@@ -65,7 +65,7 @@ rule comparisons:
         models=[list(model) for model in table1_models()],
         ablated=[list(model) for model in table2_models()],
         catalogue=reported(),
-        code=code_version("report/comparisons.py"),
+        code=code_version("analysis/comparisons.py"),
     script:
         "../workflow/scripts/comparisons.py"
 
@@ -84,7 +84,7 @@ rule answers:
         name="answers",
         models=[list(model) for model in table1_models()],
         catalogue=reported(),
-        code=code_version("report/answers.py"),
+        code=code_version("report/tables/answers.py"),
     script:
         "../workflow/scripts/answers.py"
 
@@ -104,7 +104,7 @@ rule audit:
         runtime=5,
     params:
         name="audit of the paper's numbers",
-        code=code_version("report/audit.py"),
+        code=code_version("analysis/audit.py"),
     script:
         "../workflow/scripts/audit.py"
 
@@ -124,7 +124,7 @@ rule learning_curve:
         name="learning curve",
         models=[list(model) for model in trained_models()],
         catalogue=reported(),
-        code=code_version("report/learning_curve.py"),
+        code=code_version("report/figures/learning_curve.py"),
     script:
         "../workflow/scripts/learning_curve.py"
 
@@ -143,7 +143,7 @@ rule funnel_figure:
     params:
         name="data funnel",
         note=EXPERIMENT.note,
-        code=code_version("report/funnel_figure.py"),
+        code=code_version("report/figures/funnel.py"),
     script:
         "../workflow/scripts/funnel_figure.py"
 
@@ -164,7 +164,7 @@ rule claims:
         name="claims",
         models=[list(model) for model in diagnosed_models()],
         catalogue=reported(),
-        code=code_version("report/claims.py"),
+        code=code_version("analysis/claims.py"),
     script:
         "../workflow/scripts/claims.py"
 
@@ -182,7 +182,7 @@ rule method_figure:
         name="figure of the method",
         method=plain(CATALOGUE.methods["egpo"]),
         rollouts=EXPERIMENT.training.rollouts,
-        code=code_version("report/method_figure.py"),
+        code=code_version("report/figures/method.py"),
     script:
         "../workflow/scripts/method_figure.py"
 

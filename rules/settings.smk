@@ -13,6 +13,6 @@ rule verl_settings:
         models=[[*model, backbone_model(model[0])] for model in trained_models()],
         files=[str(PATHS.data / "train.parquet"), str(PATHS.data / "validation.parquet")],
         catalogue=plain(CATALOGUE),
-        code=code_version("training/written.py"),
+        code=code_version("training/settings_files.py"),
     script:
         "../workflow/scripts/verl_settings.py"

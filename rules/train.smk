@@ -3,11 +3,9 @@ from egpo.training.limits import START_MINUTES
 
 # What a training's numbers depend on, with what these import. Not its start and limits.
 TRAINING_CODE = [
-    f"training/{name}.py"
-    for name in (
-        *("attention", "log_probs", "plugin", "reward", "settings", "trainer"),
-        *(f"cpu_{part}" for part in ("platform", "replica", "sender", "server", "worker")),
-    )
+    "training/settings.py",
+    *(f"verl_plugin/{name}.py" for name in ("attention", "log_probs", "plugin", "reward", "trainer")),
+    *(f"verl_plugin/cpu/{name}.py" for name in ("platform", "replica", "sender", "server", "worker")),
 ]
 
 
@@ -22,7 +20,7 @@ def train_needs(w):
 def own_code(method):
     """The file of a user's own weights, as a part of the code that a training depends on."""
     own = CATALOGUE.methods[method].calibration.own
-    return [] if own is None else [os.path.relpath(own[0], settings.ROOT / "src" / "egpo")]
+    return [] if own is None else [os.path.relpath(own[0], ROOT / "src" / "egpo")]
 
 
 def on_several(w, value):

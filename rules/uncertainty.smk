@@ -35,7 +35,7 @@ if UNCERTAINTY is not None:
             backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
             evaluation=lambda w: plain(evaluation_of(w)),
             uncertainty=plain(UNCERTAINTY),
-            code=code_version("uncertainty/rollouts.py", "evaluation/engine_process.py"),
+            code=code_version("uncertainty/rollouts.py", "inference/engine_process.py"),
         script:
             "../workflow/scripts/roll_out.py"
 
@@ -70,7 +70,7 @@ if UNCERTAINTY is not None:
             name="table 3",
             models=[list(model) for model in table1_models()],
             catalogue=reported(),
-            code=code_version("report/entropy_table.py"),
+            code=code_version("report/tables/entropy.py"),
         script:
             "../workflow/scripts/entropy_table.py"
 
@@ -101,7 +101,7 @@ if UNCERTAINTY is not None:
             name="entropy figures",
             models=[list(model) for model in table1_models()],
             catalogue=reported(),
-            code=code_version("report/entropy_figures.py"),
+            code=code_version("report/figures/entropy.py"),
         script:
             "../workflow/scripts/entropy_figures.py"
 
@@ -120,7 +120,7 @@ if UNCERTAINTY is not None:
             name="case study",
             models=[list(model) for model in table1_models()],
             catalogue=reported(),
-            code=code_version("report/case_study.py"),
+            code=code_version("report/tables/case_study.py"),
         script:
             "../workflow/scripts/case_study.py"
 

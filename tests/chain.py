@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from egpo.config import Data, LocalSource, Quotas, StandInSource
+from egpo.config.data import Data, LocalSource, Quotas, StandInSource
 from egpo.data.build import build
-from egpo.data.planted import EVALUATION_SETS
 from egpo.data.schema import Row, read_shard, shards
+from egpo.synthetic.planted import EVALUATION_SETS
 
 NOTE = "Synthetic and tiny."
 QUOTAS = Quotas(default_mixed=60, default_correct=40, extended_mixed=20, extended_correct=15)

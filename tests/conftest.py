@@ -10,8 +10,8 @@ import small_experiment
 import yaml
 from small_runs import make_inputs
 
-from egpo.backbones.tokenizer import make_tokenizer
-from egpo.config import ROOT
+from egpo.common.paths import ROOT
+from egpo.synthetic.tokenizer import make_tokenizer
 
 # Examples have no time limit of their own: a busy machine is not a defect.
 hypothesis.settings.register_profile("egpo", deadline=None)

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from egpo.backbones.tokenizer import make_tokenizer
-from egpo.config import Backbone, Benchmark, Evaluation
-from egpo.evaluation.synthetic import write_benchmark
+from egpo.config.backbones import Backbone
+from egpo.config.benchmarks import Benchmark
+from egpo.config.evaluation import Evaluation
+from egpo.synthetic.benchmark import write_benchmark
+from egpo.synthetic.tokenizer import make_tokenizer
 
 BACKBONE = Backbone.model_validate(
     {
@@ -86,7 +88,9 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 import psutil
-from egpo.config import Backbone, Benchmark, Evaluation
+from egpo.config.backbones import Backbone
+from egpo.config.benchmarks import Benchmark
+from egpo.config.evaluation import Evaluation
 from egpo.evaluation.run import evaluate
 a = json.loads(sys.argv[1])
 def report(message):

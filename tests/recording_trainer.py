@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from egpo.training.lazily import after_import
+from egpo.verl_plugin.after_import import after_import
 
 NAME = "recording"
 
@@ -30,8 +30,8 @@ def _register() -> None:
     from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
     from verl.trainer.ppo.v1.trainer_base import register_trainer
 
-    from egpo.training.estimator import NAME as ESTIMATOR
-    from egpo.training.trainer import EgpoTrainer
+    from egpo.verl_plugin.estimator import NAME as ESTIMATOR
+    from egpo.verl_plugin.trainer import EgpoTrainer
 
     file = Path(os.environ["RECORDING"])
     ours = ADV_ESTIMATOR_REGISTRY[ESTIMATOR]
@@ -94,4 +94,4 @@ HOOKS = (
 )
 
 if "RECORDING" in os.environ:
-    after_import("egpo.training.trainer", _register)
+    after_import("egpo.verl_plugin.trainer", _register)

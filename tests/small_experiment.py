@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from egpo.config import ROOT
+from egpo.common.paths import ROOT
 
 STEPS = 4
 SMALL = {

@@ -15,12 +15,17 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from egpo.backbones.tokenizer import make_tokenizer
-from egpo.backbones.warm_up import make_model
-from egpo.config import ROOT, Backbone, Method, Training, load, read_yaml
-from egpo.data.problems import draw_problem
+from egpo.common.paths import ROOT
+from egpo.config.backbones import Backbone
+from egpo.config.files import read_yaml
+from egpo.config.loader import load
+from egpo.config.methods import Method
+from egpo.config.training import Training
 from egpo.data.verl_rows import verl_row
-from egpo.training.guard import descendants
+from egpo.runtime.guard import descendants
+from egpo.synthetic.problems import draw_problem
+from egpo.synthetic.tokenizer import make_tokenizer
+from egpo.synthetic.warm_up import make_model
 from egpo.training.limits import Limits
 from egpo.training.settings import verl_config
 

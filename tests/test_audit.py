@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egpo.config import ROOT, read_yaml
-from egpo.errors import UserError
-from egpo.report.audit import audit, is_multiple, write_audit
+from egpo.analysis.audit import audit, is_multiple, write_audit
+from egpo.common.errors import UserError
+from egpo.common.paths import ROOT
+from egpo.config.files import read_yaml
 
 NUMBERS = read_yaml(ROOT / "config" / "paper-numbers.yaml")
 ITEMS = {name: entry["items"] for name, entry in read_yaml(ROOT / "config" / "benchmarks.yaml").items()}

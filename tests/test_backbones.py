@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egpo.backbones import make
-from egpo.backbones.tokenizer import END_OF_TURN, make_tokenizer
-from egpo.backbones.warm_up import IGNORED, batch_of, example, group_shares, make_model, shortcomings
-from egpo.boxed import last_boxed, same_answer
-from egpo.config import Backbone, SyntheticModel, WarmUp
-from egpo.data.problems import (
+from egpo.common.answers import last_boxed, same_answer
+from egpo.common.errors import UserError
+from egpo.config.backbones import Backbone, SyntheticModel, WarmUp
+from egpo.data.verl_rows import prompt
+from egpo.synthetic import backbone as make
+from egpo.synthetic.problems import (
     LEVELS,
     STORIES,
     SUMS,
@@ -23,8 +23,8 @@ from egpo.data.problems import (
     without_think_tags,
     wrong_generation,
 )
-from egpo.data.verl_rows import prompt
-from egpo.errors import UserError
+from egpo.synthetic.tokenizer import END_OF_TURN, make_tokenizer
+from egpo.synthetic.warm_up import IGNORED, batch_of, example, group_shares, make_model, shortcomings
 
 WARM_UP = WarmUp(problems=10, steps=1, batch=2, learning_rate=1e-3)
 

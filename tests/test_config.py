@@ -10,8 +10,12 @@ import pytest
 import yaml
 
 from egpo import config
-from egpo.config import ROOT, Calibration, Experiment, load, read_yaml
-from egpo.errors import UserError
+from egpo.common.errors import UserError
+from egpo.common.paths import ROOT
+from egpo.config.experiment import Experiment
+from egpo.config.files import read_yaml
+from egpo.config.loader import load
+from egpo.config.methods import Calibration
 
 
 def message(values: dict) -> str:

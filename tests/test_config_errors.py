@@ -1,7 +1,7 @@
 """The mistakes that users make in a configuration: each stops before any job, and says which key and what to do.
 
-Most are tried on egpo.config.load, which is what every start of Snakemake calls first; a few on Snakemake itself, for
-the way from there to the terminal, and for what Snakemake reads before our code does.
+Most are tried on egpo.config.loader.load, which every start of Snakemake calls first; a few on Snakemake itself, for the
+way from there to the terminal, and for what Snakemake reads before our code does.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import pytest
 import yaml
 from small_experiment import SNAKEMAKE
 
-from egpo.checks import OURS
-from egpo.config import ROOT, load, read_files
-from egpo.errors import UserError
+from egpo.common.errors import UserError
+from egpo.common.paths import ROOT
+from egpo.config.checks import OURS
+from egpo.config.files import read_files
+from egpo.config.loader import load
 
 OUT = object()  # takes a key out
 SIZES = {"context": 1024, "prompt_tokens": 256, "response_tokens": 64, "evaluation_tokens": 64}

@@ -18,7 +18,7 @@ from small_runs import small
 from egpo.training import checkpoints
 from egpo.training.launch import train
 from egpo.training.limits import Limits
-from egpo.training.rollout import group_name, rollout_seed
+from egpo.verl_plugin.agent_loop import group_name, rollout_seed
 
 ROLLOUTS, PROMPTS = 4, 4
 STEP = [

@@ -18,21 +18,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from egpo.backbones.tokenizer import make_tokenizer
-from egpo.boxed import _last_closed, _plainly, _verified, last_boxed, normalised, read_by_math_verify, same_answer
-from egpo.config import ROOT, Data, HubSource, RowReason, read_yaml, with_preset
-from egpo.data import answers, wording
+from egpo.common.answers import (
+    _last_closed,
+    _plainly,
+    _verified,
+    last_boxed,
+    normalised,
+    read_by_math_verify,
+    same_answer,
+)
+from egpo.common.errors import UserError
+from egpo.common.files import read_json
+from egpo.common.paths import ROOT
+from egpo.config.data import Data, HubSource, RowReason
+from egpo.config.files import read_yaml
+from egpo.config.loader import with_preset
+from egpo.data import reference_answers as answers
 from egpo.data import source as source_module
-from egpo.data.answers import is_missing, is_truth_value, not_a_value, several_values, unboxed
+from egpo.data import wording
 from egpo.data.filters import REASONS, Measured, bucket, judge
 from egpo.data.lengths import counted, load_tokenizer, measure
-from egpo.data.planted import EVALUATION_SETS
+from egpo.data.reference_answers import is_missing, is_truth_value, not_a_value, several_values, unboxed
 from egpo.data.schema import FOLDERS, NEEDED, SCHEMA, Row, shards, verdicts
 from egpo.data.source import prepare, prepared
-from egpo.data.standin import standin_row, write_standin
 from egpo.data.verl_rows import prompt
-from egpo.errors import UserError
-from egpo.files import read_json
+from egpo.synthetic.planted import EVALUATION_SETS
+from egpo.synthetic.standin import standin_row, write_standin
+from egpo.synthetic.tokenizer import make_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from egpo.config import ROOT, load, read_yaml
-from egpo.paths import Paths
+from egpo.common.paths import ROOT, Paths
+from egpo.config.files import read_yaml
+from egpo.config.loader import load
 
 pytestmark = pytest.mark.full
 

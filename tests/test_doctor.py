@@ -11,15 +11,18 @@ from pathlib import Path
 import pytest
 from small_runs import CATALOGUES, make_inputs
 
-from egpo.config import Benchmark, Judge, LocalModel, LocalSource
+from egpo.cli.doctor import inputs, machine
+from egpo.cli.doctor import slurm as cluster
+from egpo.cli.doctor.engines import tiny, verl_takes, vllm_answers
+from egpo.cli.doctor.examination import all_checks, examine, on_a_node
+from egpo.cli.doctor.finding import answer, ok, warning
+from egpo.cli.doctor.machine import Gpu, Need
+from egpo.cli.doctor.slurm import Partition
+from egpo.common.paths import Paths
+from egpo.config.backbones import LocalModel
+from egpo.config.benchmarks import Benchmark, Judge
+from egpo.config.data import LocalSource
 from egpo.data.source import prepare
-from egpo.operations import cluster, inputs, machine
-from egpo.operations.cluster import Partition
-from egpo.operations.doctor import all_checks, examine, on_a_node
-from egpo.operations.engines import tiny, verl_takes, vllm_answers
-from egpo.operations.finding import answer, ok, warning
-from egpo.operations.machine import Gpu, Need
-from egpo.paths import Paths
 
 DEMO, PAPER = CATALOGUES["demo"], CATALOGUES["paper"]
 NEED = Need("train_model", "jobs.train", minutes=2855, cpus=16, memory_gib=200, gpus=8)
@@ -250,7 +253,7 @@ def test_a_model_that_was_fetched_is_looked_into_and_one_to_be_made_is_fine(whol
 def test_offline_a_model_of_the_hub_fails_with_the_way_out():
     """In a process of its own: the Hub's client reads HF_HUB_OFFLINE when it is imported."""
     code = (
-        "from egpo.operations.inputs import on_hub; print(on_hub('model m', 'model', 'a/b', 'main', 'REMEDY').line())"
+        "from egpo.cli.doctor.inputs import on_hub; print(on_hub('model m', 'model', 'a/b', 'main', 'REMEDY').line())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env={"HF_HUB_OFFLINE": "1", "HOME": "/tmp"}, capture_output=True, text=True

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 from small_runs import METHODS, small
 
-from egpo.config import Calibration, Method
-from egpo.errors import UserError
+from egpo.common.errors import UserError
+from egpo.config.methods import Calibration, Method
 from egpo.methods.advantage import calibrate
 from egpo.methods.metrics import step_metrics
-from egpo.training.estimator import compute_egpo_advantage, handover
+from egpo.verl_plugin.estimator import compute_egpo_advantage, handover
 
 EGPO = METHODS["egpo"].calibration
 ROWS, LONGEST = 8, 6
@@ -93,7 +93,7 @@ def test_estimator_says_what_it_misses():
 
 def bare_trainer(config: DictConfig):
     """Our trainer without verl's set-up: for methods that read its configuration alone."""
-    from egpo.training.trainer import EgpoTrainer
+    from egpo.verl_plugin.trainer import EgpoTrainer
 
     trainer = object.__new__(EgpoTrainer)
     trainer.config, trainer.settings, trainer.generated, trainer.global_steps = config, config.egpo_run, 0, 3
@@ -129,7 +129,7 @@ def test_overlong_shaping_reaches_verls_reward_manager(inputs, tmp_path):
     from verl import DataProto
     from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
 
-    from egpo.training.reward import compute_score
+    from egpo.verl_plugin.reward import compute_score
 
     method = Method.model_validate({"label": "x", "overlong": {"buffer": 8, "penalty": 1.0}})
     config = small(inputs, tmp_path, method)

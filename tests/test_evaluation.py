@@ -22,16 +22,16 @@ import psutil
 import pytest
 from evaluation_runs import BACKBONE, SUBJECTS, Run, benchmark, make_model, settings, written
 
-from egpo.boxed import last_boxed
-from egpo.config import Judge
-from egpo.data.problems import LEVELS, draw_problem
-from egpo.errors import UserError
-from egpo.evaluation.decoding import hashes, model_files
-from egpo.evaluation.engine import Answer, Engine, EngineError, request_seed
+from egpo.analysis.statistics import accuracy, clustered_se, correctness, sd_over_trials
+from egpo.common.answers import last_boxed
+from egpo.common.errors import UserError
+from egpo.config.benchmarks import Judge
 from egpo.evaluation.records import STATUS, outcome, trial_rows
 from egpo.evaluation.run import evaluate, plan
-from egpo.evaluation.statistics import accuracy, clustered_se, correctness, sd_over_trials
-from egpo.evaluation.synthetic import FORMATS, draw_items, write_benchmark
+from egpo.inference.decoding import hashes, model_files
+from egpo.inference.engine import Answer, Engine, EngineError, request_seed
+from egpo.synthetic.benchmark import FORMATS, draw_items, write_benchmark
+from egpo.synthetic.problems import LEVELS, draw_problem
 
 # --- synthetic benchmarks ------------------------------------------------------------------------
 
@@ -382,7 +382,7 @@ def test_a_dead_engine_is_an_error_and_not_a_wait(model):
 def test_the_engine_ends_when_its_owner_is_killed(model, tmp_path):
     script = (
         "import sys, time; sys.path.insert(0, sys.argv[2])\n"
-        "from evaluation_runs import *; from egpo.evaluation.engine import Engine\n"
+        "from evaluation_runs import *; from egpo.inference.engine import Engine\n"
         "engine = Engine(Path(sys.argv[1]), BACKBONE, settings())\n"
         "print(engine._process.pid, flush=True); time.sleep(60)"
     )

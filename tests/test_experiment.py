@@ -18,7 +18,7 @@ import pytest
 import small_experiment
 from PIL import Image
 
-from egpo.config import ROOT
+from egpo.common.paths import ROOT
 
 NAME = "test-end-to-end"
 RESULTS = ROOT / "results" / NAME
@@ -129,7 +129,7 @@ def test_a_killed_training_ends_the_run_and_the_next_one_resumes(configuration):
         assert run.poll() is None, run.stdout.read()
         assert time.monotonic() < deadline, "the training did not start"
         time.sleep(0.2)
-    (trainer,) = (child for child in descendants(run) if child.cmdline()[1:3] == ["-m", "egpo.training.child"])
+    (trainer,) = (child for child in descendants(run) if child.cmdline()[1:3] == ["-m", "egpo.verl_plugin.driver"])
     trainer.send_signal(signal.SIGKILL)
     text = run.communicate(timeout=120)[0]
     assert run.returncode != 0
@@ -181,12 +181,12 @@ EDITS = {
     "how a training is watched": ("src/egpo/training/launch.py", "POLL_SECONDS = 0.5", "POLL_SECONDS = 0.6", set()),
     "a limit": ("small.yaml", "    minutes: 20\n", "    minutes: 30\n", set()),
     "a figure": (
-        "src/egpo/report/learning_curve.py",
+        "src/egpo/report/figures/learning_curve.py",
         *CODE,
         {"learning_curve", "report", "all"},
     ),
     "a table": (
-        "src/egpo/report/accuracy_tables.py",
+        "src/egpo/report/tables/accuracy.py",
         *CODE,
         {"table1", "comparisons", "answers", "claims", "table3", "report", "all"},
     ),

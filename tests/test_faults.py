@@ -72,7 +72,7 @@ once = run._run_once
 def changed(*arguments):
     import egpo.evaluation.trial as trial
     import evalscope.metrics.math.parser as parser
-    from egpo.evaluation.engine import Answer
+    from egpo.inference.engine import Answer
     parser.MATH_DEADLINE_S = 3
     isolated, output = parser.run_isolated, trial.model_output
     def crash(*_, **__):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from egpo.config import ROOT
+from egpo.common.paths import ROOT
 
 spec = importlib.util.spec_from_file_location("install", ROOT / "envs" / "install.py")
 install = importlib.util.module_from_spec(spec)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from small_runs import METHODS, compose
 
-from egpo.config import ROOT
+from egpo.common.paths import ROOT
 from egpo.training.settings import check
 
 sys.path.insert(0, str(ROOT))
@@ -223,7 +223,7 @@ def test_a_kit_for_another_python_says_so(parts):
 
 
 def test_packages_are_known_by_imported_modules_and_asked_versions():
-    lines = {"import pandas.core.frame", "version tabulate", "import egpo.config", "import no_such_module"}
+    lines = {"import pandas.core.frame", "version tabulate", "import egpo.config.data", "import no_such_module"}
     assert measure.needed(lines) >= {"pandas", "tabulate"}
     assert "pyarrow" not in measure.needed(lines)
 

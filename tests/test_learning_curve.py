@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from egpo.config import load
-from egpo.errors import UserError
-from egpo.report.learning_curve import REWARD, VALIDATION, learning_curve, quarter_gain
+from egpo.common.errors import UserError
+from egpo.config.loader import load
+from egpo.report.figures.learning_curve import REWARD, VALIDATION, learning_curve, quarter_gain
 
 
 def write(path, rewards):

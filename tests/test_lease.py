@@ -12,13 +12,13 @@ import time
 
 import pytest
 
-from egpo.errors import UserError
-from egpo.operations import gpus, lease
+from egpo.common.errors import UserError
+from egpo.runtime import gpus, lease
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from egpo.operations import lease
+from egpo.runtime import lease
 lease.BEAT_SECONDS = 0.2
 with lease.hold(Path(sys.argv[1]), lambda line: print(line, flush=True)):
     print("held", flush=True)

@@ -11,12 +11,12 @@ from small_runs import CATALOGUES
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from egpo.backbones.architecture import as_config, check_fetched, of_backbone, of_folder
-from egpo.config import Architecture, HubModel
-from egpo.errors import UserError
-from egpo.paths import Paths
+from egpo.common.errors import UserError
+from egpo.common.paths import Paths
+from egpo.config.backbones import Architecture, HubModel
 from egpo.training.memory import Memory, estimate
 from egpo.training.settings import as_text, micro_batch_tokens, verl_config
-from egpo.training.written import write_settings
+from egpo.training.settings_files import write_settings
 
 PAPER = CATALOGUES["paper"]
 TRAINING = PAPER.experiment.training

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from small_runs import METHODS
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 
-from egpo.config import Calibration, Method, Overlong
+from egpo.config.methods import Calibration, Method, Overlong
 from egpo.methods.advantage import Calibrated, base_advantage, calibrate, outcomes
 from egpo.methods.entropy import response_entropy, scope_mask
 from egpo.methods.groups import Groups, kinds_of

@@ -14,13 +14,13 @@ from datasketch import MinHash, MinHashLSH
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egpo.config import Deduplication
+from egpo.config.data import Deduplication
 from egpo.data.deduplicate import clusters, conflicting, near_pairs, parameters
 from egpo.data.minhash import band_keys, hash32, layout, signatures
 from egpo.data.near import all_pairs, components, distinct, exact_pairs, jaccard, neighbours
-from egpo.data.problems import draw_problem
-from egpo.data.standin import standin_row
 from egpo.data.texts import NUMBER, SIGN, WORD, Runs, runs, tokenised, whole_texts
+from egpo.synthetic.problems import draw_problem
+from egpo.synthetic.standin import standin_row
 
 PAPER, VERIFIED = Deduplication(mode="paper"), Deduplication(mode="verified")
 # The oracle: the same definition of a token, as a regular expression.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from egpo.errors import UserError
+from egpo.common.errors import UserError
 from egpo.training import nodes
 
 

@@ -18,13 +18,16 @@ from chain import quiet
 from omegaconf import OmegaConf
 from small_runs import compose, make_inputs
 
-from egpo import provenance
-from egpo.config import ROOT, Calibration, ProblemsSource, load
+from egpo.common import provenance
+from egpo.common.errors import UserError
+from egpo.common.paths import ROOT
+from egpo.config.data import ProblemsSource
+from egpo.config.loader import load
+from egpo.config.methods import Calibration
 from egpo.data.build import build
-from egpo.data.problems import LEVELS, draw_problem
 from egpo.data.source import prepare
-from egpo.errors import UserError
 from egpo.methods.advantage import calibrate
+from egpo.synthetic.problems import LEVELS, draw_problem
 
 DOCS = (ROOT / "docs" / "own-experiments.md").read_text()
 
@@ -104,7 +107,7 @@ def everything(places, tmp_path_factory) -> Path:
 
 
 PLANNED = {
-    "python -m egpo.checks": [],
+    "python -m egpo.config.checks": [],
     "-n all": [
         "train/my-model/my-method/seed-1/manifest.json",
         "evaluate/another/base/seed-0/manifest.json",

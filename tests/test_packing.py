@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from egpo.backbones.architecture import check_attention
-from egpo.errors import UserError
-from egpo.training import attention
-from egpo.training.log_probs import ROWS, logprobs_from_logits
+from egpo.common.errors import UserError
+from egpo.verl_plugin import attention
+from egpo.verl_plugin.log_probs import ROWS, logprobs_from_logits
 
 attention.install()
 
@@ -149,12 +149,12 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 print(transformer_impl.logprobs_from_logits.__module__, "packed" in ALL_ATTENTION_FUNCTIONS)
 """
     run = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
-    assert run.stdout.split()[-2:] == ["egpo.training.log_probs", "True"]
+    assert run.stdout.split()[-2:] == ["egpo.verl_plugin.log_probs", "True"]
 
 
 def test_several_actions_wait_for_one_import():
     look = """
-from egpo.training.lazily import after_import
+from egpo.verl_plugin.after_import import after_import
 after_import("colorsys", lambda: print("first"))
 after_import("colorsys", lambda: print("second"))
 import colorsys

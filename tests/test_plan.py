@@ -15,12 +15,15 @@ import pytest
 import yaml
 from small_experiment import SNAKEMAKE
 
-from egpo.config import ROOT, Catalogue, load, read_yaml
-from egpo.errors import UserError
-from egpo.evaluation.decoding import decoding
-from egpo.files import write_json
-from egpo.operations import cost
-from egpo.operations.plan import Costed, Job, disk_gib, dry_run, read_jobs, steps_done, too_large, too_long, wall_clock
+from egpo.cli import cost
+from egpo.cli.plan import Costed, Job, disk_gib, dry_run, read_jobs, steps_done, too_large, too_long, wall_clock
+from egpo.common.errors import UserError
+from egpo.common.files import write_json
+from egpo.common.paths import ROOT
+from egpo.config.experiment import Catalogue
+from egpo.config.files import read_yaml
+from egpo.config.loader import load
+from egpo.inference.decoding import decoding
 from egpo.training.checkpoints import folder_of, mark_complete
 from egpo.training.settings import as_text, verl_config
 

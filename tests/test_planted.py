@@ -19,18 +19,21 @@ from chain import DATA, OUTPUTS, PLANTED, QUOTAS, build_small, hashes, local, qu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egpo.config import ROOT, Data, Decontamination, Deduplication, read_yaml, with_preset
+from egpo.common.errors import UserError
+from egpo.common.files import read_json
+from egpo.common.paths import ROOT
+from egpo.config.data import Data, Decontamination, Deduplication
+from egpo.config.files import read_yaml
+from egpo.config.loader import with_preset
 from egpo.data.contamination import LEAST_SHINGLES, Prepared, found
 from egpo.data.funnel import ALL
 from egpo.data.near import exact_pairs
-from egpo.data.planted import EVALUATION_SETS, Case, planted_cases
 from egpo.data.pool import ORDER
 from egpo.data.sample import INCORRECT, LONG_FINAL_PROMPT, NOT_SAMPLED
 from egpo.data.schema import FOLDERS
 from egpo.data.source import prepare
 from egpo.data.texts import runs, tokenised
-from egpo.errors import UserError
-from egpo.files import read_json
+from egpo.synthetic.planted import EVALUATION_SETS, Case, planted_cases
 
 # Length limits that the planted long rows, and no others, are over.
 WIDE = DATA.model_copy(
@@ -437,9 +440,9 @@ def test_bands_that_do_not_divide() -> None:
 
 def test_the_questions_of_a_benchmark_are_evalscopes(tmp_path: Path) -> None:
     """Bare texts, without template and worked examples, from the very reader that the evaluation has."""
-    from egpo.config import Benchmark
+    from egpo.config.benchmarks import Benchmark
     from egpo.evaluation.questions import write_questions
-    from egpo.evaluation.synthetic import draw_items, write_benchmark
+    from egpo.synthetic.benchmark import draw_items, write_benchmark
 
     values = {"label": "x", "adapter": "gsm8k", "items": 20, "shots": 4}
     source = {"kind": "synthetic", "seed": 5, "templates": "stories"}

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from evaluation_runs import BACKBONE, make_model, settings
 
-from egpo.config import Uncertainty
+from egpo.common.errors import UserError
+from egpo.config.evaluation import Uncertainty
 from egpo.data.verl_rows import verl_row
-from egpo.errors import UserError
-from egpo.evaluation.engine import Answer, EngineError
+from egpo.inference.engine import Answer, EngineError
 from egpo.uncertainty.measures import measure_rollouts
 from egpo.uncertainty.rollouts import _row, end_of_thought, roll_out
 

@@ -12,11 +12,11 @@ from chain import QUOTAS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egpo.common.errors import UserError
 from egpo.data.funnel import ALL, funnel, markdown
 from egpo.data.pool import ORDER
 from egpo.data.sample import allocate, sample, split
 from egpo.data.schema import FOLDERS
-from egpo.errors import UserError
 
 
 def strata(size: int, **sizes: int) -> pd.DataFrame:

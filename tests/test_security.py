@@ -13,10 +13,11 @@ import pytest
 from omegaconf import OmegaConf
 from small_runs import CATALOGUES, METHODS, compose, small
 
-from egpo.boxed import read_by_math_verify, same_answer
-from egpo.config import ROOT, Judge
-from egpo.evaluation.engine import engine_arguments
-from egpo.provenance import origin
+from egpo.common.answers import read_by_math_verify, same_answer
+from egpo.common.paths import ROOT
+from egpo.common.provenance import origin
+from egpo.config.benchmarks import Judge
+from egpo.inference.engine import engine_arguments
 from egpo.training.launch import _environment
 from egpo.training.limits import Limits
 from egpo.training.settings import as_text

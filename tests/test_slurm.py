@@ -21,8 +21,8 @@ import slurm_cluster
 import small_experiment
 import yaml
 
-from egpo.config import ROOT
-from egpo.operations import lease
+from egpo.common.paths import ROOT
+from egpo.runtime import lease
 
 pytestmark = pytest.mark.slurm
 
@@ -126,7 +126,7 @@ def kill_the_training(cluster: slurm_cluster.Cluster) -> None:
     (trainer,) = (
         process
         for process in psutil.process_iter(["cmdline"])
-        if (process.info["cmdline"] or [])[1:3] == ["-m", "egpo.training.child"]
+        if (process.info["cmdline"] or [])[1:3] == ["-m", "egpo.verl_plugin.driver"]
     )
     trainer.kill()
 

@@ -12,15 +12,15 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from egpo import provenance
-from egpo.config import ROOT
-from egpo.files import whole, write_json
-from egpo.stage import duration
+from egpo.common import provenance
+from egpo.common.files import whole, write_json
+from egpo.common.paths import ROOT
+from egpo.runtime.job import duration
 
 SCRIPT = """
 import os, subprocess, sys
-from egpo.errors import UserError
-from egpo.stage import stage
+from egpo.common.errors import UserError
+from egpo.runtime.job import stage
 with stage("some stage", sys.argv[1]) as report:
     print("detail")
     subprocess.run(["echo", "from a child"])
@@ -145,7 +145,7 @@ def test_code_version_changes_with_what_the_code_does_alone(version_of):
 @pytest.mark.parametrize("where", ["{}\n", "def g():\n    {}\n"])
 def test_code_version_counts_what_is_imported(version_of, how, where):
     code = {"second": "from egpo.third import f\n", "errors": "ERROR = 1\n"}
-    before = version_of(first=where.format(how) + "import egpo.errors\n", third="f = 1\n", **code)
+    before = version_of(first=where.format(how) + "import egpo.common.errors\n", third="f = 1\n", **code)
     assert version_of(third="f = 2\n") != before
     assert version_of(third="f = 1\n", errors="ERROR = 2\n") == before, "plumbing"
 

@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import stats
 from statsmodels.formula.api import ols
 
-from egpo.evaluation.statistics import (
+from egpo.analysis.statistics import (
     accuracy,
     clustered_se,
     holm,

@@ -21,12 +21,13 @@ import pytest
 import yaml
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from egpo.config import ROOT, load
+from egpo.cli.status import WIDTH, status, total_steps
+from egpo.common.files import write_json
+from egpo.common.paths import ROOT
+from egpo.config.loader import load
 from egpo.evaluation.run import plan
-from egpo.files import write_json
-from egpo.operations.causes import slurm_line, telling_line
-from egpo.operations.lease import hold
-from egpo.operations.status import WIDTH, status, total_steps
+from egpo.runtime.lease import hold
+from egpo.runtime.root_cause import slurm_line, telling_line
 from egpo.training.progress import REWARD, Heartbeat, MetricsLog
 from egpo.uncertainty.rollouts import shards
 
@@ -38,7 +39,7 @@ ENDED = (
     "[10:00:09] train tiny-math egpo seed 1: The whole story is in results/x/logs/train/tiny-math/egpo/seed-1.log\n"
 )
 OWN_END = f"""Traceback (most recent call last):
-  File "/x/src/egpo/stage.py", line 83, in stage
+  File "/x/src/egpo/runtime/job.py", line 83, in stage
     yield report
 RuntimeError: {ENDED.split("RuntimeError: ")[1].split(chr(10))[0]}
 {ENDED}"""
@@ -151,7 +152,7 @@ Traceback (most recent call last):
   File "/x/threading.py", line 1541, in _shutdown
     def _shutdown():
 
-  File "/x/src/egpo/stage.py", line 62, in _terminate
+  File "/x/src/egpo/runtime/job.py", line 62, in _terminate
     raise SystemExit("stopped by SIGTERM")
 SystemExit: stopped by SIGTERM
 """
@@ -301,9 +302,7 @@ def test_a_training_without_its_process_has_stopped(catalogue):
     """Its process was killed: it could not let go of its lease."""
     folder = train_folder("egpo")
     write_steps(folder / "work", 4)
-    script = (
-        "import os, pathlib, sys; from egpo.operations.lease import Lease; Lease(pathlib.Path(sys.argv[1])).take(1)"
-    )
+    script = "import os, pathlib, sys; from egpo.runtime.lease import Lease; Lease(pathlib.Path(sys.argv[1])).take(1)"
     subprocess.run([sys.executable, "-c", script, str(folder / "work")], check=True)
     text = page(catalogue)
     assert columns(text, "Training", "tiny-math egpo 1")[0] == "stopped"

@@ -12,13 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from egpo.config import ROOT, Judge, load, read_yaml
-from egpo.errors import UserError
-from egpo.evaluation.decoding import METADATA
+from egpo.analysis.comparisons import pairs, write_comparisons
+from egpo.common.errors import UserError
+from egpo.common.paths import ROOT
+from egpo.config.benchmarks import Judge
+from egpo.config.files import read_yaml
+from egpo.config.loader import load
 from egpo.evaluation.records import SCHEMA
-from egpo.report.accuracy_tables import table1, table2, write_table
-from egpo.report.answers import EXAMPLES, write_answers
-from egpo.report.comparisons import pairs, write_comparisons
+from egpo.inference.decoding import METADATA
+from egpo.report.tables.accuracy import table1, table2, write_table
+from egpo.report.tables.answers import EXAMPLES, write_answers
 
 MADE = {
     "temperature": 0.6,

@@ -17,13 +17,13 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from small_runs import CATALOGUES, METHODS, compose, nothing_left_behind, small, start
 
-from egpo.errors import UserError
+from egpo.common.errors import UserError
 from egpo.training import checkpoints, launch, progress
-from egpo.training.judge import Judge, same_answer_in_time
 from egpo.training.launch import total_steps, train
 from egpo.training.limits import Limits
-from egpo.training.reward import compute_score
 from egpo.training.settings import check
+from egpo.verl_plugin.reward import compute_score
+from egpo.verl_plugin.verifier_process import Judge, same_answer_in_time
 
 # --- reward -------------------------------------------------------------------------------------------
 
@@ -61,7 +61,7 @@ def test_a_judge_that_hangs_or_dies_says_wrong_and_is_replaced(monkeypatch):
     judge = Judge()
     assert judge.same("0.5", "1/2")
     os.kill(judge._process.pid, signal.SIGSTOP)  # hangs as sympy would
-    monkeypatch.setattr("egpo.training.judge.SECONDS", 0.5)
+    monkeypatch.setattr("egpo.verl_plugin.verifier_process.SECONDS", 0.5)
     assert not judge.same("0.5", "1/2")
     monkeypatch.undo()
     assert judge.same("0.5", "1/2")
@@ -160,11 +160,11 @@ def python(code: str, **environment: str) -> str:
 
 def test_plugin_is_light_and_does_nothing_on_a_gpu():
     loaded = python("import sys, verl; print(*sys.modules)", VERL_PLATFORM="").split()
-    assert "egpo.training.plugin" in loaded
+    assert "egpo.verl_plugin.plugin" in loaded
     heavy = {"vllm", "verl.workers.engine"} | {
         "verl.trainer.ppo.v1",
-        "egpo.training.trainer",
-        "egpo.training.cpu_platform",
+        "egpo.verl_plugin.trainer",
+        "egpo.verl_plugin.cpu.platform",
     }
     assert heavy & set(loaded) == set()
 
@@ -172,7 +172,7 @@ def test_plugin_is_light_and_does_nothing_on_a_gpu():
 def test_plugin_registers_with_the_trainer_and_never_imports_vllm():
     code = """
         import sys, verl.trainer.ppo.v1
-        from egpo.training.child import check_registered
+        from egpo.verl_plugin.driver import check_registered
         from verl.utils.device import get_device_name
         check_registered()
         assert "vllm" not in sys.modules
@@ -186,7 +186,7 @@ def test_sigterm_stays_blocked_when_shared_memory_is_used(kept):
     code = f"""
         import signal
         from multiprocessing.shared_memory import SharedMemory
-        from egpo.processes import keep_sigterm_blocked
+        from egpo.runtime.processes import keep_sigterm_blocked
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         if {kept}:
             keep_sigterm_blocked()
@@ -200,8 +200,8 @@ def test_sigterm_stays_blocked_when_shared_memory_is_used(kept):
 def test_missing_registration_is_named():
     code = """
         import verl.trainer.ppo.v1
-        from egpo.errors import UserError
-        from egpo.training.child import check_registered
+        from egpo.common.errors import UserError
+        from egpo.verl_plugin.driver import check_registered
         try:
             check_registered()
         except UserError as error:

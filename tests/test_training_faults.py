@@ -23,9 +23,9 @@ from omegaconf import DictConfig
 from safetensors.torch import load_file
 from small_runs import LIMITS, nothing_left_behind, small, start
 
-from egpo.errors import UserError
+from egpo.common.errors import UserError
+from egpo.runtime.guard import descendants
 from egpo.training import checkpoints
-from egpo.training.guard import descendants
 from egpo.training.launch import train
 from egpo.training.progress import REWARD, read_lines
 
@@ -102,7 +102,7 @@ def undisturbed(inputs, tmp_path_factory) -> Undisturbed:
 
 
 def kill_the_trainer(run: Run) -> None:
-    run.below("-m egpo.training.child").kill()
+    run.below("-m egpo.verl_plugin.driver").kill()
 
 
 def kill_the_command(run: Run) -> None:
@@ -125,7 +125,7 @@ HELD: list[bytearray] = []
 
 def take_the_memory(run: Run) -> None:
     """Until Ray, whose limit `short_of_memory` has set, kills a worker; the trainer waits, for its steps are short."""
-    trainer = run.below("-m egpo.training.child")
+    trainer = run.below("-m egpo.verl_plugin.driver")
     workers = set(trainer.children(recursive=True))
     trainer.suspend()
     while workers <= set(trainer.children(recursive=True)) and len(HELD) < 12:

@@ -17,12 +17,14 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import mannwhitneyu, norm
 from sklearn.metrics import roc_auc_score
 
-from egpo.config import ROOT, load, read_yaml
-from egpo.errors import UserError
-from egpo.report.case_study import choose, write_case_study
-from egpo.report.claims import CONTRADICTED, OPEN, SUPPORTED, verdict, write_claims
-from egpo.report.entropy_figures import density, write_entropy_figures
-from egpo.report.entropy_table import write_entropy_table
+from egpo.analysis.claims import CONTRADICTED, OPEN, SUPPORTED, verdict, write_claims
+from egpo.common.errors import UserError
+from egpo.common.paths import ROOT
+from egpo.config.files import read_yaml
+from egpo.config.loader import load
+from egpo.report.figures.entropy import density, write_entropy_figures
+from egpo.report.tables.case_study import choose, write_case_study
+from egpo.report.tables.entropy import write_entropy_table
 from egpo.uncertainty.measures import (
     auc,
     calibration_error,
@@ -285,7 +287,7 @@ def test_table3_counts_what_it_leaves_out(measures, tmp_path):
 
 def test_the_papers_numbers_stand_beside_its_models(measures, tmp_path):
     entry = {"tiny-think": {"thinking_entropy": 0.745, "answer_entropy": 0.778}}
-    from egpo.report import entropy_table
+    from egpo.report.tables import entropy as entropy_table
 
     table = pd.DataFrame(
         [

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from small_experiment import SNAKEMAKE
 
-from egpo.config import ROOT
+from egpo.common.paths import ROOT
 
 
 def snakemake(*arguments: str) -> subprocess.CompletedProcess:

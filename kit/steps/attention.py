@@ -14,12 +14,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from egpo.backbones.architecture import as_config
-from egpo.config import Architecture
-from egpo.data.problems import draw_problem
+from egpo.config.backbones import Architecture
 from egpo.data.verl_rows import prompt
 from egpo.methods.advantage import calibrate
-from egpo.training import attention
-from egpo.training.log_probs import logprobs_from_logits
+from egpo.synthetic.problems import draw_problem
+from egpo.verl_plugin import attention
+from egpo.verl_plugin.log_probs import logprobs_from_logits
 from kit import varlen
 from kit.catalogue import method
 from kit.step import Step, main

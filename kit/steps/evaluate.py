@@ -10,8 +10,9 @@ from kit.step import Step, main
 
 
 def run(step: Step) -> None:
-    from egpo.config import Benchmark, Evaluation
-    from egpo.evaluation.synthetic import write_benchmark
+    from egpo.config.benchmarks import Benchmark
+    from egpo.config.evaluation import Evaluation
+    from egpo.synthetic.benchmark import write_benchmark
 
     source = {"kind": "synthetic", "seed": 11, "templates": "sums"}
     entry = {"label": "synthetic", "adapter": "math_500", "source": source, "items": step.sizes.questions, "shots": 0}

@@ -45,7 +45,7 @@ def by_transformers(place: Path, rows: list[list[int]], device: str, dtype: str)
     import torch
     from transformers import AutoModelForCausalLM
 
-    from egpo.training.log_probs import logprobs_from_logits
+    from egpo.verl_plugin.log_probs import logprobs_from_logits
 
     model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype).to(device)
     ids = torch.tensor(rows, device=device)

@@ -6,7 +6,7 @@ import statistics
 import time
 from pathlib import Path
 
-from egpo.config import Training
+from egpo.config.training import Training
 from kit.catalogue import method, tiny_backbone
 from kit.step import Step, main
 

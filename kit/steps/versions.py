@@ -12,7 +12,17 @@ import time
 
 from kit.step import Step, main
 
-IMPORTED = ("torch", "triton", "transformers", "verl", "vllm", "ray", "evalscope", "datasets", "egpo.training.plugin")
+IMPORTED = (
+    "torch",
+    "triton",
+    "transformers",
+    "verl",
+    "vllm",
+    "ray",
+    "evalscope",
+    "datasets",
+    "egpo.verl_plugin.plugin",
+)
 VERSIONS = ("torch", "triton", "transformers", "numpy", "verl", "ray", "evalscope", "tensordict", "TransferQueue")
 REPEATS = 10
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from egpo.config import Catalogue
-from egpo.report.accuracy_tables import TABLES, write_table
-from egpo.stage import stage
+from egpo.config.experiment import Catalogue
+from egpo.report.tables.accuracy import TABLES, write_table
+from egpo.runtime.job import stage
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:
     catalogue = Catalogue.model_validate(snakemake.params.catalogue)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from egpo.config import Catalogue
-from egpo.report.answers import write_answers
-from egpo.stage import stage
+from egpo.config.experiment import Catalogue
+from egpo.report.tables.answers import write_answers
+from egpo.runtime.job import stage
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:
     catalogue = Catalogue.model_validate(snakemake.params.catalogue)

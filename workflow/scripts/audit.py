@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from egpo.report.audit import write_audit
-from egpo.stage import stage
+from egpo.analysis.audit import write_audit
+from egpo.runtime.job import stage
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:
     write_audit(Path(snakemake.input[0]), Path(snakemake.output[0]).parent)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from egpo.backbones.fetch import fetch
-from egpo.config import HubModel
-from egpo.stage import stage
+from egpo.config.backbones import HubModel
+from egpo.runtime.job import stage
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:
     source = HubModel.model_validate(snakemake.params.source)

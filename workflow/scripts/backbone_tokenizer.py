@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from egpo.backbones.make import write_tokenizer
-from egpo.config import Backbone
-from egpo.stage import stage
+from egpo.config.backbones import Backbone
+from egpo.runtime.job import stage
+from egpo.synthetic.backbone import write_tokenizer
 
 with stage(snakemake.params.name, snakemake.log[0]):
     write_tokenizer(Backbone.model_validate(snakemake.params.backbone), Path(snakemake.output[0]).parent)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from egpo.config import Benchmark
-from egpo.evaluation.synthetic import write_benchmark
-from egpo.stage import stage
+from egpo.config.benchmarks import Benchmark
+from egpo.runtime.job import stage
+from egpo.synthetic.benchmark import write_benchmark
 
 with stage(snakemake.params.name, snakemake.log[0]):
     write_benchmark(Benchmark.model_validate(snakemake.params.benchmark), Path(snakemake.output[0]).parent)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from egpo.config import Benchmark
+from egpo.config.benchmarks import Benchmark
 from egpo.evaluation.questions import write_questions
-from egpo.stage import stage
+from egpo.runtime.job import stage
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:
     folder = Path(snakemake.params.folder) if snakemake.params.folder else None

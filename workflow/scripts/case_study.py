@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from egpo.config import Catalogue
-from egpo.report.case_study import write_case_study
-from egpo.stage import stage
+from egpo.config.experiment import Catalogue
+from egpo.report.tables.case_study import write_case_study
+from egpo.runtime.job import stage
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:
     catalogue = Catalogue.model_validate(snakemake.params.catalogue)

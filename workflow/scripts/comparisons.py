@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from egpo.config import Catalogue
-from egpo.report.comparisons import write_comparisons
-from egpo.stage import stage
+from egpo.analysis.comparisons import write_comparisons
+from egpo.config.experiment import Catalogue
+from egpo.runtime.job import stage
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:
     catalogue = Catalogue.model_validate(snakemake.params.catalogue)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from egpo.config import Data
+from egpo.config.data import Data
 from egpo.data.build import build
-from egpo.operations.lease import hold
-from egpo.stage import stage
+from egpo.runtime.job import stage
+from egpo.runtime.lease import hold
 
 out = Path(snakemake.output.manifest).parent
 with stage(snakemake.params.name, snakemake.log[0]) as report, hold(out / "work", report):

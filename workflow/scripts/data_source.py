@@ -4,9 +4,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from egpo.config import Source
+from egpo.config.data import Source
 from egpo.data.source import prepare
-from egpo.stage import stage
+from egpo.runtime.job import stage
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:
     source = TypeAdapter(Source).validate_python(snakemake.params.source)

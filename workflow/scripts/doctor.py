@@ -2,10 +2,10 @@
 
 import sys
 
-from egpo.config import Catalogue
-from egpo.operations.doctor import all_checks, examine
-from egpo.operations.terminal import show
-from egpo.stage import stage
+from egpo.cli.doctor.examination import all_checks, examine
+from egpo.cli.terminal import show
+from egpo.config.experiment import Catalogue
+from egpo.runtime.job import stage
 
 with stage("doctor", snakemake.log[0]):
     checks = all_checks(

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from egpo.config import Catalogue
-from egpo.report.entropy_figures import write_entropy_figures
-from egpo.stage import stage
+from egpo.config.experiment import Catalogue
+from egpo.report.figures.entropy import write_entropy_figures
+from egpo.runtime.job import stage
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:
     catalogue = Catalogue.model_validate(snakemake.params.catalogue)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from egpo.config import Catalogue
-from egpo.report.entropy_table import write_entropy_table
-from egpo.stage import stage
+from egpo.config.experiment import Catalogue
+from egpo.report.tables.entropy import write_entropy_table
+from egpo.runtime.job import stage
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:
     catalogue = Catalogue.model_validate(snakemake.params.catalogue)

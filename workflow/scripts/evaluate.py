@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from egpo.config import Backbone, Benchmark, Evaluation
+from egpo.config.backbones import Backbone
+from egpo.config.benchmarks import Benchmark
+from egpo.config.evaluation import Evaluation
 from egpo.evaluation.run import evaluate
-from egpo.operations.gpus import own as own_gpus
-from egpo.operations.lease import hold
-from egpo.stage import stage
+from egpo.runtime.gpus import own as own_gpus
+from egpo.runtime.job import stage
+from egpo.runtime.lease import hold
 
 with (
     stage(snakemake.params.name, snakemake.log[0]) as report,

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from egpo.report.funnel_figure import funnel_figure
-from egpo.stage import stage
+from egpo.report.figures.funnel import funnel_figure
+from egpo.runtime.job import stage
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:
     funnel_figure(Path(snakemake.input[0]), snakemake.params.note, Path(snakemake.output[0]).parent)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from egpo.config import Catalogue
-from egpo.report.learning_curve import learning_curve
-from egpo.stage import stage
+from egpo.config.experiment import Catalogue
+from egpo.report.figures.learning_curve import learning_curve
+from egpo.runtime.job import stage
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:
     models = [tuple(model) for model in snakemake.params.models]

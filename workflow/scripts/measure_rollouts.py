@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from egpo.files import whole
-from egpo.stage import stage
+from egpo.common.files import whole
+from egpo.runtime.job import stage
 from egpo.uncertainty.measures import measure_rollouts
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:

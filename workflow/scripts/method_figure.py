@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from egpo.config import Method
-from egpo.report.method_figure import method_figure
-from egpo.stage import stage
+from egpo.config.methods import Method
+from egpo.report.figures.method import method_figure
+from egpo.runtime.job import stage
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:
     out = Path(snakemake.output[0]).parent

@@ -1,9 +1,9 @@
 """What `all` would run now, for how long, and what will not fit."""
 
-from egpo.config import Catalogue
-from egpo.operations.plan import plan
-from egpo.operations.terminal import show
-from egpo.stage import stage
+from egpo.cli.plan import plan
+from egpo.cli.terminal import show
+from egpo.config.experiment import Catalogue
+from egpo.runtime.job import stage
 
 with stage("plan", snakemake.log[0]):
     text = plan(

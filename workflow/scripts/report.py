@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from egpo.config import Catalogue
+from egpo.config.experiment import Catalogue
 from egpo.report.page import write_report
-from egpo.stage import stage
+from egpo.runtime.job import stage
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:
     write_report(

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from egpo.config import Backbone, Evaluation, Uncertainty
-from egpo.operations.gpus import own as own_gpus
-from egpo.operations.lease import hold
-from egpo.stage import stage
+from egpo.config.backbones import Backbone
+from egpo.config.evaluation import Evaluation, Uncertainty
+from egpo.runtime.gpus import own as own_gpus
+from egpo.runtime.job import stage
+from egpo.runtime.lease import hold
 from egpo.uncertainty.rollouts import roll_out
 
 with (

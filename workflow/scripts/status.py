@@ -1,9 +1,9 @@
 """How far the experiment is."""
 
-from egpo.config import Catalogue
-from egpo.operations.status import status
-from egpo.operations.terminal import show
-from egpo.stage import stage
+from egpo.cli.status import status
+from egpo.cli.terminal import show
+from egpo.config.experiment import Catalogue
+from egpo.runtime.job import stage
 
 with stage("status", snakemake.log[0]):
     text = status(

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from egpo.config import Backbone, Method, Training
-from egpo.operations.gpus import own as own_gpus
-from egpo.operations.lease import hold
-from egpo.stage import stage
+from egpo.config.backbones import Backbone
+from egpo.config.methods import Method
+from egpo.config.training import Training
+from egpo.runtime.gpus import own as own_gpus
+from egpo.runtime.job import stage
+from egpo.runtime.lease import hold
 from egpo.training.limits import Limits
 from egpo.training.run import run
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from egpo.config import Catalogue
-from egpo.stage import stage
-from egpo.training.written import write_settings
+from egpo.config.experiment import Catalogue
+from egpo.runtime.job import stage
+from egpo.training.settings_files import write_settings
 
 with stage(snakemake.params.name, snakemake.log[0]) as report:
     models = {(backbone, method, seed): Path(model) for backbone, method, seed, model in snakemake.params.models}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from egpo.config import ROOT, Architecture, Backbone, HubModel, LocalModel
-from egpo.errors import UserError
-from egpo.files import read_json
+from egpo.common.errors import UserError
+from egpo.common.files import read_json
+from egpo.common.paths import ROOT
+from egpo.config.backbones import Architecture, Backbone, HubModel, LocalModel
 
 # Our names and those of config.json.
 KEYS = {

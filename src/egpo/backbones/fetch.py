@@ -9,9 +9,9 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from egpo.backbones.architecture import check_fetched
-from egpo.config import HubModel
-from egpo.errors import UserError
-from egpo.files import write_json
+from egpo.common.errors import UserError
+from egpo.common.files import write_json
+from egpo.config.backbones import HubModel
 
 # Weights in safetensors only: other formats can run code when they are read.
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "LICENSE*", "README.md"]

@@ -13,7 +13,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from egpo.config import Data
+from egpo.common.errors import UserError
+from egpo.common.files import sha256, whole, write_json, write_text
+from egpo.common.provenance import code_version, origin
+from egpo.config.data import Data
 from egpo.data import contamination, deduplicate, sample
 from egpo.data.card import card
 from egpo.data.filters import REASONS
@@ -23,9 +26,6 @@ from egpo.data.pool import DUPLICATE_UUID, HELD_OUT, ORDER, Pool, decontaminate,
 from egpo.data.source import prepared
 from egpo.data.texts import runs, tokenised
 from egpo.data.verl_rows import verl_row
-from egpo.errors import UserError
-from egpo.files import sha256, whole, write_json, write_text
-from egpo.provenance import code_version, origin
 
 Report = Callable[[str], None]
 

@@ -1,4 +1,4 @@
-"""Which problems are items of an evaluation set, by the rules of `egpo.config.Decontamination`."""
+"""Which problems are items of an evaluation set, by the rules of `egpo.config.data.Decontamination`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from egpo.config import Decontamination, Deduplication
+from egpo.config.data import Decontamination, Deduplication
 from egpo.data.minhash import band_keys, layout
 from egpo.data.texts import NUMBER, SIGN, WORD, Runs, Tokens, runs, whole_texts
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from egpo.boxed import normalised, same_answer
-from egpo.config import Deduplication
+from egpo.common.answers import normalised, same_answer
+from egpo.config.data import Deduplication
 from egpo.data.minhash import SCHEME, SEED, band_keys, layout
 from egpo.data.near import all_pairs, components, distinct, jaccard, neighbours
 from egpo.data.schema import FOLDERS

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from egpo.boxed import normalised, same_answer
-from egpo.config import Data
-from egpo.data import answers, wording
+from egpo.common.answers import normalised, same_answer
+from egpo.config.data import Data
+from egpo.data import reference_answers as answers
+from egpo.data import wording
 from egpo.data.schema import Row
 
 

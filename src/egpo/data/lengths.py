@@ -7,11 +7,11 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from egpo.boxed import last_boxed
+from egpo.common.answers import last_boxed
+from egpo.common.errors import UserError
 from egpo.data.filters import Measured
 from egpo.data.schema import Row
 from egpo.data.verl_rows import prompt
-from egpo.errors import UserError
 
 # Tokens of text of R1's kind have about 3 characters: a text is cut here, and seldom has to be read on.
 CHARACTERS_PER_TOKEN = 4

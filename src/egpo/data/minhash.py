@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from datasketch import MinHash, MinHashLSH
 
-from egpo.config import Deduplication
+from egpo.config.data import Deduplication
 from egpo.data.texts import Runs, mixed
 
 # datasketch changed its default scheme in 2.0; the signatures, and so the clusters, depend on both.

@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
-from egpo.config import Data, ProblemsSource
+from egpo.common.files import sha256, whole
+from egpo.common.provenance import code_version, settings_hash
+from egpo.config.data import Data, ProblemsSource
 from egpo.data.filters import REASONS, Measured, bucket, judge
 from egpo.data.lengths import load_tokenizer, measure
 from egpo.data.schema import read_shard
 from egpo.data.source import Prepared
-from egpo.files import sha256, whole
-from egpo.processes import SET_PDEATHSIG, prctl
-from egpo.provenance import code_version, settings_hash
+from egpo.runtime.processes import SET_PDEATHSIG, prctl
 
 Report = Callable[[str], None]
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from egpo.config import Data
+from egpo.common.errors import UserError
+from egpo.config.data import Data
 from egpo.data import contamination, deduplicate, sample
 from egpo.data.filters import REASONS
 from egpo.data.near import exact_pairs
 from egpo.data.texts import Runs, Tokens, tokenised
-from egpo.errors import UserError
 
 DUPLICATE_UUID = "duplicate-uuid"
 HELD_OUT = "heldout"

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from egpo.config import ProblemsSource
+from egpo.common.errors import UserError
+from egpo.config.data import ProblemsSource
 from egpo.data.schema import FOLDERS, SCHEMA, write_shards
-from egpo.errors import UserError
 
 ROWS_PER_SHARD = 10_000
 

@@ -7,9 +7,9 @@ from fractions import Fraction
 
 import pandas as pd
 
-from egpo.config import Quotas, Rows
-from egpo.data.keyed import digest
-from egpo.errors import UserError
+from egpo.common.errors import UserError
+from egpo.common.hashing import digest
+from egpo.config.data import Quotas, Rows
 
 # Reasons of this stage, in their order.
 INCORRECT, NOT_SAMPLED, LONG_FINAL_PROMPT = "entirely-incorrect", "not-sampled", "long-final-prompt"

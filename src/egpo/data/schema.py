@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from egpo.data.answers import unboxed
-from egpo.errors import UserError
+from egpo.common.errors import UserError
+from egpo.data.reference_answers import unboxed
 
 SCHEMA = pa.schema(
     [

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 
-from egpo.config import ROOT, HubSource, ProblemsSource, Source, StandInSource
+from egpo.common.errors import UserError
+from egpo.common.files import read_json, sha256, write_json
+from egpo.common.paths import ROOT
+from egpo.config.data import HubSource, ProblemsSource, Source, StandInSource
 from egpo.data.problem_files import write_problems
 from egpo.data.schema import FOLDERS, open_shard, shards
-from egpo.data.standin import write_standin
-from egpo.errors import UserError
-from egpo.files import read_json, sha256, write_json
+from egpo.synthetic.standin import write_standin
 
 Report = Callable[[str], None]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from egpo.config import Benchmark
+from egpo.common.files import write_text
+from egpo.config.benchmarks import Benchmark
 from egpo.evaluation.trial import read_samples
-from egpo.files import write_text
 
 
 def write_questions(name: str, benchmark: Benchmark, folder: Path | None, file: Path) -> int:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from egpo.boxed import last_boxed, same_answer
-from egpo.errors import UserError
+from egpo.common.answers import last_boxed, same_answer
+from egpo.common.errors import UserError
 
 MODEL = "model"  # evalscope's name of the model, in its paths
 STATUS = {

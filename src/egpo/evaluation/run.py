@@ -23,15 +23,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from egpo.config import Backbone, Benchmark, Evaluation
-from egpo.errors import UserError
-from egpo.evaluation.decoding import METADATA, decoding, hashes, model_files
-from egpo.evaluation.engine import Engine, EngineError
-from egpo.evaluation.progress import Progress, Report
+from egpo.common.errors import UserError
+from egpo.common.files import read_json, whole, write_json
+from egpo.common.provenance import origin, settings_hash
+from egpo.config.backbones import Backbone
+from egpo.config.benchmarks import Benchmark
+from egpo.config.evaluation import Evaluation
 from egpo.evaluation.records import SCHEMA, trial_rows
-from egpo.files import read_json, whole, write_json
-from egpo.provenance import origin, settings_hash
-from egpo.stage import duration
+from egpo.inference.decoding import METADATA, decoding, hashes, model_files
+from egpo.inference.engine import Engine, EngineError
+from egpo.inference.progress import Progress, Report
+from egpo.runtime.job import duration
 
 LEAST_SPACE = 2**20  # bytes of disk below which evalscope may have written half of what it should
 

@@ -21,10 +21,11 @@ from evalscope.api.messages import ChatMessage, ChatMessageAssistant
 from evalscope.api.model import ChatCompletionChoice, GenerateConfig, ModelAPI, ModelOutput, ModelUsage
 from evalscope.api.registry import get_benchmark
 
-from egpo.config import Benchmark, Evaluation
-from egpo.errors import UserError
-from egpo.evaluation.engine import Answer, Engine, request_seed
+from egpo.common.errors import UserError
+from egpo.config.benchmarks import Benchmark
+from egpo.config.evaluation import Evaluation
 from egpo.evaluation.records import MODEL
+from egpo.inference.engine import Answer, Engine, request_seed
 
 # evalscope lets ModelScope run Python files that come with a dataset, and has no option against it.
 DatasetHub.trust_remote = property(lambda _: False, lambda *_: None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from egpo.config import Calibration
+from egpo.config.methods import Calibration
 from egpo.methods.entropy import response_entropy
 from egpo.methods.groups import Groups, Kinds, kinds_of
 from egpo.methods.weights import Weights, entropy_weights

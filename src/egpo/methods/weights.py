@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from egpo.config import Calibration
+from egpo.config.methods import Calibration
+from egpo.methods.custom_weights import own_weights
 from egpo.methods.groups import Groups, Kinds
-from egpo.methods.own import own_weights
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import pandas as pd
 from jinja2 import Environment
 from markdown import markdown as to_html
 
-from egpo.config import Catalogue
-from egpo.files import read_json, sha256, write_text
-from egpo.paths import BASE, Paths
-from egpo.report.learning_curve import quarter
-from egpo.report.measured import Model, label, note
+from egpo.analysis.measured import Model, label, note
+from egpo.common.files import read_json, sha256, write_text
+from egpo.common.paths import BASE, Paths
+from egpo.config.experiment import Catalogue
+from egpo.report.figures.learning_curve import quarter
 
 FIGURES = {
     "funnel": "Rows left after each step of the data stage that drops any.",

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from egpo.files import write_json, write_text
+from egpo.common.files import write_json, write_text
 
 MARK = "complete"
 TRACKER = "latest_checkpointed_iteration.txt"

@@ -31,7 +31,7 @@ def cpu_environment() -> dict[str, str]:
         # Ray starts a worker for each logical CPU at once, and each begins with the imports that all share,
         # while the driver does its own: actors then find a worker that is ready.
         "RAY_prestart_worker_first_driver": "1",
-        "RAY_preload_python_modules": "egpo.training.quick_start,verl",
+        "RAY_preload_python_modules": "egpo.verl_plugin.quick_start,verl",
     }
 
 

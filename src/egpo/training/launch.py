@@ -19,19 +19,19 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from egpo.errors import UserError
-from egpo.files import read_json, sha256, write_json, write_text
-from egpo.processes import SET_CHILD_SUBREAPER, prctl
-from egpo.provenance import settings_hash
-from egpo.stage import duration
+from egpo.common.errors import UserError
+from egpo.common.files import read_json, sha256, write_json, write_text
+from egpo.common.provenance import settings_hash
+from egpo.runtime.guard import descendants
+from egpo.runtime.job import duration
+from egpo.runtime.processes import SET_CHILD_SUBREAPER, prctl
 from egpo.training import checkpoints
-from egpo.training.child import FAILURE
 from egpo.training.cpu_environment import RUN_FOLDER, cpu_environment
-from egpo.training.guard import descendants
 from egpo.training.limits import Limits
 from egpo.training.nodes import ADDRESS, check_nodes
 from egpo.training.progress import REWARD, SAVED_AND_ENDED, STOP, forget_after, read_lines, read_phase
 from egpo.training.settings import as_text
+from egpo.verl_plugin.driver import FAILURE
 
 Report = Callable[[str], None]
 POLL_SECONDS = 0.5
@@ -151,8 +151,8 @@ def _guarded(config: DictConfig, work: Path) -> Iterator[subprocess.Popen[bytes]
     """The training under its guard, ended with everything it started when the block is left."""
     # Short, as Ray's sockets have paths of at most 107 characters.
     folder = tempfile.mkdtemp(prefix="egpo-", dir="/tmp")
-    command = [sys.executable, "-m", "egpo.training.guard", folder]
-    command += [sys.executable, "-m", "egpo.training.child", str(work / "verl.yaml")]
+    command = [sys.executable, "-m", "egpo.runtime.guard", folder]
+    command += [sys.executable, "-m", "egpo.verl_plugin.driver", str(work / "verl.yaml")]
     environment = _environment(config, folder)
     before = set(descendants(os.getpid()))
     prctl(SET_CHILD_SUBREAPER, 1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from egpo.config import Architecture, Backbone, Training
+from egpo.config.backbones import Architecture, Backbone
+from egpo.config.training import Training
 
 GIB = 2**30
 FP32, BF16 = 4, 2  # bytes

@@ -1,7 +1,7 @@
 """Ray over the nodes of a Slurm allocation, for a training on several of them (`training.nodes`).
 
 The head is the Ray that the driver starts, on the allocation's first node. One `srun` starts a worker on each of the
-others, under a guard (egpo.training.guard), so that no SIGTERM reaches it and nothing stays behind on its node.
+others, under a guard (egpo.runtime.guard), so that no SIGTERM reaches it and nothing stays behind on its node.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 
 import ray
 
-from egpo.errors import UserError
+from egpo.common.errors import UserError
 from egpo.training.cpu_environment import RUN_FOLDER
 
 ADDRESS, JOB = "RAY_ADDRESS", "SLURM_JOB_ID"
@@ -52,7 +52,7 @@ def _worker(address: str, nodes: int, gpus: int) -> list[str]:
         f"--cpus-per-task={_allocation()[1] // nodes}",
         f"--gpus-per-node={gpus}",
     ]
-    guard = [sys.executable, "-m", "egpo.training.guard", os.environ[RUN_FOLDER]]
+    guard = [sys.executable, "-m", "egpo.runtime.guard", os.environ[RUN_FOLDER]]
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={address}", "--block"]
     return [*step, *guard, *start, f"--num-gpus={gpus}"]
 

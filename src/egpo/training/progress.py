@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from egpo.errors import UserError
-from egpo.files import write_json, write_text
+from egpo.common.errors import UserError
+from egpo.common.files import write_json, write_text
 
 REWARD = "critic/score/mean"  # verl's name of the mean reward of a step's rollouts
 STOP = "stop"  # beside the heartbeat: asks the trainer to save after the step at hand, and to end

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from egpo.backbones.architecture import check_attention, of_folder
-from egpo.config import Backbone, Method, Training
-from egpo.files import write_json
-from egpo.provenance import origin
+from egpo.common.files import write_json
+from egpo.common.provenance import origin
+from egpo.config.backbones import Backbone
+from egpo.config.methods import Method
+from egpo.config.training import Training
 from egpo.training.limits import Limits
 from egpo.training.memory import estimate
 

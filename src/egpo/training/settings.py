@@ -12,8 +12,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from egpo.config import Backbone, Method, Overlong, Training
-from egpo.errors import UserError
+from egpo.common.errors import UserError
+from egpo.config.backbones import Backbone
+from egpo.config.methods import Method, Overlong
+from egpo.config.training import Training
 from egpo.training.cpu_environment import CPUS
 
 ACTOR, ROLLOUT, MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
@@ -146,7 +148,7 @@ def _cuda(training: Training) -> dict[str, Any]:
 
 
 def _cpu() -> dict[str, Any]:
-    """One process of each kind, float32, and none of what a CPU build lacks (see egpo.training.cpu_platform)."""
+    """One process of each kind, float32, and none of what a CPU build lacks (see egpo.verl_plugin.cpu.platform)."""
     return {
         "trainer.device": "cpu",
         f"{ROLLOUT}.tensor_model_parallel_size": 1,
@@ -168,7 +170,7 @@ def _cpu() -> dict[str, Any]:
         f"{ROLLOUT}.free_cache_engine": False,
         f"{ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": 64,
         f"{ROLLOUT}.engine_kwargs.vllm": {
-            "worker_extension_cls": "egpo.training.cpu_worker.CpuWorkerExtension",
+            "worker_extension_cls": "egpo.verl_plugin.cpu.worker.CpuWorkerExtension",
             "kv_cache_memory_bytes": 2**30,
             "distributed_executor_backend": "uni",  # the model in the engine's own process
         },

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from egpo.config import Catalogue
-from egpo.errors import UserError
+from egpo.common.errors import UserError
+from egpo.config.experiment import Catalogue
 from egpo.uncertainty.measures import (
     PARTS,
     Estimate,

@@ -16,15 +16,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from egpo.boxed import last_boxed, same_answer
-from egpo.config import Backbone, Evaluation, Uncertainty
-from egpo.errors import UserError
-from egpo.evaluation.decoding import METADATA, decoding, hashes, model_files
-from egpo.evaluation.engine import Answer, Engine, EngineError, request_seed
-from egpo.evaluation.progress import Progress, Report
-from egpo.files import whole, write_json
-from egpo.provenance import origin, settings_hash
-from egpo.stage import duration
+from egpo.common.answers import last_boxed, same_answer
+from egpo.common.errors import UserError
+from egpo.common.files import whole, write_json
+from egpo.common.provenance import origin, settings_hash
+from egpo.config.backbones import Backbone
+from egpo.config.evaluation import Evaluation, Uncertainty
+from egpo.inference.decoding import METADATA, decoding, hashes, model_files
+from egpo.inference.engine import Answer, Engine, EngineError, request_seed
+from egpo.inference.progress import Progress, Report
+from egpo.runtime.job import duration
 
 END_OF_THOUGHT = "</think>"
 KEY = b"key"  # of a shard's metadata: hash of all that it depends on

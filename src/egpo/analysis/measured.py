@@ -1,0 +1,141 @@
+"""The records of every model as arrays: what all tables of the report are computed from."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from egpo.analysis.statistics import correctness
+from egpo.common.errors import UserError
+from egpo.common.paths import BASE
+from egpo.config.experiment import Catalogue
+from egpo.inference.decoding import METADATA
+
+Model = tuple[str, str, int]  # backbone, method, training seed
+NOT_SCORED = ("excluded", "missing", "failed", "overflow")
+# Not `response`, which is nearly all of a file.
+COLUMNS = [
+    "benchmark",
+    "subset",
+    "question",
+    "trial",
+    "correct",
+    "status",
+    "prompt_tokens",
+    "response_tokens",
+    "truncated",
+    "extracted",
+    "verified",
+]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All answers of one backbone and method to one benchmark.
+
+    rows: one data frame of records per training seed. made: how each seed's records were made.
+    """
+
+    backbone: str
+    method: str
+    benchmark: str
+    rows: tuple[pd.DataFrame, ...]
+    made: tuple[dict[str, Any], ...]
+
+    @cached_property
+    def correct(self) -> np.ndarray:
+        """Booleans (training seeds, questions, trials)."""
+        return np.stack([correctness(rows) for rows in self.rows])
+
+    @cached_property
+    def together(self) -> pd.DataFrame:
+        return pd.concat(self.rows, ignore_index=True)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Of answers: each kind of NOT_SCORED, "truncated", and "shortened", those with less than the whole budget."""
+        status = Counter(self.together["status"])
+        limit, context = self.made[0]["max_tokens"], self.made[0]["context"]
+        short = (self.together["prompt_tokens"] > context - limit) & (self.together["status"] != "overflow")
+        return {
+            **{kind: status[kind] for kind in NOT_SCORED},
+            "truncated": int(self.together["truncated"].sum()),
+            "shortened": int(short.sum()),
+        }
+
+    def column(self, name: str) -> np.ndarray:
+        """Objects (training seeds, questions, trials) of a column of the records."""
+        return np.stack(
+            [rows.pivot(index="question", columns="trial", values=name).to_numpy(object) for rows in self.rows]
+        )
+
+
+def read_records(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Records of one model without the responses, and how they were made. Raises UserError for a file that is none."""
+    try:
+        table = pq.read_table(path, columns=COLUMNS)
+        made = json.loads((table.schema.metadata or {})[METADATA])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: not the records of an evaluation ({error}). Delete it and run again.") from None
+    return table.to_pandas(), made
+
+
+def _checked(rows: pd.DataFrame, benchmark: str, catalogue: Catalogue, path: Path) -> pd.DataFrame:
+    """The rows of a benchmark, if they are as many as the experiment asks for."""
+    mine = rows[rows["benchmark"] == benchmark]
+    found = (mine["question"].nunique(), mine["trial"].nunique())
+    asked = (catalogue.benchmarks[benchmark].items, len(catalogue.experiment.evaluation.seeds))
+    if found != asked or len(mine) != asked[0] * asked[1]:
+        raise UserError(
+            f"{path}: holds {found[0]} questions and {found[1]} trials of {benchmark}; the experiment asks for "
+            f"{asked[0]} and {asked[1]}. Delete it and run the evaluation again."
+        )
+    return mine
+
+
+def measure(
+    catalogue: Catalogue, records: dict[Model, Path], benchmarks: Iterable[str]
+) -> dict[tuple[str, str, str], Measured]:
+    """By backbone, method and benchmark, in the order of `records`, whose training seeds are put together.
+
+    Raises UserError for a file that does not hold what the experiment asks for.
+    """
+    seeds: dict[tuple[str, str], list[Path]] = {}
+    for (backbone, method, _), path in records.items():
+        seeds.setdefault((backbone, method), []).append(path)
+    found = {}
+    names = list(benchmarks)
+    for (backbone, method), paths in seeds.items():
+        read = [(path, *read_records(path)) for path in paths]
+        for name in names:
+            rows = tuple(_checked(frame, name, catalogue, path) for path, frame, _ in read)
+            made = tuple(made for _, _, made in read)
+            found[backbone, method, name] = Measured(backbone, method, name, rows, made)
+    return found
+
+
+def label(catalogue: Catalogue, backbone: str, method: str) -> str:
+    """'Qwen2.5-Math-7B (Base)', 'Qwen2.5-Math-7B + EGPO', or a further model's own label."""
+    name = catalogue.backbones[backbone].label
+    if backbone in catalogue.experiment.also_evaluate:
+        return name
+    return f"{name} (Base)" if method == BASE else f"{name} + {catalogue.methods[method].label}"
+
+
+def values(made: Iterable[dict[str, Any]], key: str) -> str:
+    """All values that a setting has among the models, e.g. '3072 or 16384'."""
+    return " or ".join(str(value) for value in sorted({one[key] for one in made}))
+
+
+def note(catalogue: Catalogue) -> str:
+    """The experiment's note on one line."""
+    return " ".join(catalogue.experiment.note.split())

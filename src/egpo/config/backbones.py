@@ -1,0 +1,113 @@
+"""Models that trainings start from: entries of config/backbones.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from egpo.config.section import Count, Section, Seed, Share
+
+
+class Architecture(Section):
+    """Sizes of a decoder of Qwen2's kind, as its config.json gives them."""
+
+    layers: Count
+    hidden: Count
+    intermediate: Count = Field(description="Width of the gated feed-forward layers.")
+    heads: Count
+    kv_heads: Count
+    vocabulary: Count
+    tied: bool = Field(description="Whether input and output embeddings are one matrix.")
+
+    @property
+    def kv_width(self) -> int:
+        """Width of a token's keys in a layer, and of its values."""
+        return self.hidden // self.heads * self.kv_heads
+
+    @property
+    def layer_parameters(self) -> int:
+        """Attention with biases on q, k and v; gated feed-forward; two norms."""
+        attention = 2 * self.hidden**2 + 2 * self.hidden * self.kv_width + self.hidden + 2 * self.kv_width
+        return attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+
+    @property
+    def parameters(self) -> int:
+        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
+        return embeddings + self.layers * self.layer_parameters + self.hidden
+
+
+class HubModel(Section):
+    """A model on the Hugging Face Hub."""
+
+    kind: Literal["hub"]
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hub.")
+    revision: str = Field("main", description="Branch, tag or commit; the commit it resolves to is recorded.")
+    architecture: Architecture | None = Field(
+        None, description="For estimates before the download, which checks it; needed where the model is trained."
+    )
+
+
+class LocalModel(Section):
+    """A folder in Hugging Face format: config.json, tokenizer and safetensors."""
+
+    kind: Literal["local"]
+    path: Path = Field(description="The folder; relative paths start at the repository.")
+
+
+class WarmUp(Section):
+    """Supervised training that makes a synthetic backbone solve some problems but not most."""
+
+    problems: Count = Field(description="How many distinct problems the corpus is drawn from.")
+    steps: Count
+    batch: Count
+    learning_rate: float = Field(gt=0)
+    pass_rate: tuple[Share, Share] = Field((0.2, 0.7), description="Range that the pass rate must fall in.")
+    group_share: Share = Field(
+        0.1, description="Least share of mixed, of entirely-correct and of entirely-incorrect groups."
+    )
+
+
+class SyntheticModel(Section):
+    """A tiny Qwen2-architecture model that is made here, for the demo and the tests."""
+
+    kind: Literal["synthetic"]
+    seed: Seed = 1
+    layers: Count = 3
+    width: Count = 128
+    heads: Count = 4
+    warm_up: WarmUp
+
+
+class Backbone(Section):
+    """A model that trainings start from."""
+
+    label: str = Field(description="Name in tables and figures.")
+    source: Annotated[HubModel | LocalModel | SyntheticModel, Field(discriminator="kind")]
+    thinks: bool = Field(
+        False, description="Its prompts open <think>, as DeepSeek-R1-Distill's: responses are thoughts up to </think>."
+    )
+    context: Count = Field(description="Context length in tokens.")
+    prompt_tokens: Count = Field(description="Longest prompt in training, in tokens.")
+    response_tokens: Count = Field(description="Longest response in training, in tokens.")
+    evaluation_tokens: Count = Field(description="Longest response in evaluation, in tokens.")
+    least_evaluation_tokens: Count | None = Field(
+        None,
+        description="Where a prompt leaves less of the context than `evaluation_tokens`, the response gets what is "
+        "left, but the question is not asked, and wrong, below this. Not given: `evaluation_tokens`.",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Backbone:
+        if (self.least_evaluation_tokens or 0) > self.evaluation_tokens:
+            raise ValueError(
+                f"least_evaluation_tokens {self.least_evaluation_tokens} is more than evaluation_tokens "
+                f"{self.evaluation_tokens}: lower it"
+            )
+        for key in ("response_tokens", "evaluation_tokens"):
+            if getattr(self, key) >= self.context:
+                raise ValueError(
+                    f"{key} {getattr(self, key)} leaves no room for a prompt in context {self.context}: lower it"
+                )
+        return self

@@ -1,0 +1,69 @@
+"""Evaluation sets: entries of config/benchmarks.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import Formatter
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from egpo.config.section import Count, Section, Seed
+
+
+class HubBenchmark(Section):
+    """evalscope's own dataset, fetched by evalscope."""
+
+    kind: Literal["hub"]
+
+
+class LocalBenchmark(Section):
+    """A local folder in the format that evalscope reads for this benchmark."""
+
+    kind: Literal["local"]
+    path: Path = Field(description="The folder; relative paths start at the repository.")
+
+
+class SyntheticBenchmark(Section):
+    """Held-out synthetic problems in the benchmark's own file format."""
+
+    kind: Literal["synthetic"]
+    seed: Seed
+    templates: Literal["sums", "stories"] = Field(description="Which held-out wordings to use.")
+
+
+class Judge(Section):
+    """A language model that scores answers in place of evalscope's rules, behind an OpenAI-compatible endpoint."""
+
+    model: str = Field(description="The endpoint's name of the model.")
+    url: str = Field(pattern=r"^https?://", description="The endpoint, usually ending in /v1.")
+    key_variable: str = Field(
+        "OPENAI_API_KEY", pattern=r"^[A-Z_][A-Z0-9_]*$", description="Environment variable that holds the key."
+    )
+
+
+class Benchmark(Section):
+    """One evaluation set, run by evalscope."""
+
+    label: str = Field(description="Name in tables.")
+    adapter: str = Field(description="evalscope's name of the benchmark.")
+    source: Annotated[HubBenchmark | LocalBenchmark | SyntheticBenchmark, Field(discriminator="kind")]
+    items: Count = Field(description="Number of questions: the denominator of the accuracy.")
+    shots: int = Field(ge=0, description="Worked examples in the prompt.")
+    subsets: tuple[str, ...] = Field((), description="evalscope's subset_list; empty for its default.")
+    prompt: str | None = Field(None, description="Prompt template in place of evalscope's own.")
+    judge: Judge | None = Field(None, description="A judge in place of evalscope's rules, where evalscope has one.")
+
+    @model_validator(mode="after")
+    def _asks(self) -> Benchmark:
+        if self.prompt is None:
+            return self
+        if self.shots:
+            raise ValueError("prompt is possible with `shots: 0` alone: set it, or take prompt out")
+        try:
+            places = {place for _, place, _, _ in Formatter().parse(self.prompt) if place is not None}
+        except ValueError as error:
+            raise ValueError(f"prompt: {error}; write a brace that is one as {{{{ or }}}}") from None
+        if "question" not in places or not all(place.isidentifier() for place in places):
+            raise ValueError("prompt must hold {question}, and every brace that is one twice, as in \\boxed{{}}")
+        return self

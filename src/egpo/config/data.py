@@ -1,0 +1,201 @@
+"""The section `data`: from source rows to the training pool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from egpo.common.paths import ROOT
+from egpo.config.section import Count, Name, Section, Seed, Share
+
+
+class StandInSource(Section):
+    """Synthetic rows in OpenR1-Math's schema and folders, made by egpo.synthetic.standin."""
+
+    kind: Literal["standin"]
+    seed: Seed
+    default_rows: Count
+    extended_rows: Count
+    rows_per_shard: Count = 1000
+    planted: bool = Field(
+        False, description="Add the hard cases of egpo.synthetic.planted, and their table planted.csv."
+    )
+
+
+class LocalSource(Section):
+    """A folder with OpenR1-Math's two sub-folders of parquet shards, `data/` and `extended/`."""
+
+    kind: Literal["local"]
+    path: Path = Field(description="The folder; relative paths start at the repository.")
+
+
+class HubSource(Section):
+    """A dataset of OpenR1-Math's schema on the Hugging Face Hub."""
+
+    kind: Literal["hub"]
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    revision: str
+
+
+class ProblemsSource(Section):
+    """Files of problems and answers, without generations and so without buckets; see docs/own-experiments.md."""
+
+    kind: Literal["problems"]
+    path: Path = Field(description="A .jsonl or .parquet file, or a folder of them (paths from the repository).")
+    problem: str = Field("problem", description="The column of the problem.")
+    answer: str = Field("answer", description="The column of the answer.")
+    answer_after: str | None = Field(None, description="The answer is what follows the last of these, e.g. '####'.")
+
+    @property
+    def files(self) -> list[Path]:
+        """The files under `path`, by name."""
+        whole = ROOT / self.path
+        found = whole.iterdir() if whole.is_dir() else [whole]
+        return sorted(file for file in found if file.suffix in (".jsonl", ".parquet") and file.is_file())
+
+
+Source = Annotated[StandInSource | LocalSource | HubSource | ProblemsSource, Field(discriminator="kind")]
+
+
+class Rows(Section):
+    """Rows to sample of a source without generations, which has no buckets."""
+
+    rows: Count
+
+    @property
+    def total(self) -> int:
+        return self.rows
+
+    @property
+    def strata(self) -> dict[tuple[str, str], int]:
+        """As those of Quotas."""
+        return {("default", "unknown"): self.rows}
+
+
+class Quotas(Section):
+    """Rows to sample from each stratum: subset x bucket (appendix A.2)."""
+
+    default_mixed: int = Field(ge=0)
+    default_correct: int = Field(ge=0)
+    extended_mixed: int = Field(ge=0)
+    extended_correct: int = Field(ge=0)
+
+    @property
+    def total(self) -> int:
+        return sum(self.strata.values())
+
+    @property
+    def strata(self) -> dict[tuple[str, str], int]:
+        """Rows asked for, by (subset, bucket)."""
+        return {(name.split("_")[0], name.split("_")[1]): rows for name, rows in self.model_dump().items()}
+
+
+def _quotas_of(values: Any) -> str:
+    rows = isinstance(values, Rows) or (isinstance(values, dict) and "rows" in values)
+    return "Rows" if rows else "Quotas"
+
+
+class Decontamination(Section):
+    """Which problems count as items of the evaluation sets; see docs/data.md."""
+
+    benchmarks: tuple[Name, ...] | None = Field(None, description="Every benchmark of the experiment if not given.")
+    rules: tuple[Literal["exact", "digitless", "jaccard", "words", "containment", "lsh"], ...] = Field(
+        ("exact", "digitless", "jaccard", "words", "containment"),
+        description="A problem that one of these finds is dropped, with all its near-duplicates. 'exact': the same "
+        "tokens; 'digitless': the same tokens but numbers; 'jaccard': exact similarity of shingles; 'words': a run of "
+        "words that an item has as well; 'containment': the share of an item's shingles that it holds; 'lsh': a band "
+        "shared with an item, unchecked, as datasketch's MinHashLSH finds it.",
+    )
+    jaccard: float = Field(0.8, gt=0, le=1)
+    words: Count = Field(13, description="Length of the run, numbers included, signs left out.")
+    containment: float = Field(0.6, gt=0, le=1)
+
+
+class Deduplication(Section):
+    """MinHash-LSH over the problem texts; see docs/data.md."""
+
+    mode: Literal["paper", "verified"] = Field(
+        "verified",
+        description="'paper': datasketch's bands, every two texts that share one are duplicates. 'verified': more "
+        "bands, and only pairs whose exact Jaccard similarity reaches the threshold.",
+    )
+    permutations: Count = 128
+    bands: Annotated[int, Field(ge=2)] = Field(16, description="In mode 'verified'; datasketch chooses in 'paper'.")
+    threshold: float = Field(0.8, gt=0, lt=1, description="Jaccard similarity.")
+    shingle: Count = Field(5, description="Tokens per shingle.")
+    conflicts: Literal["keep", "drop"] = Field(
+        "drop", description="A cluster whose rows give different answers: keep one row all the same, or drop them all."
+    )
+
+    @model_validator(mode="after")
+    def _divides(self) -> Deduplication:
+        if self.permutations % self.bands:
+            raise ValueError(f"permutations {self.permutations} cannot be cut into {self.bands} bands of equal size")
+        return self
+
+
+RowReason = Literal[
+    "no-problem",
+    "question-type",
+    "proof-wording",
+    "options",
+    "multi-part",
+    "figure",
+    "link",
+    "language",
+    "no-answer",
+    "yes-or-no",
+    "several-values",
+    "not-a-value",
+    "few-generations",
+    "no-boxed-match",
+    "long-prompt",
+    "long-response",
+]
+
+
+ABOUT_GENERATIONS: tuple[RowReason, ...] = ("few-generations", "no-boxed-match", "long-response")
+
+
+class Data(Section):
+    """From OpenR1-Math to the training pool (appendix A.2); docs/data.md has each step."""
+
+    preset: Name = Field("recommended", description="Entry of config/data.yaml that these keys are laid over.")
+    source: Source
+    tokenizer: Name = Field(description="The backbone whose tokenizer measures lengths.")
+    question_types: tuple[Annotated[str, Field(pattern="^[^A-Z]+$")], ...] = Field(
+        ("mcq", "proof"), description="Values of question_type to drop, in lower case."
+    )
+    min_generations: Count = 2
+    max_prompt_tokens: Count = Field(4096, description="First length filter, on every row.")
+    max_response_tokens: Count = Field(4096, description="At least one boxed generation must not be longer.")
+    keep: tuple[RowReason, ...] = Field((), description="Reasons that are noted but drop no row.")
+    decontamination: Decontamination = Decontamination()
+    deduplication: Deduplication = Deduplication()
+    quotas: Annotated[Annotated[Quotas, Tag("Quotas")] | Annotated[Rows, Tag("Rows")], Discriminator(_quotas_of)]
+    source_cap: float | None = Field(None, gt=0, le=1, description="Largest share of a quota from one source.")
+    max_deficit: Share = Field(
+        0.01, description="Largest share of the rows that may come from another stratum than their quota's."
+    )
+    validation_rows: Count = Field(description="Taken out of the sampled rows.")
+    heldout_rows: int = Field(
+        0, ge=0, description="Rows that no quota took, kept for the diagnosis of entropies; `uncertainty` needs some."
+    )
+    final_prompt_tokens: Count = Field(1024, description="Last length filter, after sampling.")
+    seed: Seed
+
+    @property
+    def noted(self) -> tuple[str, ...]:
+        """Reasons that drop no row: `keep`, and, where rows have no generations, those that ask for some."""
+        return (*self.keep, *(ABOUT_GENERATIONS if isinstance(self.source, ProblemsSource) else ()))
+
+    @model_validator(mode="after")
+    def _buckets(self) -> Data:
+        if isinstance(self.source, ProblemsSource) != isinstance(self.quotas, Rows):
+            raise ValueError(
+                "quotas are {rows: ...} where source is of kind problems, which has no generations and so no buckets, "
+                "and else default_mixed, default_correct, extended_mixed and extended_correct"
+            )
+        return self

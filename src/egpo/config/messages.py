@@ -1,0 +1,86 @@
+"""The wording of errors in a configuration file: key, value, and what is allowed there."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+# Tags of choices: pydantic puts them into the place of an error, but no key of the file has them.
+TAGS = {"hub", "local", "synthetic", "standin", "problems", "Quotas", "Rows", "[key]"}
+PATTERNS = {
+    "^[a-z0-9]": "a name has lower-case letters, digits, '.', '_' and '-' alone, and begins with a letter or digit",
+    r"^[\w.-]+/": "the name of a model or dataset on the Hub is owner/name",
+    "^https?": "it begins with http:// or https://",
+    "^[A-Z_]": "it is the name of an environment variable, in capitals",
+    "^(none": "it is none, entropy, or file.py:function for one of your own",
+    "^[^A-Z]": "rows are compared in lower case: write it so",
+}
+
+
+def _keys_of(model: type[BaseModel], location: tuple[int | str, ...]) -> dict[str, Any]:
+    """The schemas of the keys at a place of `model`, as far as the model tells them."""
+    schema = model.model_json_schema()
+
+    def followed(node: dict[str, Any]) -> dict[str, Any]:
+        while "$ref" in node:
+            node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+        return node
+
+    node = followed(schema)
+    for part in location:
+        choices = [*node.get("anyOf", []), *node.get("oneOf", [])]
+        named = node.get("discriminator", {}).get("mapping", {}).get(part, f"#/$defs/{part}")
+        if part in node.get("properties", {}):
+            node = node["properties"][part]
+        elif {"$ref": named} in choices:
+            node = {"$ref": named}
+        elif choices:  # an optional section
+            node = followed(choices[0]).get("properties", {}).get(part, {})
+        else:  # a mapping of names to sections
+            node = next(iter(node.get("patternProperties", {}).values()), node.get("additionalProperties") or {})
+        node = followed(node)
+    if "properties" not in node and "anyOf" in node:
+        node = followed(node["anyOf"][0])
+    return node.get("properties", {})
+
+
+def _remedy(error: dict[str, Any]) -> str:
+    """What is allowed, in the words of a YAML file where pydantic's are Python's."""
+    if error["type"] == "string_pattern_mismatch":
+        pattern = error["ctx"]["pattern"]
+        return next((words for start, words in PATTERNS.items() if pattern.startswith(start)), error["msg"])
+    if error["type"] in ("tuple_type", "list_type"):
+        return f"a list is wanted: [{error['input']}]"
+    if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return "keys with values are wanted"
+    if error["type"] == "too_short":
+        return "at least one entry is wanted"
+    return error["msg"].removeprefix("Value error, ")
+
+
+def describe_error(error: dict[str, Any], model: type[BaseModel]) -> str:
+    """One error of pydantic's as a line: key, value, and what is allowed there."""
+    place = error["loc"]
+    key = ".".join(str(part) for part in place if part not in TAGS) or "(top level)"
+    if error["type"] == "extra_forbidden":
+        known = _keys_of(model, place[:-1])
+        return f"{key}: there is no such key.{did_you_mean(str(place[-1]), known)} Allowed here: {', '.join(known)}."
+    if error["type"] == "missing":
+        means = _keys_of(model, place[:-1]).get(place[-1], {}).get("description", "")
+        return f"{key}: this key is missing.{f' Add it: {means}' if means else ' Add it.'}"
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        kinds = ", ".join(_keys_of(model, place[:-1])[place[-1]]["discriminator"]["mapping"])
+        given = error.get("ctx", {}).get("tag")
+        what = f"{given!r} is not allowed" if given else "this key is missing"
+        return f"{key}.kind: {what}: it is one of {kinds}."
+    value = "" if isinstance(error["input"], dict) else f"{error['input']!r} is not allowed: "
+    return f"{key}: {value}{_remedy(error)}."

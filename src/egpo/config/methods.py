@@ -1,0 +1,93 @@
+"""Training methods: entries of config/methods.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from egpo.common.paths import ROOT
+from egpo.config.section import Count, Section
+
+
+class Calibration(Section):
+    """Entropy weights and base advantage of a method: Eq. (5) to (13) and Table 2 of the paper; see docs/methods.md."""
+
+    weight: str = Field(
+        "none",
+        pattern=r"^(none|entropy|[^:]+\.py:[A-Za-z_]\w*)$",
+        description="'none' is w = 1 for every response, 'entropy' is Eq. (7), and file.py:function, a path from the "
+        "repository, a function of your own in its place; see docs/own-experiments.md.",
+    )
+    entropy: Literal["sampled", "distribution"] = Field(
+        "sampled",
+        description="What is averaged over tokens: 'sampled' is -log pi of the sampled token, Eq. (5); 'distribution' "
+        "is the Shannon entropy of the whole next-token distribution (EDGE-GRPO).",
+    )
+    scope: Literal["response", "thinking", "answer"] = Field(
+        "response",
+        description="Over which tokens: all, those up to and with the first </think>, or those after it. A response "
+        "without such tokens has no entropy, and w = 1 before the clamp.",
+    )
+    lam_min: float = Field(0.8, gt=0, le=1, description="Lower bound of the clamp, Eq. (8).")
+    lam_max: float = Field(2.0, ge=1, description="Upper bound of the clamp, Eq. (8).")
+    eps_h: float = Field(1e-5, gt=0, description="epsilon_H of Eq. (7), in nats per token.")
+    correct: Literal["floor", "clip", "raw"] = Field(
+        "floor",
+        description="r = +1: 'floor' is max(1, clip(w)) of Eq. (8), 'clip' only clips to the bounds, 'raw' neither.",
+    )
+    incorrect: Literal["cap", "clip", "raw"] = Field(
+        "cap",
+        description="r = -1: 'cap' is min(1, clip(w)) of Eq. (8), 'clip' only clips to the bounds, 'raw' neither.",
+    )
+    lock: Literal["none", "entirely_incorrect", "incorrect"] = Field(
+        "none",
+        description="Whose weights are set to 1 in the end (C4): nobody's, all of an entirely-incorrect group, or "
+        "every incorrect response's.",
+    )
+    renorm: Literal["none", "before", "before_clipped", "after"] = Field(
+        "none",
+        description="Eq. (9): not at all; before the clamp on the raw weights (C6), or on the clipped ones; after the "
+        "clamp (C5).",
+    )
+    nsr: bool = Field(False, description="Base advantage -1 on entirely-incorrect groups, Eq. (13).")
+
+    @property
+    def own(self) -> tuple[Path, str] | None:
+        """File and name of the user's own function of weights, if there is one."""
+        file, _, function = self.weight.rpartition(":")
+        return (ROOT / file, function) if file else None
+
+
+class Overlong(Section):
+    """DAPO's soft punishment of long responses. The reward is then no longer the binary one of Eq. (1)."""
+
+    buffer: Count = Field(description="The last so many tokens before the limit are punished, rising linearly.")
+    penalty: float = Field(1.0, gt=0, le=1, description="What a response that reaches the limit loses.")
+
+
+class Method(Section):
+    """One training method: what differs between GRPO, DAPO, EDGE-GRPO, EGPO and the ablations."""
+
+    label: str = Field(description="Name in tables and figures.")
+    calibration: Calibration = Calibration()
+    clip_low: float = Field(0.2, gt=0, lt=1, description="epsilon of the clip below 1, Eq. (3).")
+    clip_high: float = Field(0.2, gt=0, description="epsilon of the clip above 1, Eq. (3).")
+    clip_dual: float = Field(
+        3.0, gt=1, description="Where A < 0, verl bounds the loss at this ratio; not part of Eq. (3) and (14)."
+    )
+    dynamic_sampling: bool = Field(False, description="Replace groups of uniform reward (DAPO).")
+    most_batches: Count = Field(
+        10, description="With dynamic_sampling: a step that generates more rollout batches ends with an error."
+    )
+    overlong: Overlong | None = Field(None, description="DAPO's overlong shaping; off, as rewards must be binary.")
+
+    @model_validator(mode="after")
+    def _binary(self) -> Method:
+        if self.overlong and (self.calibration.weight != "none" or self.calibration.nsr):
+            raise ValueError(
+                "overlong shaping makes rewards other than +1 and -1, which entropy weights and NSR need (Eq. 1): "
+                "take out overlong, or set weight: none and nsr: false"
+            )
+        return self

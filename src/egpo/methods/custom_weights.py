@@ -1,0 +1,53 @@
+"""A user's own function of weights in place of Eq. (7), named by `calibration.weight`; docs/own-experiments.md."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from egpo.common.errors import UserError
+from egpo.config.methods import Calibration
+from egpo.methods.groups import Groups
+
+Function = Callable[[torch.Tensor, torch.Tensor, Groups], torch.Tensor]
+
+
+@cache
+def _function(file: Path, name: str) -> Function:
+    spec = importlib.util.spec_from_file_location(f"own_{file.stem}", file)
+    try:
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return getattr(module, name)
+    except Exception as error:  # whatever the user's file may raise
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"calibration.weight: {file}:{name} cannot be loaded ({reason}). Mend the file.") from error
+
+
+def own_weights(
+    entropies: torch.Tensor, correct: torch.Tensor, groups: Groups, calibration: Calibration
+) -> torch.Tensor:
+    """(n,) float32, what the function that `calibration.weight` names makes of a step's responses; 1 where nan.
+
+    entropies: (n,) nats per token, nan for a response that has none. correct: (n,) bool. Raises UserError for a
+    function that cannot be loaded, or returns anything but one finite number for each response.
+    """
+    weights = _function(*calibration.own)(entropies, correct, groups)
+    if not isinstance(weights, torch.Tensor) or weights.shape != entropies.shape:
+        found = tuple(weights.shape) if isinstance(weights, torch.Tensor) else type(weights).__name__
+        raise UserError(
+            f"calibration.weight: {calibration.weight} returned {found}: a tensor of one number for each of the "
+            f"{len(entropies)} responses is wanted."
+        )
+    weights = torch.where(torch.isnan(entropies), 1.0, weights.float())
+    if not torch.isfinite(weights).all():
+        worst = int(torch.nonzero(~torch.isfinite(weights))[0])
+        raise UserError(
+            f"calibration.weight: {calibration.weight} returned {weights[worst].item()} for a response of entropy "
+            f"{entropies[worst].item():.3g}: weights must be finite."
+        )
+    return weights

@@ -1,0 +1,340 @@
+"""Tables 1 and 2 of the paper: accuracy of models on benchmarks, in three formats, beside the printed numbers.
+
+Made from the records alone (egpo.evaluation.records). `lay_out` gives the numbers; the three formats show them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from egpo.analysis.measured import NOT_SCORED, Measured, Model, label, measure, note, values
+from egpo.analysis.statistics import accuracy, interval, sd_over_trials, standard_error
+from egpo.common.files import write_text
+from egpo.common.paths import BASE, ROOT
+from egpo.config.experiment import Catalogue
+from egpo.config.files import read_yaml
+
+AVERAGE = "average"
+RESAMPLES = 2000  # of an interval's bootstrap: its bounds then vary by about a twentieth of its width
+PAPER = "config/paper-numbers.yaml"
+MINERVA = (
+    "Minerva is scored by evalscope's rules, not by a judge: they cannot accept 7 of its 272 references whatever the "
+    "answer, and the paper probably had a judge."
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a table shows. groups: rows (backbone, method) between two rules; the first is what deltas are against.
+
+    paper: the printed numbers, by backbone, method and benchmark.
+    """
+
+    name: str
+    title: str
+    caption: str
+    groups: list[list[tuple[str, str]]]
+    benchmarks: list[str]
+    deltas: bool
+    average: bool
+    paper: dict[str, dict[str, dict[str, float]]]
+
+
+def table1(catalogue: Catalogue) -> Table:
+    """Every backbone alone and with each method, and the further models, on every benchmark."""
+    experiment = catalogue.experiment
+    groups = [[(name, BASE), *((name, method) for method in experiment.methods)] for name in experiment.backbones]
+    groups += [[(name, BASE)] for name in experiment.also_evaluate]
+    caption = "Accuracy in percent, mean pass@1 over the trials; in brackets the change against the base."
+    printed = read_yaml(ROOT / PAPER)["table1"]
+    return Table("table1", "Table 1", caption, groups, list(experiment.benchmarks), True, False, printed)
+
+
+def table2(catalogue: Catalogue) -> Table:
+    """The ablations, between their backbone alone and the method that they change."""
+    ablations = catalogue.experiment.ablations
+    assert ablations is not None
+    methods = dict.fromkeys([BASE, *ablations.methods, ablations.reference])
+    caption = (
+        f"Ablations on {catalogue.backbones[ablations.backbone].label}: accuracy in percent, mean pass@1 over the "
+        "trials, and its average over the benchmarks."
+    )
+    groups = [[(ablations.backbone, method) for method in methods]]
+    printed = {"qwen2.5-math-1.5b": read_yaml(ROOT / PAPER)["table2"]}
+    return Table("table2", "Table 2", caption, groups, list(ablations.benchmarks), False, True, printed)
+
+
+TABLES: dict[str, Callable[[Catalogue], Table]] = {"table1": table1, "table2": table2}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table with what belongs to it. All but counts and n_* are in percent or its points; nan where
+    it does not exist: the delta of a base, what the average over benchmarks has no estimate of, an unprinted number."""
+
+    backbone: str
+    method: str
+    benchmark: str
+    accuracy: float
+    delta: float
+    se: float
+    low: float  # of the 95% interval
+    high: float
+    sd_trials: float
+    n_questions: int
+    n_trials: int
+    n_training_seeds: int
+    counts: dict[str, int]  # of answers, as `Measured.counts`
+    paper: float
+
+    def text(self, deltas: bool) -> str:
+        """'74.00' or '74.00 (+50.60)'."""
+        change = f" ({self.delta:+.2f})" if deltas and not math.isnan(self.delta) else ""
+        return f"{self.accuracy:.2f}{change}"
+
+    def row(self, below: str) -> dict[str, Any]:
+        """The cell as a row of the CSV file."""
+        plain = {key: value for key, value in vars(self).items() if key != "counts"}
+        counts = {f"n_{kind}": count for kind, count in self.counts.items()}
+        return {**plain, "minus_paper": self.accuracy - self.paper, **counts, "note": below}
+
+
+def _cell(measured: Measured, base: Measured | None, paper: float) -> Cell:
+    correct = measured.correct
+    low, high = interval(correct, resamples=RESAMPLES)
+    percent = 100 * accuracy(correct)
+    return Cell(
+        backbone=measured.backbone,
+        method=measured.method,
+        benchmark=measured.benchmark,
+        accuracy=percent,
+        delta=math.nan if base is None else percent - 100 * accuracy(base.correct),
+        se=100 * standard_error(correct),
+        low=100 * low,
+        high=100 * high,
+        sd_trials=100 * sd_over_trials(correct),
+        n_questions=correct.shape[1],
+        n_trials=correct.shape[2],
+        n_training_seeds=correct.shape[0],
+        counts=measured.counts,
+        paper=paper,
+    )
+
+
+def _average(row: list[Cell], paper: float) -> Cell:
+    """The mean over the benchmarks, each with the same weight."""
+    count, nan = len(row), math.nan
+    first = row[0]
+    mean = sum(cell.accuracy for cell in row) / count
+    delta = sum(cell.delta for cell in row) / count
+    sizes = (sum(cell.n_questions for cell in row), first.n_trials, first.n_training_seeds)
+    counts = {kind: sum(cell.counts[kind] for cell in row) for kind in first.counts}
+    return Cell(first.backbone, first.method, AVERAGE, mean, delta, nan, nan, nan, nan, *sizes, counts, paper)
+
+
+def lay_out(table: Table, found: dict[tuple[str, str, str], Measured]) -> list[list[list[Cell]]]:
+    """The cells: groups of rows."""
+    made = []
+    for group in table.groups:
+        rows = []
+        for backbone, method in group:
+            printed = table.paper.get(backbone, {}).get(method, {})
+            row = []
+            for name in table.benchmarks:
+                base = None if (backbone, method) == group[0] else found[*group[0], name]
+                row.append(_cell(found[backbone, method, name], base, printed.get(name, math.nan)))
+            rows.append([*row, _average(row, printed.get(AVERAGE, math.nan))] if table.average else row)
+        made.append(rows)
+    return made
+
+
+def _best(rows: list[list[Cell]]) -> list[float]:
+    """The highest accuracy of each column; nan, which nothing equals, where all are the same."""
+    columns = [[cell.accuracy for cell in column] for column in zip(*rows, strict=True)]
+    return [max(column) if max(column) > min(column) else math.nan for column in columns]
+
+
+def notes(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]], made: list[dict[str, Any]]) -> list[str]:
+    """The lines under the table: how much was asked, how, what was not scored, and what it can mean."""
+    experiment = catalogue.experiment
+    cells = [cell for rows in groups for row in rows for cell in row if cell.benchmark != AVERAGE]
+    questions = ", ".join(
+        f"{catalogue.benchmarks[name].label} {catalogue.benchmarks[name].items}" for name in table.benchmarks
+    )
+    lines = [
+        f"Questions: {questions}. Trials per question: {len(experiment.evaluation.seeds)}, each with a seed of its "
+        f"own. Training seeds per method: {len(experiment.training_seeds)}. Best of each group in bold.",
+        f"Decoding: temperature {values(made, 'temperature')}, top-p {values(made, 'top_p')}, top-k "
+        f"{values(made, 'top_k')}, at most {values(made, 'max_tokens')} tokens in a context of "
+        f"{values(made, 'context')}, {values(made, 'dtype')}. The whole response is scored, thoughts included.",
+        f"Prompts, extraction and rule scores of evalscope {values(made, 'evalscope')}; vLLM {values(made, 'vllm')}.",
+        _errors(table, cells),
+        _lost(catalogue, cells),
+        *_scorers(catalogue, table),
+    ]
+    return [*lines, *([note(catalogue)] if note(catalogue) else [])]
+
+
+def _errors(table: Table, cells: list[Cell]) -> str:
+    errors = [cell.se for cell in cells if not math.isnan(cell.se)]
+    span = f"{min(errors):.2f} to {max(errors):.2f} points" if errors else "none can be estimated"
+    return (
+        f"Standard errors, clustered by question: {span}; each one, with its 95% interval and the spread over "
+        f"trials, is in {table.name}.csv. comparisons.md tests the differences."
+    )
+
+
+def _scorers(catalogue: Catalogue, table: Table) -> list[str]:
+    """Which benchmarks a judge has scored, and what the rules cannot do."""
+    lines = []
+    for name in table.benchmarks:
+        benchmark = catalogue.benchmarks[name]
+        if benchmark.judge is not None:
+            lines.append(f"{benchmark.label} is scored by the judge {benchmark.judge.model}.")
+        elif benchmark.adapter == "minerva_math" and benchmark.source.kind != "synthetic":
+            lines.append(MINERVA)
+    return lines
+
+
+def _lost(catalogue: Catalogue, cells: list[Cell]) -> str:
+    """What was not scored, and how much was cut off."""
+    answers = sum(cell.n_questions * cell.n_trials * cell.n_training_seeds for cell in cells)
+    truncated, short = (sum(cell.counts[kind] for cell in cells) for kind in ("truncated", "shortened"))
+    cut = f" {truncated} of {answers} answers were cut off at their limit; {short} had a shorter one than the others, "
+    cut += "as their prompts left no more of the context."
+    lost = [
+        f"{label(catalogue, cell.backbone, cell.method)} on {catalogue.benchmarks[cell.benchmark].label}: "
+        + ", ".join(f"{cell.counts[kind]} {kind}" for kind in NOT_SCORED if cell.counts[kind])
+        for cell in cells
+        if any(cell.counts[kind] for kind in NOT_SCORED)
+    ]
+    if not lost:
+        return f"Every answer was scored.{cut}"
+    return f"Not scored, and counted as wrong: {'; '.join(lost)}.{cut}"
+
+
+def _heads(catalogue: Catalogue, table: Table) -> list[str]:
+    return [*(catalogue.benchmarks[name].label for name in table.benchmarks), *(["Average"] if table.average else [])]
+
+
+def _name(catalogue: Catalogue, cell: Cell) -> str:
+    """A row's name inside of its group: the whole label of a base, the method's alone of what follows."""
+    if cell.method == BASE:
+        return label(catalogue, cell.backbone, BASE)
+    return f"+ {catalogue.methods[cell.method].label}"
+
+
+def _texts(table: Table, rows: list[list[Cell]], bold: Callable[[str], str]) -> Iterator[tuple[Cell, list[str]]]:
+    """The first cell of each row, and the row's texts, the best ones through `bold`."""
+    best = _best(rows)
+    for row in rows:
+        texts = [cell.text(table.deltas) for cell in row]
+        pairs = zip(row, texts, best, strict=True)
+        yield row[0], [bold(text) if cell.accuracy == top else text for cell, text, top in pairs]
+
+
+def markdown_table(heads: list[str], rows: list[list[str]], texts: int = 1) -> list[str]:
+    """Lines of a table; its first `texts` columns stand to the left, the others, which hold numbers, to the right."""
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * texts + " ---: |" * (len(heads) - texts)]
+    return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]
+
+
+def _beside_the_paper(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]]) -> list[str]:
+    """Ours less the printed number, for what the paper has; a line that says so where it has none of these models."""
+    known = [row for rows in groups for row in rows if not all(math.isnan(cell.paper) for cell in row)]
+    if not known:
+        return ["The paper prints no number for these models."]
+    rows = []
+    for row in known:
+        texts = [
+            "" if math.isnan(cell.paper) else f"{cell.paper:.2f} ({cell.accuracy - cell.paper:+.2f})" for cell in row
+        ]
+        rows.append([label(catalogue, row[0].backbone, row[0].method), *texts])
+    title = "In brackets what ours is above it. Its numbers as printed, errors included."
+    return ["## As printed in the paper", "", title, "", *markdown_table(["Model", *_heads(catalogue, table)], rows)]
+
+
+def markdown(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]], below: list[str]) -> str:
+    rows = [
+        [_name(catalogue, first), *texts] for group in groups for first, texts in _texts(table, group, "**{}**".format)
+    ]
+    return (
+        "\n".join(
+            [
+                f"# {table.title}",
+                "",
+                table.caption,
+                "",
+                *markdown_table(["Model", *_heads(catalogue, table)], rows),
+                *(part for line in below for part in ("", line)),
+                "",
+                *_beside_the_paper(catalogue, table, groups),
+            ]
+        )
+        + "\n"
+    )
+
+
+def escape(text: str) -> str:
+    """Plain text for LaTeX."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(sign, f"\\{sign}" if sign in "&%$#_{}" else sign) for sign in text)
+
+
+def booktabs(name: str, caption: str, heads: list[str], lines: list[str], below: list[str]) -> str:
+    r"""A table environment to \input; it needs the package booktabs. lines: the rows, in LaTeX, with their rules."""
+    return (
+        "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                f"\\caption{{{escape(caption)}}}",
+                f"\\label{{tab:{name}}}",
+                f"\\begin{{tabular}}{{l{'r' * len(heads)}}}",
+                r"\toprule",
+                " & ".join(["Model", *map(escape, heads)]) + r" \\",
+                *lines,
+                r"\bottomrule",
+                r"\end{tabular}",
+                "",
+                r"\smallskip",
+                r"\begin{minipage}{\linewidth}\footnotesize",
+                *(escape(line) + r"\par" for line in below),
+                r"\end{minipage}",
+                r"\end{table}",
+            ]
+        )
+        + "\n"
+    )
+
+
+def latex(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]], below: list[str]) -> str:
+    """The table for LaTeX."""
+    lines = []
+    for rows in groups:
+        lines.append(r"\midrule")
+        for first, texts in _texts(table, rows, r"\textbf{{{}}}".format):
+            name = escape(_name(catalogue, first))
+            lines.append(" & ".join([name if first.method == BASE else rf"\quad {name}", *texts]) + r" \\")
+    return booktabs(table.name, table.caption, _heads(catalogue, table), lines, below)
+
+
+def write_table(catalogue: Catalogue, table: Table, records: dict[Model, Path], out: Path) -> None:
+    """Write <name>.md, <name>.tex and <name>.csv (tidy: one row per model and benchmark) into `out`.
+
+    records: records.parquet of each (backbone, method, training seed) in the table; the base is the method "base"
+    with seed 0. Raises UserError for a file that does not hold what the experiment asks for.
+    """
+    found = measure(catalogue, records, table.benchmarks)
+    groups = lay_out(table, found)
+    below = notes(catalogue, table, groups, [made for one in found.values() for made in one.made])
+    write_text(out / f"{table.name}.md", markdown(catalogue, table, groups, below))
+    write_text(out / f"{table.name}.tex", latex(catalogue, table, groups, below))
+    rows = pd.DataFrame([cell.row(note(catalogue)) for rows in groups for row in rows for cell in row])
+    write_text(out / f"{table.name}.csv", rows.to_csv(index=False, float_format="%.4f"))

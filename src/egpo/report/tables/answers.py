@@ -1,0 +1,184 @@
+"""How the answers came about: pass@k, majority@k, lengths, what was lost, and what a second verifier says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from egpo.analysis.measured import NOT_SCORED, Measured, Model, label, measure, note
+from egpo.analysis.statistics import length_quantiles, majority_at_k, pass_at_k
+from egpo.common.answers import normalised
+from egpo.common.files import write_text
+from egpo.common.hashing import digest
+from egpo.config.experiment import Catalogue
+from egpo.report.tables.accuracy import markdown_table
+
+EXAMPLES, EXAMPLE_LENGTH = 3, 80
+EVALSCOPE_ALONE, OURS_ALONE = "evalscope alone takes it for right", "our verifier alone takes it for right"
+
+
+def powers(trials: int) -> list[int]:
+    """1, 2, 4, ... up to the number of trials, and that number."""
+    return sorted({*(2**exponent for exponent in range(trials.bit_length()) if 2**exponent <= trials), trials})
+
+
+def keys(measured: Measured) -> np.ndarray:
+    """Objects (training seeds, questions, trials): the answer that evalscope extracted, normalised; None for none.
+
+    1/2 and 0.5 stay two answers to the vote. What is not scored is no answer. A right answer that evalscope extracted
+    nothing from is one of its own.
+    """
+    extracted = measured.column("extracted")
+    texts = [normalised(text) if isinstance(text, str) and text.strip() else None for text in extracted.ravel()]
+    found = np.array(texts, dtype=object).reshape(extracted.shape)
+    found[measured.column("status") != "scored"] = None
+    found[measured.correct & pd.isnull(found)] = ""
+    return found
+
+
+def row(measured: Measured) -> dict[str, Any]:
+    """Everything that the page says of one model on one benchmark; shares and accuracies in percent."""
+    ks = powers(measured.correct.shape[2])
+    answers, right = keys(measured), measured.correct
+    opinions = measured.together.dropna(subset=["verified"])
+    scored = opinions[opinions["status"] == "scored"]
+    share = 100 / len(measured.together)
+    return {
+        "backbone": measured.backbone,
+        "method": measured.method,
+        "benchmark": measured.benchmark,
+        **{f"pass@{k}": 100 * value for k, value in pass_at_k(right, ks).items()},
+        **{f"majority@{k}": 100 * value for k, value in majority_at_k(answers, right, ks).items()},
+        **{f"tokens_{name}": value for name, value in length_quantiles(measured.together["response_tokens"]).items()},
+        "truncated": share * measured.counts["truncated"],
+        "shortened": share * measured.counts["shortened"],
+        "no_answer": share * float(pd.isnull(answers).sum()),
+        **{kind: share * measured.counts[kind] for kind in NOT_SCORED},
+        "opinions": len(scored),
+        "evalscope_alone": int((scored["correct"] & ~scored["verified"].astype(bool)).sum()),
+        "ours_alone": int((~scored["correct"] & scored["verified"].astype(bool)).sum()),
+    }
+
+
+def _table(catalogue: Catalogue, table: pd.DataFrame, columns: dict[str, str], form: str) -> list[str]:
+    rows = [
+        [
+            label(catalogue, row["backbone"], row["method"]),
+            catalogue.benchmarks[row["benchmark"]].label,
+            *("" if pd.isna(row[column]) else format(row[column], form) for column in columns),
+        ]
+        for row in table.to_dict("records")
+    ]
+    return markdown_table(["Model", "Benchmark", *columns.values()], rows)
+
+
+def markdown(catalogue: Catalogue, table: pd.DataFrame) -> str:
+    chances = {column: column for column in table if str(column).startswith(("pass@", "majority@"))}
+    lengths = {"tokens_p10": "10%", "tokens_p50": "median", "tokens_p90": "90%", "tokens_max": "longest"}
+    lost = {name: name.replace("_", " ") for name in ("truncated", "shortened", "no_answer", *NOT_SCORED)}
+    lines = [
+        "# How the answers came about",
+        "",
+        "## Several answers to one question",
+        "",
+        "Accuracy in percent. pass@k: one of k answers is right (Chen et al. 2021, unbiased). majority@k: the most "
+        "frequent of k answers is right, ties shared. Both over all draws of k from the trials, and all questions.",
+        "",
+        *_table(catalogue, table, chances, ".2f"),
+        "",
+        "## Lengths",
+        "",
+        "Tokens of the responses: quantiles over questions and trials.",
+        "",
+        *_table(catalogue, table, lengths, ".0f"),
+        "",
+        "## What was cut off or lost",
+        "",
+        "Percent of all answers asked for. truncated: used up its limit; shortened: its prompt left less than the "
+        "whole limit; no answer: evalscope extracted nothing. Of the others none is scored, and all count as wrong: "
+        "excluded (evalscope's scorer failed or took too long), missing (evalscope wrote nothing), failed (vLLM "
+        "failed), overflow (the prompt left too little of the context and was not asked).",
+        "",
+        *_table(catalogue, table, lost, ".2f"),
+    ]
+    below = note(catalogue)
+    return "\n".join([*lines, *(["", below] if below else [])]) + "\n"
+
+
+# --- the second opinion --------------------------------------------------------------------------
+
+
+def disagreements(path: Path, benchmark: str) -> pd.DataFrame:
+    """The records of one model on which evalscope and the training's verifier disagree, with the responses."""
+    field = pc.field
+    differ = (field("status") == "scored") & pc.is_valid(field("verified")) & (field("correct") != field("verified"))
+    wanted = ["question", "trial", "correct", "extracted", "target", "response"]
+    return ds.dataset(path).to_table(columns=wanted, filter=(field("benchmark") == benchmark) & differ).to_pandas()
+
+
+def _short(text: str | None, end: bool = False) -> str:
+    """One line of a Markdown table: the beginning of a text, or its end."""
+    line = " ".join((text or "").split())
+    if len(line) > EXAMPLE_LENGTH:
+        line = f"…{line[-EXAMPLE_LENGTH:]}" if end else f"{line[:EXAMPLE_LENGTH]}…"
+    return line.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+def _examples(catalogue: Catalogue, records: dict[Model, Path], benchmark: str) -> list[list[str]]:
+    """At most EXAMPLES of each kind, by smallest keyed hash."""
+    found = []
+    for (backbone, method, seed), path in records.items():
+        for one in disagreements(path, benchmark).to_dict("records"):
+            key = f"{backbone} {method} {seed} {benchmark} {one['question']} {one['trial']}"
+            found.append((digest(0, "second opinion", key), label(catalogue, backbone, method), one))
+    rows = []
+    for correct, kind in ((True, EVALSCOPE_ALONE), (False, OURS_ALONE)):
+        chosen = sorted((item for item in found if item[2]["correct"] == correct), key=lambda item: item[0])
+        for _, name, one in chosen[:EXAMPLES]:
+            place = f"{one['question']}, {one['trial']}"
+            texts = [_short(one["target"]), _short(one["extracted"]), _short(one["response"], end=True)]
+            rows.append([kind, name, place, *texts])
+    return rows
+
+
+def second_opinion(catalogue: Catalogue, table: pd.DataFrame, records: dict[Model, Path]) -> str:
+    """Where evalscope's scores and the verifier of the training (Eq. 1) part, by benchmark, with examples."""
+    lines = [
+        "# A second opinion",
+        "",
+        "Every response was also judged by the verifier that gave the reward in training: its last `\\boxed{}` against "
+        "the reference. Tables 1 and 2 are evalscope's scores. Letters of multiple choice have no second opinion.",
+    ]
+    for name in catalogue.experiment.benchmarks:
+        rows = table[table["benchmark"] == name]
+        asked = int(rows["opinions"].sum())
+        lines += ["", f"## {catalogue.benchmarks[name].label}", ""]
+        if not asked:
+            lines.append("No second opinion.")
+            continue
+        sides = [(int(rows[column].sum()), text) for column, text in _SIDES.items()]
+        shares = ", ".join(f"{count} times ({100 * count / asked:.2f}%) {text}" for count, text in sides)
+        lines.append(f"Of {asked} answers of all models: {shares}.")
+        examples = _examples(catalogue, records, name)
+        if examples:
+            heads = ["which", "Model", "question, trial", "reference", "extracted", "end of the response"]
+            lines += ["", *markdown_table(heads, examples)]
+    below = note(catalogue)
+    return "\n".join([*lines, *(["", below] if below else [])]) + "\n"
+
+
+_SIDES = {"evalscope_alone": EVALSCOPE_ALONE, "ours_alone": OURS_ALONE}
+
+
+def write_answers(catalogue: Catalogue, records: dict[Model, Path], out: Path) -> None:
+    """Write answers.md, answers.csv and second_opinion.md into `out`, for the models of Table 1."""
+    found = measure(catalogue, records, catalogue.experiment.benchmarks)
+    table = pd.DataFrame([row(measured) for measured in found.values()])
+    write_text(out / "answers.md", markdown(catalogue, table))
+    write_text(out / "answers.csv", table.to_csv(index=False, float_format="%.4f"))
+    write_text(out / "second_opinion.md", second_opinion(catalogue, table, records))

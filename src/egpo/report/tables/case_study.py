@@ -1,0 +1,97 @@
+"""The case study (Figure 4): the problem that training changed most, chosen by a rule, not by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from egpo.analysis.measured import label, note
+from egpo.common.files import write_text
+from egpo.common.hashing import digest
+from egpo.common.paths import BASE
+from egpo.config.experiment import Catalogue
+from egpo.uncertainty.diagnosis import Model
+from egpo.uncertainty.rollouts import read_problems, read_rollouts
+
+COLUMNS = ["problem", "uuid", "trial", "correct", "logprobs", "response"]
+LONGEST = 4000  # characters of a response that are shown
+
+
+def read(path: Path) -> pd.DataFrame:
+    """problem, uuid, trial, correct, entropy (Eq. 5) and response of every rollout."""
+    table = pa.concat_tables(read_rollouts(path, COLUMNS)).to_pandas()
+    return table.assign(entropy=[-float(np.mean(values)) for values in table.pop("logprobs")])
+
+
+def choose(before: pd.DataFrame, after: pd.DataFrame) -> int:
+    """The problem whose share of correct responses rose most; of equals the one of smallest keyed hash."""
+    rise = after.groupby("problem")["correct"].mean() - before.groupby("problem")["correct"].mean()
+    uuids = after.groupby("problem")["uuid"].first()
+    return int(min(rise.index, key=lambda problem: (-rise[problem], digest(0, "case study", uuids[problem]))))
+
+
+def typical(responses: pd.DataFrame) -> pd.Series:
+    """The first response of the outcome that most of them have; of a tie, a correct one."""
+    mostly = responses["correct"].mean() >= 0.5
+    return responses[responses["correct"] == mostly].sort_values("trial").iloc[0]
+
+
+def _fenced(text: str) -> list[str]:
+    """A code block that no response can end."""
+    fence = "`" * (3 + text.count("```") * 3)
+    shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}\n[{len(text) - LONGEST} characters more]"
+    return [fence, *shown.splitlines(), fence]
+
+
+def section(
+    catalogue: Catalogue, backbone: str, method: str, tables: list[pd.DataFrame], problems: list[Any]
+) -> list[str]:
+    """One backbone: the problem, and a response of the base and of the method."""
+    chosen = choose(*tables)
+    problem = problems[chosen]
+    lines = [
+        f"## {catalogue.backbones[backbone].label}",
+        "",
+        *_fenced(problem["prompt"][0]["content"]),
+        "",
+        f"Reference answer: `{problem['reward_model']['ground_truth']}`",
+    ]
+    for name, table in zip((BASE, method), tables, strict=True):
+        mine = table[table["problem"] == chosen]
+        one = typical(mine)
+        lines += [
+            "",
+            f"### {label(catalogue, backbone, name)}",
+            "",
+            f"{int(mine['correct'].sum())} of {len(mine)} responses correct; mean entropy {mine['entropy'].mean():.3f} "
+            f"nats per token. Response {one['trial']}, {'correct' if one['correct'] else 'incorrect'}, entropy "
+            f"{one['entropy']:.3f}:",
+            "",
+            *_fenced(one["response"]),
+        ]
+    return [*lines, ""]
+
+
+def write_case_study(catalogue: Catalogue, rollouts: dict[Model, Path], problems: Path, out: Path) -> None:
+    """Write the page: per backbone, its base against the last of the experiment's methods, first training seed."""
+    experiment = catalogue.experiment
+    method = experiment.methods[-1]
+    rows = read_problems(problems)
+    lines = [
+        "# Case study",
+        "",
+        f"Per backbone the problem whose share of correct responses rose most from the base to "
+        f"{catalogue.methods[method].label}, of {len(rows)} that no training saw; of each model the first response of "
+        "the outcome that most of its responses have. The choice favours the method: it shows what changed, not how "
+        "often.",
+        "",
+    ]
+    for backbone in experiment.backbones:
+        paths = (rollouts[backbone, BASE, 0], rollouts[backbone, method, experiment.training_seeds[0]])
+        lines += section(catalogue, backbone, method, [read(path) for path in paths], rows)
+    below = note(catalogue)
+    write_text(out, "\n".join([*lines, *([below] if below else [])]) + "\n")

@@ -1,0 +1,64 @@
+"""Files of a synthetic backbone: its tokenizer, then its weights with a record of what it can do."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from transformers import AutoTokenizer
+
+from egpo.common.errors import UserError
+from egpo.common.files import write_json
+from egpo.common.provenance import code_version, origin
+from egpo.config.backbones import Backbone, SyntheticModel
+from egpo.synthetic.tokenizer import make_tokenizer
+from egpo.synthetic.warm_up import Teacher, make_model, measure, shortcomings
+
+MORE_ROUNDS = 8  # of a sixth of the steps, at half of the learning rate
+
+
+def synthetic(backbone: Backbone) -> SyntheticModel:
+    assert isinstance(backbone.source, SyntheticModel), "the rules call this for synthetic backbones only"
+    return backbone.source
+
+
+def write_tokenizer(backbone: Backbone, folder: Path) -> None:
+    source = synthetic(backbone)
+    make_tokenizer(backbone.thinks, source.seed, backbone.context).save_pretrained(folder)
+
+
+def write_backbone(
+    backbone: Backbone, tokenizer_folder: Path, model_folder: Path, manifest: Path, report: Callable[[str], None]
+) -> None:
+    """Train a synthetic backbone, check that it is a fair start, and write model and manifest.
+
+    Raises UserError if the pass rate or the mix of groups is not what `warm_up` asks for.
+    """
+    source = synthetic(backbone)
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    model = make_model(source, tokenizer, backbone.context)
+    teacher = Teacher(model, tokenizer, source, backbone.thinks, report)
+    teacher.round(source.warm_up.steps)
+    # The same steps end elsewhere on another processor: what is short of the range is taught on, little by little.
+    for left in range(MORE_ROUNDS, -1, -1):
+        shares = measure(model, tokenizer, backbone)
+        report(", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in shares.items()))
+        found = shortcomings(shares, source.warm_up)
+        if not found or not left or shares["pass_rate"] > sum(source.warm_up.pass_rate) / 2:
+            break
+        teacher.round(max(1, source.warm_up.steps // 6), share=0.5)
+    if found:
+        raise UserError(
+            f"config/backbones.yaml: {backbone.label}: after its warm-up the model is no fair start for reinforcement: "
+            + "; ".join(found)
+            + ". Change source.warm_up.steps (more steps, higher pass rate) or source.width."
+        )
+    shutil.rmtree(model_folder, ignore_errors=True)
+    model.save_pretrained(model_folder)
+    tokenizer.save_pretrained(model_folder)
+    code = code_version("synthetic/backbone.py")
+    files = sorted(path for path in model_folder.iterdir() if path.is_file())
+    write_json(
+        manifest, {"synthetic": True, "measured": shares, **origin(backbone.model_dump(mode="json"), code, files)}
+    )

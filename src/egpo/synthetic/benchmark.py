@@ -1,0 +1,127 @@
+"""Synthetic benchmarks: held-out sums in the file formats that evalscope reads for the five real ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from egpo.common.errors import UserError
+from egpo.common.files import write_text
+from egpo.common.hashing import generator
+from egpo.config.benchmarks import Benchmark, SyntheticBenchmark
+from egpo.synthetic.problems import LEVELS, Problem, draw_problem
+
+ATTEMPTS = 1000  # draws for a text that no earlier item has
+SHOTS = 5  # worked examples of each subject that the real MMLU has
+
+
+def _reasoning(problem: Problem) -> str:
+    return " + ".join(map(str, problem.terms)) + f" = {problem.answer}"
+
+
+def _gsm8k(problem: Problem, index: int, subject: str) -> dict[str, Any]:
+    return {"question": problem.text, "answer": f"{_reasoning(problem)}\n#### {problem.answer}"}
+
+
+def _math_500(problem: Problem, index: int, subject: str) -> dict[str, Any]:
+    return {
+        "problem": problem.text,
+        "solution": f"${_reasoning(problem)}$, so the answer is $\\boxed{{{problem.answer}}}$.",
+        "answer": problem.answer,
+        "subject": "Sums",
+        "level": problem.level,
+        "unique_id": f"synthetic/{index}.json",
+    }
+
+
+def _aime24(problem: Problem, index: int, subject: str) -> dict[str, Any]:
+    return {"id": index, "problem": problem.text, "answer": problem.answer}
+
+
+def _minerva(problem: Problem, index: int, subject: str) -> dict[str, Any]:
+    solution = f"${_reasoning(problem)}$, so the answer is $\\boxed{{{problem.answer}}}$."
+    return {"problem": problem.text, "solution": solution, "type": "Sums", "idx": index}
+
+
+def _mmlu(problem: Problem, index: int, subject: str) -> dict[str, Any]:
+    """The right answer among three slips, at a place that its digits decide."""
+    right = int(problem.answer)
+    place = right % 4
+    choices = [str(right + slip) for slip in (1, 10, 2)]
+    choices.insert(place, problem.answer)
+    return {"question": problem.text, "subject": subject, "choices": choices, "answer": place}
+
+
+@dataclass(frozen=True)
+class Format:
+    """How evalscope wants a benchmark: its row, configuration, the split of the questions, that of the examples."""
+
+    row: Callable[[Problem, int, str], dict[str, Any]]
+    configuration: str
+    questions: str
+    examples: str | None = None
+
+
+FORMATS: dict[str, Format] = {
+    "gsm8k": Format(_gsm8k, "main", "test", "train"),
+    "math_500": Format(_math_500, "default", "test"),
+    "aime24": Format(_aime24, "default", "test"),
+    "minerva_math": Format(_minerva, "default", "train"),
+    "mmlu": Format(_mmlu, "all", "test", "dev"),
+}
+
+
+def draw_items(source: SyntheticBenchmark, count: int) -> list[Problem]:
+    """`count` held-out problems of distinct texts, the levels taking turns.
+
+    Each depends on the seed and its index; an index tries again while its text is taken. Raises
+    UserError when the templates do not give so many texts.
+    """
+    problems: dict[str, Problem] = {}
+    for index in range(count):
+        for attempt in range(ATTEMPTS):
+            rng = generator(source.seed, "benchmark", f"{source.templates}/{index}/{attempt}")
+            problem = draw_problem(rng, "held-out", source.templates, LEVELS[index % len(LEVELS)])
+            if problem.text not in problems:
+                problems[problem.text] = problem
+                break
+        else:
+            raise UserError(
+                f"config/benchmarks.yaml: items: '{source.templates}' do not give {count} different problems, only "
+                f"about {index}: lower the number of items."
+            )
+    return list(problems.values())
+
+
+def write_benchmark(benchmark: Benchmark, folder: Path) -> None:
+    """Write a synthetic benchmark into `folder`: a JSON-lines file per split, README.md last.
+
+    The README's front matter names configuration and splits, which evalscope needs. Raises UserError
+    for an adapter whose format is not known here.
+    """
+    source = benchmark.source
+    if not isinstance(source, SyntheticBenchmark):
+        raise ValueError(f"{benchmark.label} is no synthetic benchmark")
+    if benchmark.adapter not in FORMATS:
+        raise UserError(
+            f"config/benchmarks.yaml: adapter: no synthetic problems in the format of '{benchmark.adapter}'. "
+            f"Possible: {', '.join(FORMATS)}."
+        )
+    form = FORMATS[benchmark.adapter]
+    subjects = benchmark.subsets or ("sums",)
+    problems = draw_items(source, benchmark.items + SHOTS * len(subjects))
+    parts = {form.questions: problems[: benchmark.items]}
+    if form.examples is not None:
+        parts[form.examples] = problems[benchmark.items :]
+    for split, part in parts.items():
+        rows = [form.row(problem, index, subjects[index % len(subjects)]) for index, problem in enumerate(part)]
+        write_text(folder / f"{split}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    files = "".join(f"  - split: {split}\n    path: {split}.jsonl\n" for split in parts)
+    write_text(
+        folder / "README.md",
+        f"---\nconfigs:\n- config_name: {form.configuration}\n  data_files:\n{files}---\n"
+        f"Synthetic problems in the format of {benchmark.adapter}, made from the seed {source.seed}.\n",
+    )

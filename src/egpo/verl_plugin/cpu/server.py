@@ -1,0 +1,85 @@
+"""vLLM's server on a CPU: started early, and imported where it runs and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import Any
+
+import ray
+from omegaconf import DictConfig
+from ray.actor import ActorHandle
+
+SERVER = "vllm_server_0_0"  # the name by which verl's actor looks for its server
+
+
+class CpuServer:
+    """verl's vLLM server behind a class that costs nothing to import.
+
+    Ray loads the class of an actor in each process that gets a handle of it, and verl's class comes with
+    all of vLLM: ten seconds in the driver, the actor, the load balancer and the agent loop.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        from verl.workers.rollout.vllm_rollout.vllm_async_server import RolloutMode, vLLMHttpServer
+
+        self._server = vLLMHttpServer(rollout_mode=RolloutMode.HYBRID, **settings)
+        self._server._server_address = "127.0.0.1"  # its HTTP port is of no use to others
+        self._launch: asyncio.Future[None] | None = None
+
+    async def launched(self) -> None:
+        """Launch the engine if nobody has; returns, or raises, when that is over."""
+        if self._launch is None:
+            self._launch = asyncio.ensure_future(self._server.launch_server())
+        await self._launch
+
+
+def _delegate(name: str) -> Any:
+    async def call(self: CpuServer, *args: Any, **kwargs: Any) -> Any:
+        result = getattr(self._server, name)(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    call.__name__ = name
+    return call
+
+
+# What verl calls on a server from other processes.
+for _name in (
+    "abort_all_requests",
+    "abort_request",
+    "clear_kv_cache",
+    "collective_rpc",
+    "generate",
+    "get_server_address",
+    "release_kv_cache",
+    "resume_generation",
+    "resume_kv_cache",
+    "set_global_steps",
+    "sleep",
+    "start_profile",
+    "stop_profile",
+    "wait_for_requests_to_drain",
+    "wake_up",
+):
+    setattr(CpuServer, _name, _delegate(_name))
+
+
+def start_server(config: DictConfig) -> ActorHandle:
+    """Start vLLM before the trainer asks for it, while the actor starts.
+
+    Returns at once, with a handle that must be kept: the server ends with it. egpo.verl_plugin.cpu.replica
+    finds it by its name.
+    """
+    server = ray.remote(CpuServer).options(name=SERVER, max_concurrency=2000)
+    handle = server.remote(
+        config=config.actor_rollout_ref.rollout,
+        model_config=config.actor_rollout_ref.model,
+        workers=[],
+        replica_rank=0,
+        node_rank=0,
+        gpus_per_node=1,
+        nnodes=1,
+        cuda_visible_devices="0",
+    )
+    handle.launched.remote()
+    return handle

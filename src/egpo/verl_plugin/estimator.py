@@ -1,0 +1,100 @@
+"""The advantage estimator "egpo" for verl: every method of config/methods.yaml goes through it.
+
+verl hands an estimator rewards, mask, prompt ids and `config.algorithm`, but nothing of the policy's. The
+trainer (egpo.verl_plugin.trainer) hands over the tokens' entropies through `handover`, in the same process and
+the same order of rows; the settings come as `config.egpo` (the fields of egpo.config.methods.Calibration) and
+`config.egpo_penalty` (of egpo.config.methods.Overlong).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from verl.trainer.ppo.core_algos import register_adv_est
+
+from egpo.config.methods import Calibration
+from egpo.methods.advantage import calibrate
+from egpo.methods.metrics import step_metrics
+
+NAME = "egpo"
+PADDING = "pad"  # verl's padding rows have prompt ids that start so
+
+
+@dataclass
+class Handover:
+    """From the trainer: token_entropies and scope of `calibrate`, (rows, longest). Back to the trainer: metrics."""
+
+    token_entropies: torch.Tensor
+    scope: torch.Tensor | None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+_HANDOVER: ContextVar[Handover | None] = ContextVar("egpo_handover", default=None)
+
+
+@contextmanager
+def handover(token_entropies: torch.Tensor, scope: torch.Tensor | None = None) -> Iterator[Handover]:
+    """Make the entropies known to the estimator inside the block."""
+    parcel = Handover(token_entropies, scope)
+    token = _HANDOVER.set(parcel)
+    try:
+        yield parcel
+    finally:
+        _HANDOVER.reset(token)
+
+
+def calibration_of(algorithm: Any) -> Calibration:
+    """The method's calibration from verl's `config.algorithm`."""
+    return Calibration.model_validate(OmegaConf.to_container(algorithm.egpo, resolve=True))
+
+
+def real_rows(index: Sequence[Any]) -> np.ndarray:
+    """(rows,) booleans: False for the rows that verl adds to fill a batch."""
+    return np.array([not str(uid).startswith(PADDING) for uid in index], dtype=bool)
+
+
+@register_adv_est(NAME)
+def compute_egpo_advantage(
+    token_level_rewards: torch.Tensor,
+    response_mask: torch.Tensor,
+    config: Any,
+    index: np.ndarray,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Advantages and returns (the same), both (rows, longest): the calibrated advantage on each token.
+
+    token_level_rewards: (rows, longest), zero but at one token. index: (rows,) prompt ids.
+    """
+    parcel = _HANDOVER.get()
+    if parcel is None:
+        raise ValueError(
+            "the estimator 'egpo' got no entropies: it needs the trainer 'egpo' (trainer.v1.trainer_mode=egpo)"
+        )
+    if parcel.token_entropies.shape != response_mask.shape:
+        raise ValueError(
+            f"entropies {tuple(parcel.token_entropies.shape)} do not match the mask {tuple(response_mask.shape)}"
+        )
+    real = real_rows(index)
+    chosen = slice(None) if real.all() else torch.from_numpy(real)  # a slice copies nothing
+    with torch.no_grad():
+        step = calibrate(
+            rewards=token_level_rewards[chosen].sum(dim=-1),
+            token_entropies=parcel.token_entropies[chosen],
+            mask=response_mask[chosen],
+            prompts=list(index[real]),
+            calibration=calibration_of(config),
+            scope=None if parcel.scope is None else parcel.scope[chosen],
+            penalty=config.egpo_penalty,
+        )
+        scores = torch.zeros(len(index), dtype=torch.float32)
+        scores[chosen] = step.advantages
+        advantages = scores.unsqueeze(-1) * response_mask
+    parcel.metrics.update(step_metrics(step))
+    return advantages, advantages

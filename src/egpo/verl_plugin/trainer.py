@@ -1,0 +1,167 @@
+"""The trainer "egpo": verl's synchronous trainer, which also
+
+- hands the entropies of the behaviour policy's tokens to the estimator (egpo.verl_plugin.estimator),
+- names and orders the rollouts of a step, so that their seeds and their sums are the same in every run,
+- counts the groups that a step generates, and ends a dynamic sampling that finds too few mixed ones,
+- says where it is in a heartbeat file and writes one line of metrics a step,
+- marks checkpoints as complete, and removes old ones whole,
+- saves and ends when it is asked to, and ends when its gradients are no numbers.
+
+Selected by trainer.v1.trainer_mode=egpo; its own settings stand in config.egpo_run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transfer_queue as tq
+from omegaconf import DictConfig, open_dict
+from tensordict import TensorDict
+from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.v1.trainer_base import register_trainer
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.utils.tensordict_utils import assign_non_tensor_stack
+
+from egpo.common.errors import UserError
+from egpo.methods.entropy import scope_mask
+from egpo.training import checkpoints
+from egpo.training.progress import AGAIN, STOP, Heartbeat, MetricsLog, NotFinite, Stopped
+from egpo.verl_plugin import estimator
+from egpo.verl_plugin.agent_loop import group_name
+
+NAME = "egpo"
+END_OF_THOUGHT = "</think>"
+POLL_SECONDS = 0.05  # verl looks for finished rollouts every 2 s, which is longer than a small step takes
+
+
+@register_trainer(NAME)
+class EgpoTrainer(PPOTrainerSync):
+    """See the module."""
+
+    def __init__(self, config: DictConfig) -> None:
+        with open_dict(config):
+            config.trainer.v1.trainer_mode = "sync"  # the base class compares this literal
+        self.settings = config.egpo_run
+        self.heartbeat = Heartbeat(self.settings.heartbeat)
+        self.stop = Path(self.settings.heartbeat).with_name(STOP)
+        self.not_finite = NotFinite()
+        self.saved: int | None = None
+        self.generated = 0  # groups, in this step
+        super().__init__(config)
+        self.replay_buffer.poll_interval = POLL_SECONDS
+
+    # --- the method ------------------------------------------------------------------------------
+
+    def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        with estimator.handover(*self._entropies(batch)) as parcel:
+            batch = super()._compute_advantage(batch, metrics)
+        metrics.update(parcel.metrics)
+        metrics["egpo/groups/generated"] = self.generated
+        metrics["egpo/groups/replaced"] = metrics.get("training/filter_groups/evicted_samples", 0)
+        return batch
+
+    def _entropies(self, batch: KVBatchMeta) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Entropy of each token and the tokens in scope, both (rows, longest), as verl's queue holds the batch."""
+        calibration = estimator.calibration_of(self.config.algorithm)
+        whole = calibration.scope == "response"
+        field = {"sampled": "old_log_probs", "distribution": "entropy"}[calibration.entropy]
+        fields = [field] if whole else [field, "responses", "response_mask"]
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+        data = data.to_padded_tensor()
+        entropies = -data[field] if calibration.entropy == "sampled" else data[field]
+        if not torch.isfinite(entropies).all():
+            raise UserError(
+                f"step {self.global_steps}: log-probabilities of the policy are not finite, it has diverged. {AGAIN}"
+            )
+        if whole:
+            return entropies, None
+        return entropies, scope_mask(data["responses"], data["response_mask"], calibration.scope, self.end_of_thought)
+
+    def _init_tokenizer(self) -> None:
+        super()._init_tokenizer()
+        scope = self.config.algorithm.egpo.scope
+        if scope == "response":
+            return
+        self.end_of_thought = self.tokenizer.get_vocab().get(END_OF_THOUGHT)
+        if self.end_of_thought is None:
+            raise UserError(
+                f"calibration.scope: '{scope}' needs a tokenizer that has {END_OF_THOUGHT} as one token; the one "
+                f"in {self.config.actor_rollout_ref.model.path} does not. Use scope: response."
+            )
+
+    # --- rollouts --------------------------------------------------------------------------------
+
+    def _submit_batch_to_rollout(self, batch: TensorDict) -> int:
+        places = range(self.generated, self.generated + len(batch))
+        self.generated += len(batch)
+        size, most = self.config.data.train_batch_size, self.settings.most_batches
+        if self.generated > most * size:
+            raise UserError(
+                f"step {self.global_steps} generated {most * size} groups and found fewer than {size} mixed ones. "
+                "The problems are too easy or too hard for the model: change the data, or raise most_batches of the "
+                "method."
+            )
+        assign_non_tensor_stack(batch, "uid", [group_name(self.global_steps, place) for place in places])
+        return super()._submit_batch_to_rollout(batch)
+
+    def _balance_batch(self, batch: KVBatchMeta, *arguments: Any, **named: Any) -> KVBatchMeta:
+        # They come in the order in which they were finished; sums of floats depend on it.
+        pairs = sorted(zip(batch.keys, batch.tags, strict=True), key=lambda pair: pair[0])
+        batch.keys, batch.tags = [key for key, _ in pairs], [tag for _, tag in pairs]
+        return super()._balance_batch(batch, *arguments, **named)
+
+    # --- progress --------------------------------------------------------------------------------
+
+    def _setup(self) -> None:
+        self.heartbeat("starting the actor")
+        super()._setup()
+
+    def on_init_end(self) -> None:
+        self.heartbeat("sending the weights to vLLM")
+        super().on_init_end()
+
+    def _log_lines(self) -> None:
+        """Let verl's logger write our file of metrics as well."""
+        if "egpo" not in self.logger.logger:
+            self.logger.logger["egpo"] = MetricsLog(self.settings.metrics, self._on_logged)
+
+    def _on_logged(self, step: int) -> None:
+        # Only now: a checkpoint counts when its step's metrics are written too.
+        if self.saved == step:
+            folder = self.config.trainer.default_local_dir
+            checkpoints.mark_complete(folder, step)
+            checkpoints.keep_last(folder)
+            if self.stop.exists() and step < self.total_training_steps:
+                raise Stopped
+
+    def on_validate_begin(self) -> None:
+        self._log_lines()
+        self.heartbeat(f"validating at step {self.global_steps}")
+
+    def on_train_begin(self) -> None:
+        self._log_lines()
+
+    def on_step_begin(self) -> None:
+        self.generated = 0
+        self.heartbeat(f"step {self.global_steps}: rollouts")
+
+    def on_sample_end(self) -> None:
+        super().on_sample_end()
+        self.heartbeat(f"step {self.global_steps}: update")
+
+    # --- checkpoints -----------------------------------------------------------------------------
+
+    def _save_checkpoint(self) -> None:
+        super()._save_checkpoint()
+        self.saved = self.global_steps
+
+    def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> Any:
+        batch = super()._update_actor(batch, metrics)
+        self.not_finite(metrics["actor/grad_norm"], self.global_steps)
+        self.heartbeat(f"step {self.global_steps}: updated")
+        if self.stop.exists():
+            with open_dict(self.config):
+                self.config.trainer.save_freq = 1
+        return batch
