@@ -9,8 +9,6 @@ include: "rules/settings.smk"
 include: "rules/evaluate.smk"
 include: "rules/uncertainty.smk"
 include: "rules/report.smk"
-include: "rules/operations.smk"
-include: "rules/targets.smk"
 
 
 rule all:
@@ -20,6 +18,10 @@ rule all:
         rules.tables.input,
         rules.figures.input,
         rules.report.output,
+
+
+# After every other rule: a method's name must not be that of a rule.
+include: "rules/targets.smk"
 
 
 onstart:

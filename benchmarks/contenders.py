@@ -76,7 +76,7 @@ def _ours(texts: list[str], mode: str) -> np.ndarray:
     from egpo.data.near import components
     from egpo.data.texts import runs, tokenised
 
-    settings = Deduplication(mode=mode, permutations=PERMUTATIONS, threshold=THRESHOLD, shingle=SHINGLE, bands=BANDS)
+    settings = Deduplication(mode=mode, num_perm=PERMUTATIONS, threshold=THRESHOLD, ngram_size=SHINGLE, bands=BANDS)
     pairs, _ = near_pairs(runs(tokenised(texts), SHINGLE), settings)
     return components(pairs, len(texts))
 

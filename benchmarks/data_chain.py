@@ -41,7 +41,7 @@ from egpo.data.lengths import load_tokenizer
 from egpo.data.parts import judged
 from egpo.data.reference_answers import not_a_value
 from egpo.data.schema import FOLDERS, write_shards
-from egpo.data.source import prepare
+from egpo.synthetic.standin import make_source
 from egpo.synthetic.tokenizer import CHAT, END_OF_TEXT, END_OF_TURN, SPLIT, TURN
 
 OUT = ROOT / "results" / "bench"
@@ -229,7 +229,7 @@ class Watch:
 
 WITHIN = {
     "reading parquet": ("schema.py", "read_shard"),
-    "last box": ("boxed.py", "last_boxed"),
+    "last box": ("boxed.py", "extract_boxed"),
     "tokens of prompts and responses": ("lengths.py", "_count"),
     "wording": ("filters.py", "<lambda>"),
     "math-verify: one value": ("answers.py", "not_a_value"),
@@ -278,7 +278,7 @@ def measure_judging(scale: float, data: Data, tokenizer: Path) -> Judging:
 
 def chain(preset: str, source: Path, items: dict[str, Path], tokenizer: Path, out: Path) -> Watch:
     with Watch() as watch:
-        build(settings(preset), source, tokenizer, items, out, "Generated rows.", WORKERS, watch)
+        build(settings(preset), source, tokenizer, items, out, WORKERS, watch)
     return watch
 
 
@@ -346,7 +346,7 @@ def main() -> int:
     tokenizer = write_tokenizer(OUT / "tokenizer")
     short, full = (measure_judging(scale, settings("recommended"), tokenizer) for scale in (SCALE, 1.0))
     write_source(OUT / "openr1-like", ROWS, SCALE)
-    prepare(settings("recommended").source, OUT / "chain" / "source", print)
+    make_source(settings("recommended").source, OUT / "chain" / "source", print)
     items = write_items(OUT / "chain" / "items")
     shutil.rmtree(OUT / "chain" / "pool", ignore_errors=True)
     runs = {

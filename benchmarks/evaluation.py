@@ -64,7 +64,7 @@ def prepare() -> dict:
     model.mkdir(parents=True, exist_ok=True)
     backbone = demo.backbones["tiny-math"]
     return {
-        "model": str(make_model(model, backbone.context)),
+        "model": str(make_model(model, backbone.max_model_len)),
         "backbone": backbone.model_dump(mode="json"),
         "benchmarks": {name: benchmark.model_dump(mode="json") for name, benchmark in demo.benchmarks.items()},
         "folders": {name: str(folder) for name, folder in folders.items()},

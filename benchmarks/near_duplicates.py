@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from contenders import FROM_FILES, IN_MEMORY, SHINGLE, THRESHOLD, clusters, shingles
 
-from egpo.common.files import whole
+from egpo.common.files import atomic_path
 from egpo.common.paths import ROOT
 from egpo.data.near import components, distinct
 from egpo.data.near import jaccard as exact_similarity
@@ -89,7 +89,7 @@ def write_texts(count: int) -> Path:
         vocabulary = ["".join(rng.choice(letters, rng.integers(2, 9))) for _ in range(30_000)]
         rows = [row for number in range(count // CHUNK) for row in _chunk(number, vocabulary)]
         texts, groups = zip(*rows, strict=True)
-        with whole(file) as temporary:
+        with atomic_path(file) as temporary:
             pq.write_table(pa.table({"text": texts, "group": groups}), temporary)
     return file
 

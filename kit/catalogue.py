@@ -17,7 +17,7 @@ def method(name: str) -> Method:
 def tiny_backbone() -> Backbone:
     """The demo's tiny model, but with heads that are 64 wide, which GPU kernels of attention support."""
     entry = read_yaml(ROOT / "config" / "backbones.yaml")[TINY]
-    entry["source"] |= {"heads": 2}
+    entry["source"] |= {"num_attention_heads": 2}
     return Backbone.model_validate(entry)
 
 

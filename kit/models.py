@@ -26,8 +26,8 @@ def tiny_model(step: Step) -> Path:
     if (place / "config.json").exists():
         return place
     backbone = tiny_backbone()
-    tokenizer = make_tokenizer(False, backbone.source.seed, backbone.context)
-    model = make_model(backbone.source, tokenizer, backbone.context)
+    tokenizer = make_tokenizer(False, backbone.source.seed, backbone.max_model_len)
+    model = make_model(backbone.source, tokenizer, backbone.max_model_len)
     Teacher(model, tokenizer, backbone.source, False, print).round(step.sizes.warm_up)
     tokenizer.save_pretrained(place)
     model.save_pretrained(place)
@@ -63,7 +63,7 @@ def random_model(shape: Architecture, place: Path, device: str, context: int, dt
     """A Qwen2 model of this shape with random weights in `place`, and a tokenizer of its vocabulary."""
     torch.manual_seed(0)
     config = Qwen2Config(**as_config(shape), max_position_embeddings=context, dtype=dtype)
-    tokenizer = large_vocabulary(shape.vocabulary, context)
+    tokenizer = large_vocabulary(shape.vocab_size, context)
     config.eos_token_id, config.pad_token_id, config.bos_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id, None
     with torch.device(device):
         model = Qwen2ForCausalLM(config).to(getattr(torch, dtype))

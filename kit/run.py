@@ -1,4 +1,4 @@
-"""Runs the kit's steps in order, each in a process and with a time limit of its own.
+"""Ngrams the kit's steps in order, each in a process and with a time limit of its own.
 
     python -m kit.run --platform cuda --work FOLDER --out FOLDER [--skip STEP ...] [--only STEP ...]
 

@@ -34,13 +34,13 @@ class Sizes:
 
 def _architecture(layers: int, hidden: int, heads: int, kv_heads: int, vocabulary: int) -> Architecture:
     return Architecture(
-        layers=layers,
-        hidden=hidden,
+        num_hidden_layers=layers,
+        hidden_size=hidden,
         intermediate=3 * hidden,
-        heads=heads,
-        kv_heads=kv_heads,
-        vocabulary=vocabulary,
-        tied=True,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        vocab_size=vocabulary,
+        tie_word_embeddings=True,
     )
 
 
@@ -60,8 +60,8 @@ def sizes(platform: str) -> Sizes:
             large=large.source.architecture,
             large_prompts=8,
             large_rollouts=8,
-            large_prompt_tokens=large.prompt_tokens,
-            large_response=large.response_tokens,
+            large_prompt_tokens=large.max_prompt_length,
+            large_response=large.max_response_length,
             micro_batches=((4096,), (1024,) * 4, (20_480,), (2560,) * 8),
             attention_layers=4,
             attention_ways=("varlen", *get_args(Attention)),

@@ -6,9 +6,11 @@ def of_kind(kind):
 
 rule backbone_fetch:
     output:
-        PATHS.backbone() / "manifest.json",
+        **PATHS.outputs("backbone_fetch"),
     log:
-        PATHS.log("backbones", "{backbone}"),
+        PATHS.log("backbone_fetch"),
+    benchmark:
+        PATHS.usage("backbone_fetch")
     wildcard_constraints:
         backbone=of_kind("hub"),
     localrule: True
@@ -25,9 +27,11 @@ rule backbone_fetch:
 
 rule backbone_tokenizer:
     output:
-        PATHS.tokenizer() / "tokenizer.json",
+        **PATHS.outputs("backbone_tokenizer"),
     log:
-        PATHS.log("backbones", "{backbone}-tokenizer"),
+        PATHS.log("backbone_tokenizer"),
+    benchmark:
+        PATHS.usage("backbone_tokenizer")
     wildcard_constraints:
         backbone=of_kind("synthetic"),
     resources:
@@ -36,18 +40,20 @@ rule backbone_tokenizer:
     params:
         name="tokenizer {backbone}",
         backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
-        code=code_version("synthetic/backbone.py"),
+        code=stage_code("backbone_tokenizer"),
     script:
         "../workflow/scripts/backbone_tokenizer.py"
 
 
 rule backbone_warm_up:
     input:
-        PATHS.tokenizer() / "tokenizer.json",
+        PATHS.output("backbone_tokenizer"),
     output:
-        PATHS.backbone() / "manifest.json",
+        **PATHS.outputs("backbone_warm_up"),
     log:
-        PATHS.log("backbones", "{backbone}"),
+        PATHS.log("backbone_warm_up"),
+    benchmark:
+        PATHS.usage("backbone_warm_up")
     wildcard_constraints:
         backbone=of_kind("synthetic"),
     threads: 2
@@ -58,6 +64,6 @@ rule backbone_warm_up:
         name="backbone {backbone}",
         backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
         model=str(PATHS.backbone() / "model"),  # as text: a Path would keep its {wildcards}
-        code=code_version("synthetic/backbone.py"),
+        code=stage_code("backbone_warm_up"),
     script:
         "../workflow/scripts/backbone_warm_up.py"

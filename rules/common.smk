@@ -8,13 +8,22 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from egpo.common.paths import ROOT
-from egpo.config.files import read_files
-from egpo.config.loader import load
+from egpo.cli.check import load_checked
 from egpo.common.errors import UserError
+from egpo.common.paths import BASE, ROOT, Paths
+from egpo.common.provenance import code_version, stage_code
+from egpo.config.files import read_files
+from egpo.config.matrix import (
+    backbones_of,
+    benchmarks_of,
+    decontamination_benchmarks,
+    diagnosed_models,
+    evaluated_models,
+    table1_models,
+    table2_models,
+    trained_models,
+)
 from egpo.runtime import lease
-from egpo.common.paths import BASE, BASE_SEED, Paths
-from egpo.common.provenance import code_version
 
 DEFAULT_CONFIG = "config/demo.yaml"
 
@@ -31,7 +40,7 @@ def read_experiment():
         values = read_files(files)  # for a key that stands twice: Snakemake's own reader takes the last
         if not workflow.overwrite_configfiles:
             config.update({**values, **config})
-        return load(config, " + ".join([*files, *given]))
+        return load_checked(config, " + ".join([*files, *given]))
     except UserError as error:
         raise WorkflowError(str(error)) from None
 
@@ -43,20 +52,17 @@ PATHS = Paths(EXPERIMENT.experiment)
 
 DRIVER = ExitStack()
 atexit.register(DRIVER.close)
-LOOKING = {"plan", "status", "doctor"}  # targets that make nothing, and may be asked for at any time
 
 
 def be_the_driver():
     """One Snakemake at a time runs an experiment. It is no use to wait for another: it does what this one would."""
-    if workflow.dag_settings.targets and set(workflow.dag_settings.targets) <= LOOKING:
-        return
     try:
         DRIVER.enter_context(
             lease.hold(
                 PATHS.root / "driver",
                 lambda line: print(line, file=sys.stderr),
                 lambda entry: f"{lease.describe(entry)} runs this experiment already: wait for it, or end it. "
-                "`snakemake status` shows how far it is.",
+                "`egpo status CONFIG` shows how far it is.",
             )
         )
     except UserError as error:
@@ -78,57 +84,6 @@ def plain(model):
 def reported():
     """The catalogue as tables, figures and report get it: without what changes no result."""
     return CATALOGUE.model_dump(mode="json", exclude={"experiment": {"jobs"}})
-
-
-def models_of(method):
-    """A method's trainings: on every backbone, or, where Table 1 does not hold it, on that of the ablations."""
-    ablations = EXPERIMENT.ablations
-    alone = method not in EXPERIMENT.methods and ablations is not None
-    for backbone in [ablations.backbone] if alone else EXPERIMENT.backbones:
-        for seed in EXPERIMENT.training_seeds:
-            yield backbone, method, seed
-
-
-def table1_models():
-    """(backbone, method, training seed) of every row of Table 1."""
-    for backbone in EXPERIMENT.backbones:
-        yield backbone, BASE, BASE_SEED
-        for method in EXPERIMENT.methods:
-            for seed in EXPERIMENT.training_seeds:
-                yield backbone, method, seed
-    for name in EXPERIMENT.also_evaluate:
-        yield name, BASE, BASE_SEED
-
-
-def table2_models():
-    """(backbone, method, training seed) of base, reference and ablations; none without the section `ablations`."""
-    ablations = EXPERIMENT.ablations
-    if ablations is not None:
-        yield ablations.backbone, BASE, BASE_SEED
-        for method in (ablations.reference, *ablations.methods):
-            for seed in EXPERIMENT.training_seeds:
-                yield ablations.backbone, method, seed
-
-
-def models():
-    return list(dict.fromkeys([*table1_models(), *table2_models()]))
-
-
-def trained_models():
-    return [model for model in models() if model[1] != BASE]
-
-
-def benchmarks_of(method):
-    """A method that Table 1 does not hold is run on Table 2's benchmarks alone."""
-    if method == BASE or method in EXPERIMENT.methods or EXPERIMENT.ablations is None:
-        return list(EXPERIMENT.benchmarks)
-    return list(EXPERIMENT.ablations.benchmarks)
-
-
-def decontamination_benchmarks():
-    """The evaluation sets that the training data must not hold."""
-    chosen = EXPERIMENT.data.decontamination.benchmarks
-    return list(EXPERIMENT.benchmarks if chosen is None else chosen)
 
 
 def backbone_model(backbone):

@@ -1,43 +1,65 @@
 # OpenR1-Math to the training pool (appendix A.2).
+from egpo.data.problem_files import files_of
+
 DATA = EXPERIMENT.data
 
 
-rule data_source:
-    input:
-        DATA.source.files if DATA.source.kind == "problems" else [],
-    output:
-        PATHS.source / "manifest.json",
-    log:
-        PATHS.log("data", "source"),
-    localrule: DATA.source.kind == "hub"
-    resources:
-        mem_mb=4000,
-        runtime=240,
-    params:
-        name="data source",
-        source=plain(DATA.source),
-        folder=PATHS.source,
-        code=code_version("data/source.py"),
-    script:
-        "../workflow/scripts/data_source.py"
+if DATA.source.kind == "standin":
+
+    rule data_standin:
+        output:
+            **PATHS.outputs("data_standin"),
+        log:
+            PATHS.log("data_standin"),
+        benchmark:
+            PATHS.usage("data_standin")
+        resources:
+            mem_mb=4000,
+            runtime=60,
+        params:
+            name="data source",
+            source=plain(DATA.source),
+            folder=PATHS.source,
+            code=stage_code("data_standin"),
+        script:
+            "../workflow/scripts/data_standin.py"
+
+else:
+
+    rule data_source:
+        input:
+            files_of(DATA.source) if DATA.source.kind == "problems" else [],
+        output:
+            **PATHS.outputs("data_source"),
+        log:
+            PATHS.log("data_source"),
+        benchmark:
+            PATHS.usage("data_source")
+        localrule: DATA.source.kind == "hub"
+        resources:
+            mem_mb=4000,
+            runtime=240,
+        params:
+            name="data source",
+            source=plain(DATA.source),
+            folder=PATHS.source,
+            code=stage_code("data_source"),
+        script:
+            "../workflow/scripts/data_source.py"
 
 
 rule data_pool:
     input:
-        source=PATHS.source / "manifest.json",
+        source=PATHS.output("data_source"),
         tokenizer=tokenizer_ready(DATA.tokenizer),
-        questions=[PATHS.questions(name) for name in decontamination_benchmarks()],
+        questions=[PATHS.questions(name) for name in decontamination_benchmarks(EXPERIMENT)],
     output:
         **({"heldout": PATHS.heldout} if DATA.heldout_rows else {}),
-        flags=PATHS.data / "flags.parquet",
-        train=PATHS.data / "train.parquet",
-        validation=PATHS.data / "validation.parquet",
-        funnel=PATHS.data / "funnel.csv",
-        table=PATHS.data / "funnel.md",
-        card=PATHS.data / "README.md",
-        manifest=PATHS.data / "manifest.json",
+        **PATHS.outputs("data_pool"),
     log:
-        PATHS.log("data", "pool"),
+        PATHS.log("data_pool"),
+    benchmark:
+        PATHS.usage("data_pool")
     threads: EXPERIMENT.jobs.data.cpus
     resources:
         mem_mb=EXPERIMENT.jobs.data.memory_gib * 1024,
@@ -45,14 +67,36 @@ rule data_pool:
     params:
         name="data",
         data=plain(DATA),
-        note=EXPERIMENT.note,
         tokenizer=tokenizer_folder(DATA.tokenizer),
-        benchmarks=decontamination_benchmarks(),
-        code=code_version("data/build.py"),
+        benchmarks=list(decontamination_benchmarks(EXPERIMENT)),
+        code=stage_code("data_pool"),
     script:
         "../workflow/scripts/data_pool.py"
+
+
+# Apart from the pool: what is only read by people must not run a training again.
+rule data_card:
+    input:
+        **{name: PATHS.output("data_pool", name) for name in ("flags", "manifest", "examples")},
+    output:
+        **PATHS.outputs("data_card"),
+    log:
+        PATHS.log("data_card"),
+    benchmark:
+        PATHS.usage("data_card")
+    localrule: True
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    params:
+        name="data card",
+        note=EXPERIMENT.note,
+        code=stage_code("data_card"),
+    script:
+        "../workflow/scripts/data_card.py"
 
 
 rule data:
     input:
         rules.data_pool.output,
+        rules.data_card.output,

@@ -19,6 +19,11 @@ def evaluated(wildcards):
     return str(folder / "manifest.json"), str(folder / "model")
 
 
+def evaluation_file(name, model):
+    """An output of the evaluation of a model, by its name."""
+    return PATHS.evaluation(*model) / PATHS.outputs("evaluate_model")[name].name
+
+
 def benchmark_folder(name):
     """Local folder of a benchmark that has one, else None: evalscope fetches it itself."""
     source = CATALOGUE.benchmarks[name].source
@@ -35,16 +40,18 @@ def benchmark_ready(name):
 
 rule benchmark_make:
     output:
-        PATHS.benchmark() / "README.md",
+        **PATHS.outputs("benchmark_make"),
     log:
-        PATHS.log("benchmarks", "{benchmark}"),
+        PATHS.log("benchmark_make"),
+    benchmark:
+        PATHS.usage("benchmark_make")
     resources:
         mem_mb=2000,
         runtime=5,
     params:
         name="benchmark {benchmark}",
         benchmark=lambda w: plain(CATALOGUE.benchmarks[w.benchmark]),
-        code=code_version("synthetic/benchmark.py"),
+        code=stage_code("benchmark_make"),
     script:
         "../workflow/scripts/benchmark_make.py"
 
@@ -53,9 +60,11 @@ rule benchmark_questions:
     input:
         lambda w: benchmark_ready(w.benchmark),
     output:
-        PATHS.questions(),
+        **PATHS.outputs("benchmark_questions"),
     log:
-        PATHS.log("benchmarks", "{benchmark}-questions"),
+        PATHS.log("benchmark_questions"),
+    benchmark:
+        PATHS.usage("benchmark_questions")
     localrule: True
     resources:
         mem_mb=4000,
@@ -64,7 +73,7 @@ rule benchmark_questions:
         name="questions of {benchmark}",
         benchmark=lambda w: plain(CATALOGUE.benchmarks[w.benchmark]),
         folder=lambda w: benchmark_folder(w.benchmark),
-        code=code_version("evaluation/questions.py"),
+        code=stage_code("benchmark_questions"),
     script:
         "../workflow/scripts/benchmark_questions.py"
 
@@ -72,12 +81,13 @@ rule benchmark_questions:
 rule evaluate_model:
     input:
         model=lambda w: evaluated(w)[0],
-        benchmarks=lambda w: [file for name in benchmarks_of(w.method) for file in benchmark_ready(name)],
+        benchmarks=lambda w: [file for name in benchmarks_of(EXPERIMENT, w.method) for file in benchmark_ready(name)],
     output:
-        manifest=PATHS.evaluation() / "manifest.json",
-        records=PATHS.evaluation() / "records.parquet",
+        **PATHS.outputs("evaluate_model"),
     log:
-        PATHS.log("evaluate", "{backbone}", "{method}", "seed-{seed}"),
+        PATHS.log("evaluate_model"),
+    benchmark:
+        PATHS.usage("evaluate_model")
     threads: lambda w: evaluate_needs(w).cpus
     resources:
         mem_mb=lambda w: evaluate_needs(w).memory_gib * 1024,
@@ -89,14 +99,16 @@ rule evaluate_model:
         model=lambda w: evaluated(w)[1],
         work=str(PATHS.evaluation() / "work"),
         backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
-        benchmarks=lambda w: {name: plain(CATALOGUE.benchmarks[name]) for name in benchmarks_of(w.method)},
-        folders=lambda w: {name: folder for name in benchmarks_of(w.method) if (folder := benchmark_folder(name))},
+        benchmarks=lambda w: {name: plain(CATALOGUE.benchmarks[name]) for name in benchmarks_of(EXPERIMENT, w.method)},
+        folders=lambda w: {
+            name: folder for name in benchmarks_of(EXPERIMENT, w.method) if (folder := benchmark_folder(name))
+        },
         evaluation=lambda w: plain(evaluation_of(w)),
-        code=code_version("evaluation/run.py", "inference/engine_process.py"),
+        code=stage_code("evaluate_model"),
     script:
         "../workflow/scripts/evaluate.py"
 
 
 rule evaluate:
     input:
-        [PATHS.evaluation(*model) / "manifest.json" for model in models()],
+        [evaluation_file("manifest", model) for model in evaluated_models(EXPERIMENT)],

@@ -8,18 +8,18 @@ def records_of(models):
 rule table1:
     input:
         "config/paper-numbers.yaml",
-        records=records_of(table1_models()),
+        records=records_of(table1_models(EXPERIMENT)),
     output:
         [PATHS.tables / f"table1.{suffix}" for suffix in ("md", "csv", "tex")],
     log:
-        PATHS.log("report", "table1"),
+        PATHS.root / "logs" / "report" / ("table1" + ".log"),
     resources:
         mem_mb=8000,
         runtime=30,
     params:
         name="table 1",
         table="table1",
-        models=[list(model) for model in table1_models()],
+        models=[list(model) for model in table1_models(EXPERIMENT)],
         catalogue=reported(),
         code=code_version("report/tables/accuracy.py"),
     script:
@@ -31,18 +31,18 @@ if EXPERIMENT.ablations is not None:
     rule table2:
         input:
             "config/paper-numbers.yaml",
-            records=records_of(table2_models()),
+            records=records_of(table2_models(EXPERIMENT)),
         output:
             [PATHS.tables / f"table2.{suffix}" for suffix in ("md", "csv", "tex")],
         log:
-            PATHS.log("report", "table2"),
+            PATHS.root / "logs" / "report" / ("table2" + ".log"),
         resources:
             mem_mb=8000,
             runtime=30,
         params:
             name="table 2",
             table="table2",
-            models=[list(model) for model in table2_models()],
+            models=[list(model) for model in table2_models(EXPERIMENT)],
             catalogue=reported(),
             code=code_version("report/tables/accuracy.py"),
         script:
@@ -51,19 +51,19 @@ if EXPERIMENT.ablations is not None:
 
 rule comparisons:
     input:
-        records=records_of(table1_models()),
-        ablated=records_of(table2_models()),
+        records=records_of(table1_models(EXPERIMENT)),
+        ablated=records_of(table2_models(EXPERIMENT)),
     output:
         [PATHS.tables / f"comparisons.{suffix}" for suffix in ("md", "csv")],
     log:
-        PATHS.log("report", "comparisons"),
+        PATHS.root / "logs" / "report" / ("comparisons" + ".log"),
     resources:
         mem_mb=8000,
         runtime=30,
     params:
         name="comparisons",
-        models=[list(model) for model in table1_models()],
-        ablated=[list(model) for model in table2_models()],
+        models=[list(model) for model in table1_models(EXPERIMENT)],
+        ablated=[list(model) for model in table2_models(EXPERIMENT)],
         catalogue=reported(),
         code=code_version("analysis/comparisons.py"),
     script:
@@ -72,17 +72,17 @@ rule comparisons:
 
 rule answers:
     input:
-        records=records_of(table1_models()),
+        records=records_of(table1_models(EXPERIMENT)),
     output:
         [PATHS.tables / name for name in ("answers.md", "answers.csv", "second_opinion.md")],
     log:
-        PATHS.log("report", "answers"),
+        PATHS.root / "logs" / "report" / ("answers" + ".log"),
     resources:
         mem_mb=8000,
         runtime=60,
     params:
         name="answers",
-        models=[list(model) for model in table1_models()],
+        models=[list(model) for model in table1_models(EXPERIMENT)],
         catalogue=reported(),
         code=code_version("report/tables/answers.py"),
     script:
@@ -97,7 +97,7 @@ rule audit:
     output:
         [PATHS.tables / f"audit.{suffix}" for suffix in ("md", "csv")],
     log:
-        PATHS.log("report", "audit"),
+        PATHS.root / "logs" / "report" / ("audit" + ".log"),
     localrule: True
     resources:
         mem_mb=2000,
@@ -111,18 +111,18 @@ rule audit:
 
 rule learning_curve:
     input:
-        [PATHS.training(*model) / "metrics.jsonl" for model in trained_models()],
+        [PATHS.training(*model) / "metrics.jsonl" for model in trained_models(EXPERIMENT)],
     output:
         [PATHS.figures / f"learning_curve.{suffix}" for suffix in ("png", "pdf", "csv")],
     log:
-        PATHS.log("report", "learning_curve"),
+        PATHS.root / "logs" / "report" / ("learning_curve" + ".log"),
     localrule: True
     resources:
         mem_mb=4000,
         runtime=15,
     params:
         name="learning curve",
-        models=[list(model) for model in trained_models()],
+        models=[list(model) for model in trained_models(EXPERIMENT)],
         catalogue=reported(),
         code=code_version("report/figures/learning_curve.py"),
     script:
@@ -131,11 +131,11 @@ rule learning_curve:
 
 rule funnel_figure:
     input:
-        PATHS.data / "funnel.csv",
+        PATHS.output("data_card", "funnel"),
     output:
         [PATHS.figures / f"funnel.{suffix}" for suffix in ("png", "pdf")],
     log:
-        PATHS.log("report", "funnel"),
+        PATHS.root / "logs" / "report" / ("funnel" + ".log"),
     localrule: True
     resources:
         mem_mb=4000,
@@ -152,17 +152,17 @@ rule claims:
     input:
         "config/paper-numbers.yaml",
         comparisons=PATHS.tables / "comparisons.csv",
-        measures=measures_of(diagnosed_models()),
+        measures=measures_of(diagnosed_models(EXPERIMENT)),
     output:
         [PATHS.tables / f"claims.{suffix}" for suffix in ("md", "csv")],
     log:
-        PATHS.log("report", "claims"),
+        PATHS.root / "logs" / "report" / ("claims" + ".log"),
     resources:
         mem_mb=8000,
         runtime=60,
     params:
         name="claims",
-        models=[list(model) for model in diagnosed_models()],
+        models=[list(model) for model in diagnosed_models(EXPERIMENT)],
         catalogue=reported(),
         code=code_version("analysis/claims.py"),
     script:
@@ -173,15 +173,15 @@ rule method_figure:
     output:
         [PATHS.figures / f"method.{suffix}" for suffix in ("png", "pdf")],
     log:
-        PATHS.log("report", "method"),
+        PATHS.root / "logs" / "report" / ("method" + ".log"),
     localrule: True
     resources:
         mem_mb=4000,
         runtime=15,
     params:
         name="figure of the method",
-        method=plain(CATALOGUE.methods["egpo"]),
-        rollouts=EXPERIMENT.training.rollouts,
+        method=plain(CATALOGUE.methods[EXPERIMENT.main_method]),
+        rollouts=EXPERIMENT.training.rollouts_per_prompt,
         code=code_version("report/figures/method.py"),
     script:
         "../workflow/scripts/method_figure.py"
@@ -210,7 +210,7 @@ rule report:
     input:
         template="workflow/report/page.html",
         files=[
-            PATHS.data / "funnel.md",
+            PATHS.output("data_card", "table"),
             *[
                 file
                 for file in map(str, [*rules.tables.input, *rules.figures.input])
@@ -221,15 +221,15 @@ rule report:
     output:
         PATHS.report,
     log:
-        PATHS.log("report", "report"),
+        PATHS.root / "logs" / "report" / ("report" + ".log"),
     localrule: True
     resources:
         mem_mb=4000,
         runtime=30,
     params:
         name="report",
-        models=[list(model) for model in models()],
-        diagnosed=[list(model) for model in diagnosed_models()],
+        models=[list(model) for model in evaluated_models(EXPERIMENT)],
+        diagnosed=[list(model) for model in diagnosed_models(EXPERIMENT)],
         catalogue=reported(),
         code=code_version("report/page.py"),
     script:

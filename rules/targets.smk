@@ -5,7 +5,7 @@ def ablation_evaluations(wildcards):
             "this experiment has no section 'ablations'. Use one that does, e.g. "
             "snakemake ablations --configfile config/demo.yaml config/demo-full.yaml"
         )
-    return [PATHS.evaluation(*model) / "manifest.json" for model in table2_models()]
+    return [evaluation_file("manifest", model) for model in table2_models(EXPERIMENT)]
 
 
 rule ablations:
@@ -21,4 +21,8 @@ for method in CATALOGUE.methods:
         name:
             method
         input:
-            [PATHS.evaluation(*model) / "manifest.json" for model in models_of(method)],
+            [
+                evaluation_file("manifest", (backbone, method, seed))
+                for backbone in backbones_of(EXPERIMENT, method)
+                for seed in EXPERIMENT.training_seeds
+            ],

@@ -1,13 +1,6 @@
 # One training per backbone, method and training seed, by verl.
 from egpo.training.limits import START_MINUTES
 
-# What a training's numbers depend on, with what these import. Not its start and limits.
-TRAINING_CODE = [
-    "training/settings.py",
-    *(f"verl_plugin/{name}.py" for name in ("attention", "log_probs", "plugin", "reward", "trainer")),
-    *(f"verl_plugin/cpu/{name}.py" for name in ("platform", "replica", "sender", "server", "worker")),
-]
-
 
 def training_of(w):
     return EXPERIMENT.of(w.backbone).training
@@ -41,15 +34,16 @@ SEVERAL = any(EXPERIMENT.of(name).training.nodes > 1 for name in EXPERIMENT.back
 rule train_model:
     input:
         backbone=lambda w: backbone_ready(w.backbone),
-        train=PATHS.data / "train.parquet",
-        validation=PATHS.data / "validation.parquet",
+        train=PATHS.output("data_pool", "train"),
+        validation=PATHS.output("data_pool", "validation"),
     output:
         # The checkpoints and the exported model lie beside these: Snakemake deletes declared outputs
         # of a failed job, and a training resumes from what it saved.
-        manifest=PATHS.training() / "manifest.json",
-        metrics=PATHS.training() / "metrics.jsonl",
+        **PATHS.outputs("train_model"),
     log:
-        PATHS.log("train", "{backbone}", "{method}", "seed-{seed}"),
+        PATHS.log("train_model"),
+    benchmark:
+        PATHS.usage("train_model")
     threads: lambda w: train_needs(w).cpus
     resources:
         **(NODES if SEVERAL else {}),
@@ -63,20 +57,20 @@ rule train_model:
         minutes=lambda w: train_needs(w).minutes,
         grace_minutes=lambda w: train_needs(w).grace_minutes,
         stall_seconds=lambda w: round(60 * train_needs(w).stall_minutes),
-        save_every=lambda w: training_of(w).save_every,
+        save_freq=lambda w: training_of(w).save_freq,
         gpu_gib=lambda w: round(training_of(w).gpu_gib),
     params:
         name="train {backbone} {method} seed {seed}",
         model=lambda w: backbone_model(w.backbone),
         folder=str(PATHS.training()),  # as text: a Path would keep its {wildcards}
-        training=lambda w: training_of(w).model_dump(mode="json", exclude={"save_every", "gpu_gib"}),
+        training=lambda w: training_of(w).model_dump(mode="json", exclude={"save_freq", "gpu_gib"}),
         method=lambda w: plain(CATALOGUE.methods[w.method]),
         backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
-        code=lambda w: code_version(*TRAINING_CODE, *own_code(w.method)),
+        code=lambda w: stage_code("train_model", *own_code(w.method), platform=training_of(w).platform),
     script:
         "../workflow/scripts/train.py"
 
 
 rule train:
     input:
-        [PATHS.training(*model) / "manifest.json" for model in trained_models()],
+        [PATHS.training(*model) / "manifest.json" for model in trained_models(EXPERIMENT)],

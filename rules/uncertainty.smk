@@ -2,11 +2,6 @@
 UNCERTAINTY = EXPERIMENT.uncertainty
 
 
-def diagnosed_models():
-    """The models whose entropies are looked at: Table 1's, if the experiment asks for it."""
-    return [] if UNCERTAINTY is None else list(table1_models())
-
-
 def measures_of(models):
     return [PATHS.rollouts(*model) / "measures.parquet" for model in models]
 
@@ -18,10 +13,11 @@ if UNCERTAINTY is not None:
             model=lambda w: evaluated(w)[0],
             problems=PATHS.heldout,
         output:
-            manifest=PATHS.rollouts() / "manifest.json",
-            rollouts=PATHS.rollouts() / "rollouts.parquet",
+            **PATHS.outputs("roll_out"),
         log:
-            PATHS.log("uncertainty", "{backbone}", "{method}", "seed-{seed}"),
+            PATHS.log("roll_out"),
+        benchmark:
+            PATHS.usage("roll_out")
         threads: lambda w: evaluate_needs(w).cpus
         resources:
             mem_mb=lambda w: evaluate_needs(w).memory_gib * 1024,
@@ -35,40 +31,42 @@ if UNCERTAINTY is not None:
             backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
             evaluation=lambda w: plain(evaluation_of(w)),
             uncertainty=plain(UNCERTAINTY),
-            code=code_version("uncertainty/rollouts.py", "inference/engine_process.py"),
+            code=stage_code("roll_out"),
         script:
             "../workflow/scripts/roll_out.py"
 
     rule measure_rollouts:
         input:
-            PATHS.rollouts() / "rollouts.parquet",
+            PATHS.output("roll_out", "rollouts"),
         output:
-            PATHS.rollouts() / "measures.parquet",
+            **PATHS.outputs("measure_rollouts"),
         log:
-            PATHS.log("uncertainty", "{backbone}", "{method}", "seed-{seed}-measures"),
+            PATHS.log("measure_rollouts"),
+        benchmark:
+            PATHS.usage("measure_rollouts")
         resources:
             mem_mb=8000,
             runtime=60,
         params:
             name="measures {backbone} {method} seed {seed}",
-            code=code_version("uncertainty/measures.py"),
+            code=stage_code("measure_rollouts"),
         script:
             "../workflow/scripts/measure_rollouts.py"
 
     rule table3:
         input:
             "config/paper-numbers.yaml",
-            measures=measures_of(table1_models()),
+            measures=measures_of(table1_models(EXPERIMENT)),
         output:
             [PATHS.tables / f"table3.{suffix}" for suffix in ("md", "csv", "tex")],
         log:
-            PATHS.log("report", "table3"),
+            PATHS.root / "logs" / "report" / ("table3" + ".log"),
         resources:
             mem_mb=8000,
             runtime=60,
         params:
             name="table 3",
-            models=[list(model) for model in table1_models()],
+            models=[list(model) for model in table1_models(EXPERIMENT)],
             catalogue=reported(),
             code=code_version("report/tables/entropy.py"),
         script:
@@ -76,7 +74,7 @@ if UNCERTAINTY is not None:
 
     rule entropy_figures:
         input:
-            measures=measures_of(table1_models()),
+            measures=measures_of(table1_models(EXPERIMENT)),
         output:
             [
                 PATHS.figures / f"{name}.{suffix}"
@@ -86,20 +84,20 @@ if UNCERTAINTY is not None:
                     "entropy_length",
                     *(
                         ["entropy_parts"]
-                        if any(CATALOGUE.backbones[model[0]].thinks for model in table1_models())
+                        if any(CATALOGUE.backbones[model[0]].thinks for model in table1_models(EXPERIMENT))
                         else []
                     ),
                 )
                 for suffix in ("png", "pdf")
             ],
         log:
-            PATHS.log("report", "entropy_figures"),
+            PATHS.root / "logs" / "report" / ("entropy_figures" + ".log"),
         resources:
             mem_mb=8000,
             runtime=30,
         params:
             name="entropy figures",
-            models=[list(model) for model in table1_models()],
+            models=[list(model) for model in table1_models(EXPERIMENT)],
             catalogue=reported(),
             code=code_version("report/figures/entropy.py"),
         script:
@@ -107,18 +105,18 @@ if UNCERTAINTY is not None:
 
     rule case_study:
         input:
-            rollouts=[PATHS.rollouts(*model) / "rollouts.parquet" for model in table1_models()],
+            rollouts=[PATHS.rollouts(*model) / "rollouts.parquet" for model in table1_models(EXPERIMENT)],
             problems=PATHS.heldout,
         output:
             PATHS.tables / "case_study.md",
         log:
-            PATHS.log("report", "case_study"),
+            PATHS.root / "logs" / "report" / ("case_study" + ".log"),
         resources:
             mem_mb=8000,
             runtime=60,
         params:
             name="case study",
-            models=[list(model) for model in table1_models()],
+            models=[list(model) for model in table1_models(EXPERIMENT)],
             catalogue=reported(),
             code=code_version("report/tables/case_study.py"),
         script:

@@ -60,7 +60,7 @@ def write_evaluation_sets(folder: Path) -> dict[str, Path]:
 
 def build_small(source: Path, tokenizer: Path, out: Path, data: Data = DATA, workers: int = 1) -> None:
     """The chain on a prepared source, against the planted evaluation sets."""
-    build(data, source, tokenizer, write_evaluation_sets(tokenizer), out, NOTE, workers, quiet)
+    build(data, source, tokenizer, write_evaluation_sets(tokenizer), out, workers, quiet)
 
 
 def read_flags(out: Path) -> pd.DataFrame:

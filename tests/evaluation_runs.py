@@ -20,11 +20,11 @@ BACKBONE = Backbone.model_validate(
     {
         "label": "tiny",
         "source": {"kind": "local", "path": "."},
-        "context": 352,
-        "prompt_tokens": 320,
-        "response_tokens": 24,
-        "evaluation_tokens": 24,
-        "least_evaluation_tokens": 8,
+        "max_model_len": 352,
+        "max_prompt_length": 320,
+        "max_response_length": 24,
+        "max_evaluation_length": 24,
+        "min_evaluation_length": 8,
     }
 )
 SUBJECTS = ("astronomy", "college_physics", "machine_learning")
@@ -35,20 +35,20 @@ def benchmark(adapter: str, items: int, source: dict | None = None) -> Benchmark
         "label": adapter,
         "adapter": adapter,
         "source": source or {"kind": "synthetic", "seed": 5, "templates": "sums"},
-        "items": items,
-        "shots": {"gsm8k": 2, "mmlu": 1}.get(adapter, 0),
+        "num_questions": items,
+        "num_fewshot": {"gsm8k": 2, "mmlu": 1}.get(adapter, 0),
         "subsets": SUBJECTS if adapter == "mmlu" else (),
     }
     return Benchmark.model_validate(values)
 
 
-def settings(concurrency: int = 16, seeds: tuple[int, ...] = (1, 2)) -> Evaluation:
+def settings(max_num_seqs: int = 16, seeds: tuple[int, ...] = (1, 2)) -> Evaluation:
     return Evaluation(
         seeds=seeds,
         platform="cpu",
         dtype="float32",
         kv_cache_gib=0.25,
-        concurrency=concurrency,
+        max_num_seqs=max_num_seqs,
     )
 
 

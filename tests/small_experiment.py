@@ -24,23 +24,23 @@ SMALL = {
                 "thinks": True,
                 "source": {
                     "kind": "synthetic",
-                    "layers": 2,
-                    "width": 64,
-                    "heads": 2,
+                    "num_hidden_layers": 2,
+                    "hidden_size": 64,
+                    "num_attention_heads": 2,
                     "warm_up": {
                         "problems": 500,
                         "steps": 20,
-                        "batch": 8,
+                        "batch_size": 8,
                         "learning_rate": 1e-3,
                         # An untaught model: what is tested here is the line, not the learning.
                         "pass_rate": [0, 1],
                         "group_share": 0,
                     },
                 },
-                "context": 512,
-                "prompt_tokens": 256,
-                "response_tokens": 16,
-                "evaluation_tokens": 16,
+                "max_model_len": 512,
+                "max_prompt_length": 256,
+                "max_response_length": 16,
+                "max_evaluation_length": 16,
             }
         },
         "benchmarks": {
@@ -48,8 +48,8 @@ SMALL = {
                 "label": name,
                 "adapter": adapter,
                 "source": {"kind": "synthetic", "seed": 3, "templates": templates},
-                "items": 10,
-                "shots": 0,
+                "num_questions": 10,
+                "num_fewshot": 0,
             }
             for name, adapter, templates in (("few-sums", "math_500", "sums"), ("few-stories", "gsm8k", "stories"))
         },
@@ -86,7 +86,7 @@ def forget_training(results: Path) -> None:
 def write(name: str, file: Path, steps: int = STEPS, **jobs: dict[str, Any]) -> str:
     """The configuration of an experiment of this name, in `file`; `jobs` are laid over the demo's."""
     values = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()) | SMALL | {"experiment": name}
-    values["uncertainty"] = {"rollouts": 2, "problems_per_shard": 4}
+    values["uncertainty"] = {"rollouts_per_prompt": 2, "problems_per_shard": 4}
     values["data"] |= {
         "heldout_rows": 6,
         "tokenizer": "minute",
@@ -94,7 +94,13 @@ def write(name: str, file: Path, steps: int = STEPS, **jobs: dict[str, Any]) -> 
         "quotas": {"default_mixed": 40, "default_correct": 20, "extended_mixed": 5, "extended_correct": 5},
         "validation_rows": 6,
     }
-    values["training"] |= {"prompts_per_step": 8, "rollouts": 4, "steps": steps, "save_every": 1, "validate_every": 4}
+    values["training"] |= {
+        "train_batch_size": 8,
+        "rollouts_per_prompt": 4,
+        "total_training_steps": steps,
+        "save_freq": 1,
+        "test_freq": 4,
+    }
     values["evaluation"]["seeds"] = [1, 2]
     for job, needs in jobs.items():
         values["jobs"][job] |= needs

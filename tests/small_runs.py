@@ -50,8 +50,8 @@ def compose(
 def make_inputs(folder: Path) -> None:
     """A random model and a few problems."""
     backbone = CATALOGUES["demo"].backbones["tiny-math"]
-    tokenizer = make_tokenizer(False, 1, backbone.context)
-    make_model(backbone.source, tokenizer, backbone.context).save_pretrained(folder / "model")
+    tokenizer = make_tokenizer(False, 1, backbone.max_model_len)
+    make_model(backbone.source, tokenizer, backbone.max_model_len).save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     rng = random.Random(1)
     for name, count, split in (("train", 16, "train"), ("validation", 2, "held-out")):
@@ -62,9 +62,15 @@ def make_inputs(folder: Path) -> None:
 
 def small(inputs: Path, out: Path, method: str | Method, **changes) -> DictConfig:
     demo = CATALOGUES["demo"]
-    small_sizes = {"prompts_per_step": 4, "rollouts": 4, "steps": 2, "save_every": 1, "validate_every": 100}
+    small_sizes = {
+        "train_batch_size": 4,
+        "rollouts_per_prompt": 4,
+        "total_training_steps": 2,
+        "save_freq": 1,
+        "test_freq": 100,
+    }
     training = demo.experiment.training.model_copy(update={**small_sizes, **changes})
-    backbone = demo.backbones["tiny-math"].model_copy(update={"response_tokens": 12})
+    backbone = demo.backbones["tiny-math"].model_copy(update={"max_response_length": 12})
     chosen = METHODS[method] if isinstance(method, str) else method
     return compose(training, chosen, backbone, inputs, out)
 

@@ -15,8 +15,8 @@ from egpo.common.paths import ROOT
 from egpo.config.files import read_yaml
 
 NUMBERS = read_yaml(ROOT / "config" / "paper-numbers.yaml")
-ITEMS = {name: entry["items"] for name, entry in read_yaml(ROOT / "config" / "benchmarks.yaml").items()}
-LIMITS = {name: entry["evaluation_tokens"] for name, entry in read_yaml(ROOT / "config" / "backbones.yaml").items()}
+ITEMS = {name: entry["num_questions"] for name, entry in read_yaml(ROOT / "config" / "benchmarks.yaml").items()}
+LIMITS = {name: entry["max_evaluation_length"] for name, entry in read_yaml(ROOT / "config" / "backbones.yaml").items()}
 
 
 def verdicts(numbers: dict) -> dict[tuple[str, str], str]:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egpo.common.answers import last_boxed, same_answer
+from egpo.common.answers import answers_equivalent, extract_boxed
 from egpo.common.errors import UserError
 from egpo.config.backbones import Backbone, SyntheticModel, WarmUp
 from egpo.data.verl_rows import prompt
@@ -35,8 +35,8 @@ def test_generations_say_what_they_claim(seed, split, level):
     problem = draw_problem(rng, split, level=level)
     assert all(str(term) in problem.text for term in problem.terms)
     for text in (correct_generation(problem, rng), without_think_tags(correct_generation(problem, rng))):
-        assert same_answer(last_boxed(text), problem.answer)
-    assert not same_answer(last_boxed(wrong_generation(problem, rng)), problem.answer)
+        assert answers_equivalent(extract_boxed(text), problem.answer)
+    assert not answers_equivalent(extract_boxed(wrong_generation(problem, rng)), problem.answer)
 
 
 @given(st.integers(), st.sampled_from(LEVELS))
@@ -82,7 +82,9 @@ def test_loss_is_on_the_response_alone(thinks):
 
 
 def test_same_seed_same_weights():
-    source = SyntheticModel(kind="synthetic", seed=5, layers=1, width=32, heads=2, warm_up=WARM_UP)
+    source = SyntheticModel(
+        kind="synthetic", seed=5, num_hidden_layers=1, hidden_size=32, num_attention_heads=2, warm_up=WARM_UP
+    )
     tokenizer = make_tokenizer(False, 5, 128)
     first, second = (make_model(source, tokenizer, 128).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -116,22 +118,22 @@ def test_a_backbone_is_taught_until_it_is_a_fair_start(monkeypatch, tmp_path, ra
             "label": "tiny",
             "source": {
                 "kind": "synthetic",
-                "layers": 1,
-                "width": 32,
-                "heads": 2,
+                "num_hidden_layers": 1,
+                "hidden_size": 32,
+                "num_attention_heads": 2,
                 "warm_up": {
                     "problems": 10,
                     "steps": 6,
-                    "batch": 2,
+                    "batch_size": 2,
                     "learning_rate": 1e-3,
                     "pass_rate": [0.4, 0.7],
                     "group_share": 0,
                 },
             },
-            "context": 512,
-            "prompt_tokens": 256,
-            "response_tokens": 16,
-            "evaluation_tokens": 16,
+            "max_model_len": 512,
+            "max_prompt_length": 256,
+            "max_response_length": 16,
+            "max_evaluation_length": 16,
         }
     )
     make.write_tokenizer(backbone, tmp_path / "tokenizer")

@@ -1,7 +1,7 @@
 """The mistakes that users make in a configuration: each stops before any job, and says which key and what to do.
 
-Most are tried on egpo.config.loader.load, which every start of Snakemake calls first; a few on Snakemake itself, for the
-way from there to the terminal, and for what Snakemake reads before our code does.
+Most are tried on egpo.cli.check.load_checked, which every start of Snakemake calls first; a few on Snakemake itself, for
+the way from there to the terminal, and for what Snakemake reads before our code does.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ import pytest
 import yaml
 from small_experiment import SNAKEMAKE
 
+from egpo.cli.check import OURS, load_checked
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
-from egpo.config.checks import OURS
 from egpo.config.files import read_files
-from egpo.config.loader import load
 
 OUT = object()  # takes a key out
-SIZES = {"context": 1024, "prompt_tokens": 256, "response_tokens": 64, "evaluation_tokens": 64}
+SIZES = {"max_model_len": 1024, "max_prompt_length": 256, "max_response_length": 64, "max_evaluation_length": 64}
 ABLATIONS = {"backbone": "tiny-math", "methods": ["c1"], "benchmarks": ["synthetic_gsm8k"]}
 QUOTAS = {"default_mixed": 510, "default_correct": 340, "extended_mixed": 90, "extended_correct": 60}
 
@@ -40,12 +39,19 @@ def backbone(source: dict, **keys: Any) -> dict:
 
 
 def benchmark(**keys: Any) -> dict:
-    entry = {"label": "Own", "adapter": "math_500", "source": {"kind": "hub"}, "items": 3, "shots": 0, **keys}
+    entry = {
+        "label": "Own",
+        "adapter": "math_500",
+        "source": {"kind": "hub"},
+        "num_questions": 3,
+        "num_fewshot": 0,
+        **keys,
+    }
     return {"benchmarks": ["own"], "define.benchmarks.own": entry}
 
 
 def verl(key: str, value: Any) -> dict:
-    return {"training.verl": {key: value}}
+    return {"training.overrides": {key: value}}
 
 
 # name: (changes to config/demo.yaml by dotted key, words that the message must hold: the key, then the remedy).
@@ -53,41 +59,53 @@ def verl(key: str, value: Any) -> dict:
 MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     # keys that are not there, at every level
     "a section misspelt": ({"trainng": {}}, ("trainng: there is no such key", "Did you mean 'training'?")),
-    "a key of training": ({"training.rolouts": 8}, ("training.rolouts", "Did you mean 'rollouts'?")),
+    "a key of training": (
+        {"training.rollouts_per_promt": 8},
+        ("training.rollouts_per_promt", "Did you mean 'rollouts_per_prompt'?"),
+    ),
     "a key of evaluation": ({"evaluation.temprature": 1}, ("evaluation.temprature", "'temperature'")),
     "a key of data": ({"data.validation_row": 3}, ("data.validation_row", "'validation_rows'")),
     "a key of the source": ({"data.source.sed": 3}, ("data.source.sed", "'seed'")),
     "a key of the quotas": ({"data.quotas.default_mixd": 3}, ("data.quotas.default_mixd", "'default_mixed'")),
     "a key of deduplication": ({"data.deduplication": {"band": 4}}, ("data.deduplication.band", "'bands'")),
-    "a key of uncertainty": ({"uncertainty.rollout": 4}, ("uncertainty.rollout", "'rollouts'")),
+    "a key of uncertainty": (
+        {"uncertainty.rollouts_per_prompts": 4},
+        ("uncertainty.rollouts_per_prompts", "'rollouts_per_prompt'"),
+    ),
     "a key of the jobs": ({"jobs.train.minuts": 4}, ("jobs.train.minuts", "'minutes'")),
     "a key of the ablations": ({"ablations": ABLATIONS | {"method": []}}, ("ablations.method", "'methods'")),
     "a kind of definitions": ({"define.method": {}}, ("define.method", "'methods'")),
-    "a key of an own method": (method(clip_hi=1), ("define.methods.mine.clip_hi", "'clip_high'")),
+    "a key of an own method": (method(clip_hi=1), ("define.methods.mine.clip_hi", "'clip_ratio_high'")),
     "a key of a calibration": (method({"lam": 1}), ("define.methods.mine.calibration.lam", "lam_min, lam_max")),
     "a key of an own backbone": (
         backbone({"kind": "hub", "repo": "a/b"}, think=True),
         ("define.backbones.own.think", "'thinks'"),
     ),
-    "a key of an own benchmark": (benchmark(shot=1), ("define.benchmarks.own.shot", "'shots'")),
+    "a key of an own benchmark": (benchmark(num_fewshots=1), ("define.benchmarks.own.num_fewshots", "'num_fewshot'")),
     "a key of a further model": (
-        {"also_evaluate": {"x": {"model": "a/b", "like": "tiny-math", "labl": "X"}}},
-        ("also_evaluate.x.labl", "'label'"),
+        {"extra_models": {"x": {"model": "a/b", "like": "tiny-math", "labl": "X"}}},
+        ("extra_models.x.labl", "'label'"),
     ),
     "a key of a backbone's overlay": (
-        {"by_backbone": {"tiny-math": {"training": {"step": 3}}}},
-        ("by_backbone.tiny-math", "training.step", "'steps'"),
+        {"by_backbone": {"tiny-math": {"training": {"node": 3}}}},
+        ("by_backbone.tiny-math", "training.node", "'nodes'"),
     ),
-    "a key with its dots, as for verl": ({"training.steps": OUT, "training\0steps": 3}, ("training.steps",)),
+    "a key with its dots, as for verl": (
+        {"training.total_training_steps": OUT, "training\0total_training_steps": 3},
+        ("training.total_training_steps",),
+    ),
     # keys that are missing
     "no seed for the data": ({"data.seed": OUT}, ("data.seed: this key is missing", "Add it")),
-    "no batch size": ({"training.prompts_per_step": OUT}, ("training.prompts_per_step", "missing", "rollout batch")),
+    "no batch size": ({"training.train_batch_size": OUT}, ("training.train_batch_size", "missing", "rollout batch")),
     "no kind of source": ({"data.source.kind": OUT}, ("data.source.kind", "missing", "standin", "problems")),
     "a quota missing": ({"data.quotas.default_mixed": OUT}, ("data.quotas.default_mixed", "missing")),
     # values of a wrong type
-    "a word for a number": ({"training.steps": "many"}, ("training.steps: 'many'", "integer")),
-    "yes for a number": ({"training.steps": True}, ("training.steps: True", "integer")),
-    "a fraction of a step": ({"training.steps": 2.5}, ("training.steps: 2.5", "integer")),
+    "a word for a number": (
+        {"training.total_training_steps": "many"},
+        ("training.total_training_steps: 'many'", "integer"),
+    ),
+    "yes for a number": ({"training.total_training_steps": True}, ("training.total_training_steps: True", "integer")),
+    "a fraction of a step": ({"training.total_training_steps": 2.5}, ("training.total_training_steps: 2.5", "integer")),
     "no number": ({"training.learning_rate": None}, ("training.learning_rate: None", "number")),
     "one name for a list": ({"methods": "grpo"}, ("methods: 'grpo'", "a list is wanted: [grpo]")),
     "one seed for a list": ({"training_seeds": 1}, ("training_seeds: 1", "[1]")),
@@ -95,17 +113,26 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "an empty section": ({"data": None}, ("data: None", "keys with values")),
     "a list for a name": ({"data.preset": ["paper"]}, ("data.preset", "Known: paper, recommended")),
     # values out of range
-    "one rollout": ({"training.rollouts": 1}, ("training.rollouts: 1", "greater than or equal to 2")),
-    "one rollout for entropies": ({"uncertainty.rollouts": 1}, ("uncertainty.rollouts: 1", "equal to 2")),
-    "no step": ({"training.steps": 0}, ("training.steps: 0", "equal to 1")),
-    "a negative batch": ({"training.prompts_per_step": -4}, ("training.prompts_per_step: -4", "equal to 1")),
+    "one rollout": (
+        {"training.rollouts_per_prompt": 1},
+        ("training.rollouts_per_prompt: 1", "greater than or equal to 2"),
+    ),
+    "one rollout for entropies": (
+        {"uncertainty.rollouts_per_prompt": 1},
+        ("uncertainty.rollouts_per_prompt: 1", "equal to 2"),
+    ),
+    "no step": ({"training.total_training_steps": 0}, ("training.total_training_steps: 0", "equal to 1")),
+    "a negative batch": ({"training.train_batch_size": -4}, ("training.train_batch_size: -4", "equal to 1")),
     "a negative seed": ({"training_seeds": [-1]}, ("training_seeds.0: -1", "equal to 0")),
     "a negative quota": ({"data.quotas.default_mixed": -5}, ("data.quotas.default_mixed: -5", "equal to 0")),
     "a learning rate without its sign": ({"training.learning_rate": 3e4}, ("training.learning_rate", "less than 1")),
     "an endless learning rate": ({"training.learning_rate": float("inf")}, ("training.learning_rate", "finite")),
     "top_p in percent": ({"evaluation.top_p": 95}, ("evaluation.top_p: 95", "less than or equal to 1")),
     "top_k below -1": ({"evaluation.top_k": -5}, ("evaluation.top_k: -5", "equal to -1")),
-    "all of a GPU for vLLM": ({"training.rollout_memory": 1}, ("training.rollout_memory: 1", "less than 1")),
+    "all of a GPU for vLLM": (
+        {"training.gpu_memory_utilization": 1},
+        ("training.gpu_memory_utilization: 1", "less than 1"),
+    ),
     "lam_min above 1": (method({"weight": "entropy", "lam_min": 1.2}), ("calibration.lam_min: 1.2", "equal to 1")),
     "lam_max below 1": (method({"weight": "entropy", "lam_max": 0.5}), ("calibration.lam_max: 0.5", "equal to 1")),
     "an unknown precision": ({"evaluation.dtype": "float16"}, ("evaluation.dtype", "'float32' or 'bfloat16'")),
@@ -145,9 +172,9 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"ablations": ABLATIONS | {"backbone": "tiny-think"}},
         ("ablations.backbone: 'tiny-think'", "They are: tiny-math"),
     ),
-    "the ablations' reference": (
-        {"ablations": ABLATIONS | {"reference": "dapo"}},
-        ("ablations.reference: 'dapo'", "They are: grpo, egpo"),
+    "a main method that is not trained": (
+        {"main_method": "dapo"},
+        ("main_method: 'dapo'", "They are: grpo, egpo"),
     ),
     "an ablation that is the reference": (
         {"ablations": ABLATIONS | {"methods": ["egpo", "c1"]}},
@@ -160,12 +187,12 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "an overlay for no backbone": ({"by_backbone": {"tiny": {}}}, ("by_backbone: 'tiny'", "'tiny-math'")),
     "a further model like none": (
-        {"also_evaluate": {"x": {"model": "a/b", "like": "tiny"}}},
-        ("also_evaluate.x.like: 'tiny'", "'tiny-math'"),
+        {"extra_models": {"x": {"model": "a/b", "like": "tiny"}}},
+        ("extra_models.x.like: 'tiny'", "'tiny-math'"),
     ),
     "a further model of a backbone's name": (
-        {"also_evaluate": {"tiny-math": {"model": "a/b", "like": "tiny-math"}}},
-        ("also_evaluate.tiny-math", "Choose another"),
+        {"extra_models": {"tiny-math": {"model": "a/b", "like": "tiny-math"}}},
+        ("extra_models.tiny-math", "Choose another"),
     ),
     # folders and files
     "a model's folder that is none": (
@@ -201,8 +228,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("define.backbones.own.source.architecture: this key is missing", "needs its sizes", "kv_heads"),
     ),
     "a further model that is nothing": (
-        {"also_evaluate": {"x": {"model": "/nowhere", "like": "tiny-math"}}},
-        ("also_evaluate.x.model: '/nowhere'", "owner/name on the Hub"),
+        {"extra_models": {"x": {"model": "/nowhere", "like": "tiny-math"}}},
+        ("extra_models.x.model: '/nowhere'", "owner/name on the Hub"),
     ),
     "a dataset's folder that is none": (
         {"data.source": {"kind": "local", "path": "/nowhere"}},
@@ -243,8 +270,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("judge.key_variable", "environment variable"),
     ),
     "a template beside worked examples": (
-        benchmark(prompt="{question}", shots=4),
-        ("define.benchmarks.own: prompt", "shots: 0"),
+        benchmark(prompt="{question}", num_fewshot=4),
+        ("define.benchmarks.own: prompt", "num_fewshot: 0"),
     ),
     "a template with a single brace": (
         benchmark(prompt="{question} \\boxed{}"),
@@ -253,51 +280,57 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "a template with a lone brace": (benchmark(prompt="{question} }"), ("own: prompt", "write a brace")),
     "a template without the question": (benchmark(prompt="Solve it."), ("own: prompt must hold {question}",)),
     # sizes that contradict each other
-    "steps and epochs": ({"training.epochs": 2}, ("training: give exactly one of epochs and steps",)),
-    "neither steps nor epochs": ({"training.steps": OUT}, ("training: give exactly one of epochs and steps",)),
+    "steps and epochs": (
+        {"training.total_epochs": 2},
+        ("training: give exactly one of total_epochs and total_training_steps",),
+    ),
+    "neither steps nor epochs": (
+        {"training.total_training_steps": OUT},
+        ("training: give exactly one of total_epochs and total_training_steps",),
+    ),
     "a response as long as the context": (
-        backbone({"kind": "hub", "repo": "a/b"}, response_tokens=1024),
-        ("define.backbones.own: response_tokens 1024", "context 1024"),
+        backbone({"kind": "hub", "repo": "a/b"}, max_response_length=1024),
+        ("define.backbones.own: max_response_length 1024", "max_model_len 1024"),
     ),
     "an evaluation as long as the context": (
-        backbone({"kind": "hub", "repo": "a/b"}, evaluation_tokens=2000),
-        ("define.backbones.own: evaluation_tokens 2000", "context 1024"),
+        backbone({"kind": "hub", "repo": "a/b"}, max_evaluation_length=2000),
+        ("define.backbones.own: max_evaluation_length 2000", "max_model_len 1024"),
     ),
     "prompt and response longer than the context": (
-        backbone({"kind": "local", "path": "{model}"}, prompt_tokens=512, response_tokens=600),
-        ("define.backbones.own.context: 1024", "lower these"),
+        backbone({"kind": "local", "path": "{model}"}, max_prompt_length=512, max_response_length=600),
+        ("define.backbones.own.max_model_len: 1024", "lower these"),
     ),
     "prompts that stop a training": (
         {"data.final_prompt_tokens": 300},
-        ("data.final_prompt_tokens: 300", "prompt_tokens are 256: lower it"),
+        ("data.final_prompt_tokens: 300", "max_prompt_length is 256: lower it"),
     ),
     "rollouts on problems that leave no room": (
-        backbone({"kind": "local", "path": "{model}"}, evaluation_tokens=1000),
-        ("define.backbones.own.evaluation_tokens: 1000", "Lower one of them"),
+        backbone({"kind": "local", "path": "{model}"}, max_evaluation_length=1000),
+        ("define.backbones.own.max_evaluation_length: 1000", "Lower one of them"),
     ),
     "a least evaluation above the most": (
-        backbone({"kind": "hub", "repo": "a/b"}, least_evaluation_tokens=100),
-        ("define.backbones.own: least_evaluation_tokens 100", "evaluation_tokens 64"),
+        backbone({"kind": "hub", "repo": "a/b"}, min_evaluation_length=100),
+        ("define.backbones.own: min_evaluation_length 100", "max_evaluation_length 64"),
     ),
     "quotas below a batch": (
-        {"data.quotas.default_mixed": 0, "training.prompts_per_step": 480},
+        {"data.quotas.default_mixed": 0, "training.train_batch_size": 480},
         ("data.quotas", "raise the quotas or lower the batch"),
     ),
     "quotas above the source": ({"data.quotas.default_mixed": 5000}, ("data.quotas: 5340", "raise default_rows")),
     "entropies without rows": ({"data.heldout_rows": 0}, ("data.heldout_rows: 0", "raise it")),
-    "checkpoints after the end": ({"training.save_every": 100}, ("training.save_every: 100", "give at most 32")),
+    "checkpoints after the end": ({"training.save_freq": 100}, ("training.save_freq: 100", "give at most 32")),
     "checkpoints after the end of the epochs": (
-        {"training.steps": OUT, "training.epochs": 1, "training.save_every": 30},
-        ("training.save_every: 30", "give at most 29"),
+        {"training.total_training_steps": OUT, "training.total_epochs": 1, "training.save_freq": 30},
+        ("training.save_freq: 30", "give at most 29"),
     ),
-    "bands that do not divide": ({"data.deduplication": {"bands": 7}}, ("data.deduplication: permutations 128", "7")),
+    "bands that do not divide": ({"data.deduplication": {"bands": 7}}, ("data.deduplication: num_perm 128", "7")),
     "responses that GPUs cannot share": (
         {"training.platform": "cuda", "training.gpus_per_node": 7},
-        ("training.prompts_per_step: 32", "7 GPUs: take a multiple"),
+        ("training.train_batch_size: 32", "7 GPUs: take a multiple"),
     ),
     "the same for one backbone": (
         {"by_backbone": {"tiny-math": {"training": {"platform": "cuda", "nodes": 3}}}},
-        ("by_backbone.tiny-math: training.prompts_per_step: 32", "3 GPUs"),
+        ("by_backbone.tiny-math: training.train_batch_size: 32", "3 GPUs"),
     ),
     "GPUs on a CPU": ({"training.gpus_per_node": 8}, ("training.gpus_per_node: 8", "Set platform: cuda")),
     "GPUs for an evaluation on a CPU": ({"evaluation.gpus": 8}, ("evaluation.gpus: 8", "Set platform: cuda")),
@@ -305,12 +338,12 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "trials that are all the same": ({"evaluation.temperature": 0}, ("evaluation.temperature: 0", "give one seed")),
     # methods that are not what they seem
     "overlong shaping with NSR": (
-        method({"nsr": True}, overlong={"buffer": 8}),
+        method({"nsr": True}, overlong_buffer={"len": 8}),
         ("define.methods.mine", "take out overlong"),
     ),
     "a buffer as long as the response": (
-        method(overlong={"buffer": 64}),
-        ("define.methods.mine.overlong.buffer: 64", "give fewer"),
+        method(overlong_buffer={"len": 64}),
+        ("define.methods.mine.overlong_buffer.len: 64", "give fewer"),
     ),
     "bounds without weights": (
         method({"lam_max": 1.5}),
@@ -342,14 +375,14 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("define.methods.mine.calibration.weight", "cannot be read"),
     ),
     # verl
-    "a setting that verl lacks": (verl("trainer.loger", "x"), ("training.verl", "Did you mean 'trainer.logger'?")),
+    "a setting that verl lacks": (verl("trainer.loger", "x"), ("training.overrides", "Did you mean 'trainer.logger'?")),
     "a setting that is ours": (
         verl("actor_rollout_ref.rollout.n", 4),
-        ("training.verl.actor_rollout_ref.rollout.n", "set training.rollouts"),
+        ("training.overrides.actor_rollout_ref.rollout.n", "set training.rollouts_per_prompt"),
     ),
     "a setting that ours depend on": (verl("algorithm.adv_estimator", "grpo"), ("adv_estimator", "take it out")),
-    "ours in a nested form": (verl("trainer", {"save_freq": 3}), ("trainer.save_freq", "set training.save_every")),
-    "a nested form": (verl("trainer", {"loger": 3}), ("training.verl.trainer", "trainer.loger: value")),
+    "ours in a nested form": (verl("trainer", {"save_freq": 3}), ("trainer.save_freq", "set training.save_freq")),
+    "a nested form": (verl("trainer", {"loger": 3}), ("training.overrides.trainer", "trainer.loger: value")),
 }
 
 
@@ -404,18 +437,18 @@ def test_there_are_many():
 def test_each_mistake_is_named_with_its_remedy(name, demo, places):
     changes, words = MISTAKES[name]
     with pytest.raises(UserError) as caught:
-        load(changed(demo, changes, places), "mine.yaml")
+        load_checked(changed(demo, changes, places), "mine.yaml")
     lines = str(caught.value).splitlines()
     assert all(line.startswith(("mine.yaml: ", "config/")) for line in lines), lines
     assert any(all(word in line for word in words) for line in lines), lines
 
 
 def test_two_mistakes_are_two_lines(demo, places):
-    both = changed(demo, {"training.save_every": 100, "evaluation.gpus": 2}, places)
+    both = changed(demo, {"training.save_freq": 100, "evaluation.gpus": 2}, places)
     with pytest.raises(UserError) as caught:
-        load(both, "mine.yaml")
+        load_checked(both, "mine.yaml")
     assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == [
-        "training.save_every",
+        "training.save_freq",
         "evaluation.gpus",
     ]
 
@@ -427,7 +460,10 @@ FILES = {
     "a bracket that does not close": (b"a: [1, 2\nb: 3\n", "line 2, column 2"),
     "a tab": (b"a:\n\tb: 1\n", "Indent with blanks"),
     "Latin-1": ("a: é\n".encode("latin-1"), "Save the file as UTF-8"),
-    "a key twice": (b"training:\n  steps: 3\n  rollouts: 8\n  steps: 30\n", "line 4: the key 'steps' stands twice"),
+    "a key twice": (
+        b"training:\n  total_training_steps: 3\n  rollouts_per_prompt: 8\n  total_training_steps: 30\n",
+        "line 4: the key 'total_training_steps' stands twice",
+    ),
     "a section twice": (b"data: {}\ntraining: {}\ndata: {}\n", "line 3: the key 'data' stands twice"),
 }
 
@@ -451,14 +487,14 @@ def test_keys_that_a_merge_brings_are_not_twice():
 
 def test_later_files_lie_over_earlier_ones():
     values = read_files([ROOT / "config" / "demo.yaml", ROOT / "config" / "demo-full.yaml"])
-    assert (values["training"]["steps"], values["training"]["rollouts"]) == (8, 8)
+    assert (values["training"]["total_training_steps"], values["training"]["rollouts_per_prompt"]) == (8, 8)
 
 
 def test_what_is_ours_is_what_verl_would_be_given(demo):
-    """Each setting that `training.verl` may not say is one that this workflow sets; a new name in verl shows here."""
+    """Each setting that `training.overrides` may not name is one that this workflow sets."""
     from egpo.training.settings import verl_config
 
-    catalogue = load(demo, "mine.yaml")
+    catalogue = load_checked(demo, "mine.yaml")
     parts = catalogue.experiment.training, catalogue.methods["egpo"], catalogue.backbones["tiny-math"]
     config = verl_config(*parts, ROOT, ROOT, ROOT, 1, ROOT)
     for key in OURS:

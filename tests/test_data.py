@@ -22,10 +22,10 @@ from egpo.common.answers import (
     _last_closed,
     _plainly,
     _verified,
-    last_boxed,
-    normalised,
+    answers_equivalent,
+    extract_boxed,
+    normalize_answer,
     read_by_math_verify,
-    same_answer,
 )
 from egpo.common.errors import UserError
 from egpo.common.files import read_json
@@ -39,11 +39,12 @@ from egpo.data import wording
 from egpo.data.filters import REASONS, Measured, bucket, judge
 from egpo.data.lengths import counted, load_tokenizer, measure
 from egpo.data.reference_answers import is_missing, is_truth_value, not_a_value, several_values, unboxed
+from egpo.data.sample import strata
 from egpo.data.schema import FOLDERS, NEEDED, SCHEMA, Row, shards, verdicts
 from egpo.data.source import prepare, prepared
 from egpo.data.verl_rows import prompt
 from egpo.synthetic.planted import EVALUATION_SETS
-from egpo.synthetic.standin import standin_row, write_standin
+from egpo.synthetic.standin import make_source, standin_row, write_standin
 from egpo.synthetic.tokenizer import make_tokenizer
 
 
@@ -51,7 +52,7 @@ from egpo.synthetic.tokenizer import make_tokenizer
 def built(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Path) -> Path:
     """A small sample without planted cases, made once: `source/` and `out/` below this folder."""
     folder = tmp_path_factory.mktemp("data")
-    prepare(STANDIN, folder / "source", quiet)
+    make_source(STANDIN, folder / "source", quiet)
     build_small(folder / "source", tokenizer_folder, folder / "out")
     return folder
 
@@ -92,19 +93,19 @@ def first_shard(folder: Path) -> Path:
     ],
 )
 def test_last_boxed(text: str, content: str | None) -> None:
-    assert last_boxed(text) == content
+    assert extract_boxed(text) == content
 
 
 @given(st.text(alphabet="ab{}\\ ", max_size=30), st.integers(0, 99))
 def test_a_box_at_the_end_is_always_found(before: str, value: int) -> None:
     # A backslash just before would escape the box's own.
-    assert last_boxed(f"{before} \\boxed{{{value}}}") == str(value)
+    assert extract_boxed(f"{before} \\boxed{{{value}}}") == str(value)
 
 
 @given(st.lists(st.sampled_from(["\\boxed{", "\\boxed {", "{", "}", "\\{", "\\}", "\\", "a"]), max_size=12))
 def test_trying_the_last_box_first_changes_nothing(pieces: list[str]) -> None:
     text = "".join(pieces)
-    assert last_boxed(text) == _last_closed(text)
+    assert extract_boxed(text) == _last_closed(text)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_trying_the_last_box_first_changes_nothing(pieces: list[str]) -> None:
     ],
 )
 def test_same_answer(candidate: str, truth: str, same: bool) -> None:
-    assert same_answer(candidate, truth) is same
+    assert answers_equivalent(candidate, truth) is same
 
 
 NUMBERS = st.one_of(
@@ -141,7 +142,7 @@ NUMBERS = st.one_of(
 @settings(max_examples=200)
 @given(NUMBERS, NUMBERS)
 def test_numbers_are_compared_as_math_verify_does(candidate: str, truth: str) -> None:
-    plainly = _plainly(normalised(candidate), normalised(truth))
+    plainly = _plainly(normalize_answer(candidate), normalize_answer(truth))
     assert plainly is None or plainly == _verified(candidate, truth)
 
 
@@ -165,8 +166,8 @@ def test_same_answer_in_a_thread() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(same_answer, r"\frac{2}{4}", "0.5").result()
-        assert not pool.submit(same_answer, r"\frac{2}{5}", "0.5").result()
+        assert pool.submit(answers_equivalent, r"\frac{2}{4}", "0.5").result()
+        assert not pool.submit(answers_equivalent, r"\frac{2}{5}", "0.5").result()
 
 
 # --- the stand-in and its schema -----------------------------------------------------------------
@@ -348,7 +349,7 @@ def test_a_value(answer: str) -> None:
 @settings(max_examples=200)
 @given(st.from_regex(answers._EXPRESSION, fullmatch=True))
 def test_what_is_taken_for_an_expression_math_verify_reads_as_one(answer: str) -> None:
-    assert answers._is_expression(read_by_math_verify(answer), normalised(answer))
+    assert answers._is_expression(read_by_math_verify(answer), normalize_answer(answer))
 
 
 @pytest.mark.parametrize("answer", ["3x^2+2x-1", r"2\sqrt{3}", r"\frac{\pi}{4}", "n/2", r"-\frac{x+1}{2y}", "2^{10}"])
@@ -544,11 +545,11 @@ def test_rows_with_one_uuid_are_counted_once(built: Path, tmp_path: Path, tokeni
 def test_demo_yaml_meets_its_quotas(tmp_path: Path, tokenizer_folder: Path) -> None:
     values = with_preset(read_yaml(ROOT / "config" / "demo.yaml")["data"], "demo.yaml")
     demo = Data.model_validate(values)
-    prepare(demo.source, tmp_path / "source", quiet)
+    make_source(demo.source, tmp_path / "source", quiet)
     build_small(tmp_path / "source", tokenizer_folder, tmp_path / "out", demo)
     flags = read_flags(tmp_path / "out")
     ready = flags[flags["reason"].isin(["", "not-sampled"])].groupby(["subset", "bucket"]).size()
-    for stratum, quota in demo.quotas.strata.items():
+    for stratum, quota in strata(demo.quotas).items():
         assert ready[stratum] >= 1.2 * quota, f"{stratum}: too little margin"
 
 

@@ -63,15 +63,15 @@ def within_bounds(metrics: pd.DataFrame) -> None:
 @pytest.mark.parametrize(("backbone", "method"), MODELS)
 def test_every_method_has_the_same_budget(backbone, method):
     metrics = steps(backbone, method)
-    assert metrics.index.tolist() == list(range(1, TRAINING.steps + 1))
+    assert metrics.index.tolist() == list(range(1, TRAINING.total_training_steps + 1))
     config = OmegaConf.load(folder(backbone, method) / "verl.yaml")
     assert config.data.train_batch_size == config.actor_rollout_ref.actor.ppo_mini_batch_size
-    assert config.data.train_batch_size == TRAINING.prompts_per_step
-    assert config.actor_rollout_ref.rollout.n == TRAINING.rollouts
+    assert config.data.train_batch_size == TRAINING.train_batch_size
+    assert config.actor_rollout_ref.rollout.n == TRAINING.rollouts_per_prompt
     assert (metrics["actor/grad_norm"] > 0).all()
     # Nothing but dynamic sampling generates more than a batch.
     if not config.algorithm.filter_groups.enable:
-        assert (metrics["egpo/groups/generated"] == TRAINING.prompts_per_step).all()
+        assert (metrics["egpo/groups/generated"] == TRAINING.train_batch_size).all()
         assert (metrics["egpo/groups/replaced"] == 0).all()
 
 
@@ -101,7 +101,7 @@ def test_dapo_updates_on_mixed_groups_alone(method):
         assert (metrics["egpo/groups/mixed"] == 1).all()
         assert metrics["egpo/groups/replaced"].sum() > 0
         generated = metrics["egpo/groups/generated"]
-        assert (generated >= TRAINING.prompts_per_step + metrics["egpo/groups/replaced"]).all()
+        assert (generated >= TRAINING.train_batch_size + metrics["egpo/groups/replaced"]).all()
         assert lowest(metrics, "correct") == highest(metrics, "correct") == 1
 
 

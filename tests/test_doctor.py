@@ -22,7 +22,7 @@ from egpo.common.paths import Paths
 from egpo.config.backbones import LocalModel
 from egpo.config.benchmarks import Benchmark, Judge
 from egpo.config.data import LocalSource
-from egpo.data.source import prepare
+from egpo.synthetic.standin import make_source
 
 DEMO, PAPER = CATALOGUES["demo"], CATALOGUES["paper"]
 NEED = Need("train_model", "jobs.train", minutes=2855, cpus=16, memory_gib=200, gpus=8)
@@ -183,7 +183,7 @@ def test_on_a_login_node_missing_gpus_are_a_warning_with_the_command_for_a_compu
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
+def atomic_path(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     make_inputs(folder)
     return folder / "model"
@@ -267,7 +267,7 @@ def test_offline_a_model_of_the_hub_fails_with_the_way_out():
 def test_data(tmp_path):
     section = DEMO.experiment.data
     small = section.source.model_copy(update={"default_rows": 20, "extended_rows": 10, "planted": False})
-    prepare(small, tmp_path / "rows", lambda _: None)
+    make_source(small, tmp_path / "rows", lambda _: None)
     local = section.model_copy(update={"source": LocalSource(kind="local", path=tmp_path / "rows")})
     assert "30 rows in 2 shards" in inputs.data(local, tmp_path / "none", "snakemake").found
     shard = next((tmp_path / "rows" / "extended").glob("*.parquet"))
@@ -280,8 +280,8 @@ def test_benchmarks_in_an_empty_folder_fail(tmp_path):
     entry = {
         "label": "B",
         "adapter": "gsm8k",
-        "items": 1,
-        "shots": 0,
+        "num_questions": 1,
+        "num_fewshot": 0,
         "source": {"kind": "local", "path": str(tmp_path)},
     }
     chosen, folders = {"mine": Benchmark.model_validate(entry)}, {"mine": str(tmp_path)}
@@ -412,7 +412,7 @@ def test_without_slurm(monkeypatch):
 
 
 def with_verl(key: str, value: object):
-    training = DEMO.experiment.training.model_copy(update={"verl": {key: value}})
+    training = DEMO.experiment.training.model_copy(update={"overrides": {key: value}})
     return DEMO.model_copy(update={"experiment": DEMO.experiment.model_copy(update={"training": training})})
 
 
@@ -432,7 +432,7 @@ def test_a_key_that_verl_does_not_have_is_named():
 
 
 def test_the_tiny_model_is_one_that_can_be_shared_by_gpus(tmp_path):
-    assert tiny(tmp_path, gpus=4).source.heads == 4
+    assert tiny(tmp_path, gpus=4).source.num_attention_heads == 4
     assert inputs.shortcomings(tmp_path) == []
 
 

@@ -101,9 +101,11 @@ def bare_trainer(config: DictConfig):
 
 
 def test_dynamic_sampling_that_finds_no_mixed_groups_ends(inputs, tmp_path):
-    method = METHODS["dapo"].model_copy(update={"most_batches": 5})
-    trainer = bare_trainer(small(inputs, tmp_path, method, prompts_per_step=4))
-    with pytest.raises(UserError, match=r"step 3 generated 20 groups and found fewer than 4 mixed.*most_batches"):
+    method = METHODS["dapo"].model_copy(update={"max_num_gen_batches": 5})
+    trainer = bare_trainer(small(inputs, tmp_path, method, train_batch_size=4))
+    with pytest.raises(
+        UserError, match=r"step 3 generated 20 groups and found fewer than 4 mixed.*max_num_gen_batches"
+    ):
         trainer._submit_batch_to_rollout([None] * 21)
 
 
@@ -131,7 +133,7 @@ def test_overlong_shaping_reaches_verls_reward_manager(inputs, tmp_path):
 
     from egpo.verl_plugin.reward import compute_score
 
-    method = Method.model_validate({"label": "x", "overlong": {"buffer": 8, "penalty": 1.0}})
+    method = Method.model_validate({"label": "x", "overlong_buffer": {"len": 8, "penalty_factor": 1.0}})
     config = small(inputs, tmp_path, method)
     trainer = bare_trainer(config)
     trainer._init_tokenizer()
@@ -152,6 +154,6 @@ def test_overlong_shaping_reaches_verls_reward_manager(inputs, tmp_path):
 
 
 def test_overlong_buffer_must_leave_something(inputs, tmp_path):
-    method = Method.model_validate({"label": "x", "overlong": {"buffer": 12}})
-    with pytest.raises(UserError, match=r"overlong.buffer: 12 tokens leave none unpunished of the 12"):
+    method = Method.model_validate({"label": "x", "overlong_buffer": {"len": 12}})
+    with pytest.raises(UserError, match=r"overlong_buffer.len: 12 tokens leave none unpunished of the 12"):
         small(inputs, tmp_path, method)

@@ -23,7 +23,7 @@ import pytest
 from evaluation_runs import BACKBONE, SUBJECTS, Run, benchmark, make_model, settings, written
 
 from egpo.analysis.statistics import accuracy, clustered_se, correctness, sd_over_trials
-from egpo.common.answers import last_boxed
+from egpo.common.answers import extract_boxed
 from egpo.common.errors import UserError
 from egpo.config.benchmarks import Judge
 from egpo.evaluation.records import STATUS, outcome, trial_rows
@@ -69,11 +69,11 @@ def test_evalscope_reads_the_synthetic_formats(adapter, tmp_path):
         if adapter == "mmlu":
             assert sample.choices["ABCD".index(sample.target)] == right
         else:
-            assert (last_boxed(sample.target) or sample.target) == right
+            assert (extract_boxed(sample.target) or sample.target) == right
     assert not answers
     shots = {"gsm8k": "ANSWER: \\boxed{", "mmlu": "\nANSWER: "}
     if adapter in shots:
-        assert samples[0].input[0].content.count(shots[adapter]) == made.shots
+        assert samples[0].input[0].content.count(shots[adapter]) == made.num_fewshot
 
 
 def test_a_folder_is_not_taken_for_another_of_the_same_name(tmp_path):
@@ -103,7 +103,7 @@ def test_a_wrong_number_of_items_names_the_key(tmp_path):
     from egpo.evaluation.trial import count_questions
 
     write_benchmark(benchmark("math_500", 20), tmp_path)
-    with pytest.raises(UserError, match=r"benchmarks\.yaml: mine\.items: 21.* reads 20 questions"):
+    with pytest.raises(UserError, match=r"benchmarks\.yaml: mine\.num_questions: 21.* reads 20 questions"):
         count_questions("mine", benchmark("math_500", 21), tmp_path)
     with pytest.raises(UserError, match="mine: evalscope cannot read its 'gsm8k'"):
         count_questions("mine", benchmark("gsm8k", 20), tmp_path)
@@ -261,7 +261,7 @@ def first(run) -> pd.DataFrame:
 
 def test_every_question_has_a_record_in_every_trial(run, first):
     sizes = first.groupby(["benchmark", "trial"]).size().to_dict()
-    assert sizes == {(name, trial): made.items for name, made in run.benchmarks.items() for trial in (1, 2)}
+    assert sizes == {(name, trial): made.num_questions for name, made in run.benchmarks.items() for trial in (1, 2)}
     assert not first.duplicated(["benchmark", "question", "trial"]).any()
     assert set(first["status"]) <= set(STATUS)
     manifest = json.loads((run.out / "manifest.json").read_text())
@@ -274,13 +274,13 @@ def test_a_prompt_beyond_the_context_is_not_sent_and_counts_as_wrong(first):
     assert long["status"].tolist() == ["scored", "scored", "overflow"] * 2
     assert long["response"].isna().tolist() == [False, False, True] * 2
     assert not long["correct"].any()
-    assert long["prompt_tokens"].iloc[2] > BACKBONE.context
+    assert long["prompt_tokens"].iloc[2] > BACKBONE.max_model_len
 
 
 def test_a_prompt_that_leaves_less_gets_a_shorter_answer(first):
     short = first[(first["benchmark"] == "long") & (first["question"] == 1)]
-    room = BACKBONE.context - short["prompt_tokens"].iloc[0]
-    assert BACKBONE.least_evaluation_tokens <= room < BACKBONE.evaluation_tokens
+    room = BACKBONE.max_model_len - short["prompt_tokens"].iloc[0]
+    assert BACKBONE.min_evaluation_length <= room < BACKBONE.max_evaluation_length
     assert (short["response_tokens"] <= room).all()
 
 
@@ -288,8 +288,8 @@ def test_trials_differ_and_answers_keep_to_their_budget(first):
     answered = first[first["status"] == "scored"]
     texts = answered.pivot(index=["benchmark", "question"], columns="trial", values="response")
     assert (texts[1] != texts[2]).all()
-    assert answered["response_tokens"].max() == BACKBONE.evaluation_tokens
-    budget = (BACKBONE.context - answered["prompt_tokens"]).clip(upper=BACKBONE.evaluation_tokens)
+    assert answered["response_tokens"].max() == BACKBONE.max_evaluation_length
+    budget = (BACKBONE.max_model_len - answered["prompt_tokens"]).clip(upper=BACKBONE.max_evaluation_length)
     assert (answered["truncated"] == (answered["response_tokens"] == budget)).all()
 
 
@@ -299,7 +299,7 @@ def test_killed_trials_start_over_and_concurrency_changes_nothing(run, first):
         (folder / "finished.json").unlink()
         for path in folder.rglob("predictions/**/*.jsonl"):
             path.write_text(path.read_text()[:500])
-    again, reported = run(settings(concurrency=3))
+    again, reported = run(settings(max_num_seqs=3))
     assert "4 of 8 trials are finished already" in reported
     pd.testing.assert_frame_equal(again, first)
 

@@ -193,7 +193,7 @@ EDITS = {
     "a method's setting": (
         "config/methods.yaml",
         "\negpo:\n",
-        "\negpo:\n  clip_low: 0.19\n",
+        "\negpo:\n  clip_ratio_low: 0.19\n",
         {"train_model", "method_figure", *AFTER_A_TRAINING},
     ),
     "the advantage": (

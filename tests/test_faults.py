@@ -34,7 +34,7 @@ def undisturbed(model, tmp_path_factory) -> pd.DataFrame:
     return new_run(model, tmp_path_factory.mktemp("undisturbed"))(ONE_TRIAL)[0]
 
 
-def whole(records: pd.DataFrame) -> None:
+def atomic_path(records: pd.DataFrame) -> None:
     assert records.groupby("benchmark").size().to_dict() == ITEMS
     assert not records.duplicated(["benchmark", "question", "trial"]).any()
 
@@ -97,7 +97,7 @@ def test_a_scorer_that_hangs_one_that_crashes_and_a_request_that_fails(model, tm
     assert len(set(texts)) == 3
     run = new_run(model, tmp_path)
     records, reported = run(ONE_TRIAL, ODD.format(texts=texts))
-    whole(records)
+    atomic_path(records)
     mine = records[records["benchmark"] == "sums"].set_index("question")
     assert mine["status"].drop([2, 5, 9]).eq("scored").all()
     assert mine["status"].loc[[2, 5, 9]].tolist() == ["excluded", "excluded", "failed"]

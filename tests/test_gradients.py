@@ -107,5 +107,5 @@ def test_clips_of_every_method_reach_verls_loss():
     for method in METHODS.values():
         config = compose(demo.experiment.training, method, demo.backbones["tiny-math"]).actor_rollout_ref.actor
         clips = {key: config[key] for key in ("clip_ratio", "clip_ratio_low", "clip_ratio_high", "clip_ratio_c")}
-        assert bool(ascent(1.25, 1.0, actor(**clips)).any()) == (method.clip_high > 0.25)
+        assert bool(ascent(1.25, 1.0, actor(**clips)).any()) == (method.clip_ratio_high > 0.25)
         assert not ascent(0.75, -1.0, actor(**clips)).any()

@@ -38,16 +38,24 @@ def test_parameters_are_those_of_the_model(name):
     with torch.device("meta"):
         model = Qwen2ForCausalLM(as_transformers(size))
     assert size.parameters == PARAMETERS[name] == sum(weights.numel() for weights in model.parameters())
-    largest = max(sum(weights.numel() for weights in layer.parameters()) for layer in model.model.layers)
+    largest = max(sum(weights.numel() for weights in layer.parameters()) for layer in model.model.num_hidden_layers)
     assert size.layer_parameters == largest
 
 
 def test_sizes_are_read_from_the_model(tmp_path):
-    size = Architecture(layers=2, hidden=64, intermediate=96, heads=4, kv_heads=2, vocabulary=300, tied=True)
+    size = Architecture(
+        num_hidden_layers=2,
+        hidden_size=64,
+        intermediate_size=96,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=300,
+        tie_word_embeddings=True,
+    )
     as_transformers(size).save_pretrained(tmp_path)
     assert of_folder(tmp_path) == size
-    source = HubModel(kind="hub", repo="a/b", architecture=size.model_copy(update={"layers": 3}))
-    with pytest.raises(UserError, match=r"architecture.layers: 3 given, but a/b has 2"):
+    source = HubModel(kind="hub", repo="a/b", architecture=size.model_copy(update={"num_hidden_layers": 3}))
+    with pytest.raises(UserError, match=r"architecture.num_hidden_layers: 3 given, but a/b has 2"):
         check_fetched(source, tmp_path)
     (tmp_path / "config.json").write_text('{"hidden_size": 64}')
     with pytest.raises(UserError, match="has no num_hidden_layers, intermediate_size"):
@@ -57,7 +65,7 @@ def test_sizes_are_read_from_the_model(tmp_path):
 def memory(name: str, response_tokens: int | None = None, **changes) -> Memory:
     backbone = PAPER.backbones[name]
     if response_tokens is not None:
-        backbone = backbone.model_copy(update={"response_tokens": response_tokens})
+        backbone = backbone.model_copy(update={"max_response_length": response_tokens})
     training = TRAINING.model_copy(update=changes)
     return estimate(of_backbone(backbone), backbone, training, micro_batch_tokens(backbone))
 
@@ -69,8 +77,8 @@ def test_every_training_of_the_paper_fits_eight_gpus_of_80_gb(name):
 
 def test_what_does_not_fit_is_said_with_the_key_to_change():
     (update, vllm) = memory("deepseek-r1-7b", gpus_per_node=1).warnings()
-    assert "training.gpus_per_node" in update and "training.rollout_memory" in vllm
-    (cache,) = memory("deepseek-r1-7b", rollout_memory=0.24).warnings()
+    assert "training.gpus_per_node" in update and "training.gpu_memory_utilization" in vllm
+    (cache,) = memory("deepseek-r1-7b", gpu_memory_utilization=0.24).warnings()
     assert "fewer than one response of 20480" in cache
 
 
@@ -99,7 +107,7 @@ def test_settings_of_every_training_are_checked_and_written(tmp_path):
         assert config.algorithm.egpo == PAPER.methods[method].calibration.model_dump()
         assert (config.data.train_batch_size, config.actor_rollout_ref.rollout.n) == (64, 16)
         assert (config.trainer.total_epochs, config.trainer.n_gpus_per_node) == (5, 8)
-        assert config.data.max_response_length == PAPER.backbones[backbone].response_tokens
+        assert config.data.max_response_length == PAPER.backbones[backbone].max_response_length
         assert config.actor_rollout_ref.rollout.gpu_memory_utilization == 0.6
         assert config.actor_rollout_ref.actor.fsdp_config.entropy_from_logits_with_chunking is True
     text = (tmp_path / "memory.md").read_text()

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from small_runs import METHODS
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 
-from egpo.config.methods import Calibration, Method, Overlong
+from egpo.config.methods import Calibration, Method, OverlongBuffer
 from egpo.methods.advantage import Calibrated, base_advantage, calibrate, outcomes
 from egpo.methods.entropy import response_entropy, scope_mask
 from egpo.methods.groups import Groups, kinds_of
@@ -225,7 +225,7 @@ def test_shaped_rewards_are_standardised_as_they_are():
 
 def test_overlong_shaping_and_entropy_weights_exclude_each_other():
     with pytest.raises(ValidationError, match="take out overlong"):
-        Method(label="x", calibration=EGPO, overlong=Overlong(buffer=8))
+        Method(label="x", calibration=EGPO, overlong_buffer=OverlongBuffer(len=8))
 
 
 # --- weights, Eq. (7) to (9) --------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from egpo.config.data import Deduplication
 from egpo.data.deduplicate import clusters, conflicting, near_pairs, parameters
 from egpo.data.minhash import band_keys, hash32, layout, signatures
 from egpo.data.near import all_pairs, components, distinct, exact_pairs, jaccard, neighbours
-from egpo.data.texts import NUMBER, SIGN, WORD, Runs, runs, tokenised, whole_texts
+from egpo.data.texts import NUMBER, SIGN, WORD, Ngrams, runs, tokenised, whole_texts
 from egpo.synthetic.problems import draw_problem
 from egpo.synthetic.standin import standin_row
 
@@ -43,7 +43,7 @@ def similarity(one: str, other: str) -> float:
     return len(first & second) / len(first | second)
 
 
-def hashes_of(made: Runs, text: int) -> set[int]:
+def hashes_of(made: Ngrams, text: int) -> set[int]:
     return set(made.hashes[made.starts[text] : made.starts[text + 1]].tolist())
 
 
@@ -217,7 +217,7 @@ def rows_of(texts: list[str], **columns: list) -> pd.DataFrame:
 
 
 def kept(rows: pd.DataFrame, settings: Deduplication = VERIFIED) -> list[int]:
-    return clusters(rows, runs(tokenised(rows["problem"].tolist()), settings.shingle), settings)[0].tolist()
+    return clusters(rows, runs(tokenised(rows["problem"].tolist()), settings.ngram_size), settings)[0].tolist()
 
 
 def test_which_row_of_a_cluster_is_kept() -> None:

@@ -107,7 +107,7 @@ def everything(places, tmp_path_factory) -> Path:
 
 
 PLANNED = {
-    "python -m egpo.config.checks": [],
+    "python -m egpo.cli.check": [],
     "-n all": [
         "train/my-model/my-method/seed-1/manifest.json",
         "evaluate/another/base/seed-0/manifest.json",
@@ -135,7 +135,7 @@ def test_an_own_model_is_trained_and_another_evaluated(demo, places):
     assert catalogue.experiment.backbones == ("my-model",)
     assert str(catalogue.backbones["my-model"].source.path) == places["/models/mine"]
     assert catalogue.backbones["another"].source.repo == "owner/name"
-    folder = MODEL | {"also_evaluate": {"another": {"model": "/models/mine", "like": "my-model"}}}
+    folder = MODEL | {"extra_models": {"another": {"model": "/models/mine", "like": "my-model"}}}
     assert load(mine(demo, places, folder), "mine.yaml").backbones["another"].source.kind == "local"
 
 
@@ -166,7 +166,7 @@ def make_pool(rows: list[dict], tokenizer: Path, folder: Path) -> Path:
     data = load(mine(demo, {"/data/mine": str(folder / "rows")}, DATASET), "mine.yaml").experiment.data
     prepare(data.source, folder / "source", quiet)
     questions = {"my-questions": folder / "questions.jsonl"}
-    build(data, folder / "source", tokenizer, questions, folder / "data", "Own.", 1, quiet)
+    build(data, folder / "source", tokenizer, questions, folder / "data", 1, quiet)
     return folder / "data"
 
 
@@ -317,8 +317,10 @@ def test_evalscope_reads_own_questions(demo, places, tmp_path):
     folder = Path(places["/data/my-benchmark"])
     assert write_questions("my-questions", own, folder, tmp_path / "questions.jsonl") == 1
     assert json.loads((tmp_path / "questions.jsonl").read_text()) == QUESTIONS["my-questions"] == QUESTION["problem"]
-    with pytest.raises(UserError, match=r"my-questions\.items: 2, but evalscope reads 1 questions"):
-        write_questions("my-questions", own.model_copy(update={"items": 2}), folder, tmp_path / "questions.jsonl")
+    with pytest.raises(UserError, match=r"my-questions\.num_questions: 2, but evalscope reads 1 questions"):
+        write_questions(
+            "my-questions", own.model_copy(update={"num_questions": 2}), folder, tmp_path / "questions.jsonl"
+        )
 
 
 def test_the_dataset_that_the_docs_show_has_its_columns():

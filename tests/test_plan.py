@@ -143,7 +143,7 @@ def test_only_a_run_of_the_same_settings_counts_as_measured(tmp_path):
     config = verl_config(training, method, backbone, NOWHERE, NOWHERE, NOWHERE, 1, NOWHERE)
     (folder / "verl.yaml").write_text(as_text(config))
     assert cost.measured_step(tmp_path, name, cost.wanted(training, method, backbone)) == 32
-    for change in ({"gpus_per_node": 4}, {"rollouts": 8}, {"prompts_per_step": 32}, {"platform": "cpu"}):
+    for change in ({"gpus_per_node": 4}, {"rollouts_per_prompt": 8}, {"train_batch_size": 32}, {"platform": "cpu"}):
         other = training.model_copy(update=change)
         assert cost.measured_step(tmp_path, name, cost.wanted(other, method, backbone)) is None, change
     assert cost.measured_step(tmp_path, name, cost.wanted(training, catalogue.methods["dapo"], backbone)) is None
@@ -171,9 +171,9 @@ def test_the_seconds_of_an_answer_are_those_of_equal_decoding(tmp_path):
     manifest = {"settings": {"decoding": decoding(backbone, evaluation)}, "results": {"math_500": {"records": 4000}}}
     write_json(file, manifest)  # as it was before evaluations were timed
     assert cost.measured_answer(tmp_path, name, like) is None
-    write_json(file, manifest | {"seconds": 2000, "concurrency": evaluation.concurrency})
+    write_json(file, manifest | {"seconds": 2000, "max_num_seqs": evaluation.max_num_seqs})
     assert cost.measured_answer(tmp_path, name, like) == 0.5
-    for change in ({"concurrency": 32}, {"gpus": 2}, {"dtype": "float32"}, {"platform": "cpu"}):
+    for change in ({"max_num_seqs": 32}, {"gpus": 2}, {"dtype": "float32"}, {"platform": "cpu"}):
         other = evaluation.model_copy(update=change)
         assert cost.measured_answer(tmp_path, name, cost.wanted_answers(backbone, other)) is None, change
 

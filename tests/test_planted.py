@@ -34,6 +34,7 @@ from egpo.data.schema import FOLDERS
 from egpo.data.source import prepare
 from egpo.data.texts import runs, tokenised
 from egpo.synthetic.planted import EVALUATION_SETS, Case, planted_cases
+from egpo.synthetic.standin import make_source
 
 # Length limits that the planted long rows, and no others, are over.
 WIDE = DATA.model_copy(
@@ -50,7 +51,7 @@ PAPER_DATA = Data.model_validate(
 def built(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Path) -> Path:
     """`source/` and `out/` of the sample with every planted case."""
     folder = tmp_path_factory.mktemp("planted")
-    prepare(PLANTED, folder / "source", quiet)
+    make_source(PLANTED, folder / "source", quiet)
     build_small(folder / "source", tokenizer_folder, folder / "out", WIDE)
     return folder
 
@@ -246,7 +247,7 @@ def test_in_is_out_and_first_reasons_at_every_step(built: Path, flags: pd.DataFr
     whole = table[table["subset"] == ALL]
     assert whole["in"].iloc[0] == len(flags) and whole["out"].iloc[-1] == QUOTAS.total
     strata = flags[flags["reason"] == ""].groupby(["subset", "bucket"]).size()
-    assert strata.to_dict() == QUOTAS.strata
+    assert strata.to_dict() == strata(QUOTAS)
 
 
 def test_the_first_reason_is_the_first_flag(flags: pd.DataFrame) -> None:
@@ -285,7 +286,7 @@ def test_held_out_rows_are_left_over_and_far_from_the_pool(built: Path, tmp_path
     assert len(held) == len(uuids) == len(chosen) == 12 and set(chosen["reason"]) == {"not-sampled"}
     texts = [messages[0]["content"].rsplit("\n", 1)[0] for messages in held["prompt"]]
     pool = [text for part in pool_texts(tmp_path).values() for text in part]
-    tokens = runs(tokenised([*texts, *pool]), WIDE.deduplication.shingle)
+    tokens = runs(tokenised([*texts, *pool]), WIDE.deduplication.ngram_size)
     assert not [pair for pair in exact_pairs(tokens, WIDE.deduplication.threshold) if (pair < 12).sum() == 1]
     assert read_json(tmp_path / "manifest.json")["heldout"]["rows"] == 12
     with pytest.raises(UserError, match=r"data\.heldout_rows: 100000, but the quotas leave \d+ rows"):
@@ -310,7 +311,7 @@ def test_what_lsh_misses_is_found_in_the_pool(built: Path, tmp_path: Path, token
         < 0.8
     )
     # Nearly equal numbers of permutations give datasketch few bands: it misses much, and nothing mends it.
-    paper = PAPER_DATA.deduplication.model_copy(update={"permutations": 16, "bands": 16})
+    paper = PAPER_DATA.deduplication.model_copy(update={"num_perm": 16, "bands": 16})
     data = PAPER_DATA.model_copy(update={"deduplication": paper, "quotas": quotas})
     build_small(built / "source", tokenizer_folder, tmp_path / "paper", data)
     assert read_json(tmp_path / "paper" / "manifest.json")["found"]["sampling"]["missed_by_lsh"] == 0
@@ -430,11 +431,11 @@ def test_an_evaluation_set_that_is_missing(
     if content is not None:
         file.write_text(content)
     with pytest.raises(UserError, match=rf"{file.name}: (no questions of 'mine'|holds no question of 'mine')"):
-        build(WIDE, built / "source", tokenizer_folder, {"mine": file}, tmp_path / "out", "", 1, quiet)
+        build(WIDE, built / "source", tokenizer_folder, {"mine": file}, tmp_path / "out", 1, quiet)
 
 
 def test_bands_that_do_not_divide() -> None:
-    with pytest.raises(ValueError, match="permutations 128 cannot be cut into 10 bands"):
+    with pytest.raises(ValueError, match="num_perm 128 cannot be cut into 10 bands"):
         Deduplication(bands=10)
 
 
@@ -444,14 +445,16 @@ def test_the_questions_of_a_benchmark_are_evalscopes(tmp_path: Path) -> None:
     from egpo.evaluation.questions import write_questions
     from egpo.synthetic.benchmark import draw_items, write_benchmark
 
-    values = {"label": "x", "adapter": "gsm8k", "items": 20, "shots": 4}
+    values = {"label": "x", "adapter": "gsm8k", "num_questions": 20, "num_fewshot": 4}
     source = {"kind": "synthetic", "seed": 5, "templates": "stories"}
     benchmark = Benchmark.model_validate({**values, "source": source})
     write_benchmark(benchmark, tmp_path / "gsm8k")
     assert write_questions("mine", benchmark, tmp_path / "gsm8k", tmp_path / "q.jsonl") == 20
     texts = [json.loads(line) for line in (tmp_path / "q.jsonl").read_text().splitlines()]
     assert texts == [problem.text for problem in draw_items(benchmark.source, 28)[:20]]
-    with pytest.raises(UserError, match=r"mine\.items: 19, but evalscope reads 20"):
-        write_questions("mine", benchmark.model_copy(update={"items": 19}), tmp_path / "gsm8k", tmp_path / "q.jsonl")
+    with pytest.raises(UserError, match=r"mine\.num_questions: 19, but evalscope reads 20"):
+        write_questions(
+            "mine", benchmark.model_copy(update={"num_questions": 19}), tmp_path / "gsm8k", tmp_path / "q.jsonl"
+        )
     with pytest.raises(UserError, match="mine: evalscope cannot read its 'gsm8k'"):
         write_questions("mine", benchmark, tmp_path / "nothing", tmp_path / "q.jsonl")

@@ -16,10 +16,10 @@ from egpo.config.evaluation import Uncertainty
 from egpo.data.verl_rows import verl_row
 from egpo.inference.engine import Answer, EngineError
 from egpo.uncertainty.measures import measure_rollouts
-from egpo.uncertainty.rollouts import _row, end_of_thought, roll_out
+from egpo.uncertainty.rollouts_per_prompt import _row, end_of_thought, roll_out
 
 THINKS = BACKBONE.model_copy(update={"thinks": True})
-ASKED = Uncertainty(rollouts=3, problems_per_shard=2)
+ASKED = Uncertainty(rollouts_per_prompt=3, problems_per_shard=2)
 TOLERANCE = 2e-4  # nats: vLLM's kernels against transformers', float32
 
 
@@ -44,9 +44,9 @@ def made(model, problems, tmp_path_factory) -> Path:
     return out
 
 
-def run(model: Path, problems: Path, out: Path, concurrency: int = 16, code: str = "code") -> list[str]:
+def run(model: Path, problems: Path, out: Path, max_num_seqs: int = 16, code: str = "code") -> list[str]:
     reported: list[str] = []
-    chosen = settings(concurrency)
+    chosen = settings(max_num_seqs)
     roll_out(model, THINKS, problems, chosen, ASKED, out / "work", out, code, reported.append)
     return reported
 
@@ -87,7 +87,7 @@ def test_log_probabilities_are_those_of_a_plain_forward_pass(made, model, proble
 def test_finished_shards_stay_and_the_same_comes_again(made, model, problems):
     before = (made / "rollouts.parquet").read_bytes()
     (made / "work" / "shard-0001.parquet").unlink()
-    reported = run(model, problems, made, concurrency=2)
+    reported = run(model, problems, made, max_num_seqs=2)
     assert "2 of 3 shards are finished already" in reported
     assert (made / "rollouts.parquet").read_bytes() == before
 

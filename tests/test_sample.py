@@ -16,6 +16,7 @@ from egpo.common.errors import UserError
 from egpo.data.funnel import ALL, funnel, markdown
 from egpo.data.pool import ORDER
 from egpo.data.sample import allocate, sample, split
+from egpo.data.sample import strata as rows_by_stratum
 from egpo.data.schema import FOLDERS
 
 
@@ -74,7 +75,7 @@ def test_equal_remainders_go_by_name():
 def test_quotas_are_met_in_proportion_and_order_does_not_matter():
     rows = strata(70)
     chosen = pool_of(rows)
-    assert chosen.groupby(["subset", "bucket"]).size().to_dict() == QUOTAS.strata
+    assert chosen.groupby(["subset", "bucket"]).size().to_dict() == rows_by_stratum(QUOTAS)
     mixed = chosen[(chosen["subset"] == "default") & (chosen["bucket"] == "mixed")]
     assert Counter(mixed["source"]) == {"many": 39, "few": 21}  # 60 of 70, by 46 and 24 rows: 39.4 and 20.6
     shuffled = rows.sample(frac=1, random_state=5)

@@ -13,7 +13,7 @@ import pytest
 from omegaconf import OmegaConf
 from small_runs import CATALOGUES, METHODS, compose, small
 
-from egpo.common.answers import read_by_math_verify, same_answer
+from egpo.common.answers import answers_equivalent, read_by_math_verify
 from egpo.common.paths import ROOT
 from egpo.common.provenance import origin
 from egpo.config.benchmarks import Judge
@@ -183,7 +183,7 @@ def test_an_answer_that_is_a_program_is_not_run(tmp_path):
     trap = tmp_path / "trap"
     for payload in PAYLOADS:
         for form in FORMS:
-            same_answer(form.format(payload.format(trap)), "4")
+            answers_equivalent(form.format(payload.format(trap)), "4")
             read_by_math_verify(form.format(payload.format(trap)))
     assert not trap.exists()
     parse_expr(PAYLOADS[0].format(trap))

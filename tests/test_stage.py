@@ -13,15 +13,16 @@ import psutil
 import pytest
 
 from egpo.common import provenance
-from egpo.common.files import whole, write_json
+from egpo.common.files import atomic_path, write_json
+from egpo.common.hashing import stable_hash
 from egpo.common.paths import ROOT
 from egpo.runtime.job import duration
 
 SCRIPT = """
 import os, subprocess, sys
 from egpo.common.errors import UserError
-from egpo.runtime.job import stage
-with stage("some stage", sys.argv[1]) as report:
+from egpo.runtime.job import job_context
+with job_context("some stage", sys.argv[1]) as report:
     print("detail")
     subprocess.run(["echo", "from a child"])
     report("step 1 of 2")
@@ -94,7 +95,7 @@ def wait_until(condition, seconds: float = 15) -> None:
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "folder" / "file.json"
-    with pytest.raises(RuntimeError), whole(path) as temporary:
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert list(path.parent.iterdir()) == []
@@ -172,5 +173,5 @@ def test_a_training_counts_what_the_plug_in_loads_by_name():
 
 
 def test_settings_hash_ignores_the_order_of_keys():
-    assert provenance.settings_hash({"a": 1, "b": 2}) == provenance.settings_hash({"b": 2, "a": 1})
-    assert provenance.settings_hash({"a": 1}) != provenance.settings_hash({"a": 2})
+    assert stable_hash({"a": 1, "b": 2}) == stable_hash({"b": 2, "a": 1})
+    assert stable_hash({"a": 1}) != stable_hash({"a": 2})

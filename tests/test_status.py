@@ -27,9 +27,9 @@ from egpo.common.paths import ROOT
 from egpo.config.loader import load
 from egpo.evaluation.run import plan
 from egpo.runtime.lease import hold
-from egpo.runtime.root_cause import slurm_line, telling_line
+from egpo.runtime.root_cause import root_cause, slurm_line
 from egpo.training.progress import REWARD, Heartbeat, MetricsLog
-from egpo.uncertainty.rollouts import shards
+from egpo.uncertainty.rollouts_per_prompt import shards
 
 # --- the line that matters -------------------------------------------------------------------------
 
@@ -63,28 +63,28 @@ def from_ray(cause: Exception) -> Exception:
 
 def test_a_message_for_the_user_wins():
     log = f"{printed(ValueError('odd'))}[10:00:00] data: error: config/x.yaml: key: wrong.\n[10:00:00] data: more\n"
-    assert telling_line(log) == "config/x.yaml: key: wrong."
+    assert root_cause(log) == "config/x.yaml: key: wrong."
 
 
 def test_a_message_behind_a_progress_bar_is_found():
     log = "Training Progress:  25%|##  | 2/8 [00:14<00:43,  7.31s/it][22:54:41] train m egpo seed 1: error: too long\n"
-    assert telling_line(log) == "too long"
+    assert root_cause(log) == "too long"
 
 
 def test_what_ray_carries_is_found_behind_what_it_says_of_it():
     log = printed(from_ray(ValueError("lengths 3 and 4 differ")))
     assert "RayTaskError(ValueError): " in log
-    assert telling_line(log) == telling_line(log + OWN_END) == "ValueError: lengths 3 and 4 differ"
+    assert root_cause(log) == root_cause(log + OWN_END) == "ValueError: lengths 3 and 4 differ"
 
 
 def test_an_error_in_the_making_of_an_actor():
     log = printed(ActorDiedError(RayTaskError("f", printed(KeyError("model")), KeyError("model"), "ray::A", 7, "::1")))
     assert "raised in its creation task" in log
-    assert telling_line(log + OWN_END) == "KeyError: 'model'"
+    assert root_cause(log + OWN_END) == "KeyError: 'model'"
 
 
 def test_an_actor_that_was_killed_is_itself_the_cause():
-    found = telling_line(printed(ActorDiedError()) + OWN_END)
+    found = root_cause(printed(ActorDiedError()) + OWN_END)
     assert found == "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task."
 
 
@@ -97,7 +97,7 @@ def test_a_chain_is_told_by_its_first_error():
     except RuntimeError as error:
         log = "".join(traceback.format_exception(error))
     assert "During handling" in log
-    assert telling_line(log) == telling_line(log + OWN_END) == "OSError: [Errno 28] No space left on device"
+    assert root_cause(log) == root_cause(log + OWN_END) == "OSError: [Errno 28] No space left on device"
 
 
 OUT_OF_MEMORY = """\x1b[36m(WorkerDict pid=31399)\x1b[0m INFO:2026-11-24 22:54:40,656:update_weights done
@@ -142,7 +142,7 @@ pydantic_core._pydantic_core.ValidationError: 1 validation error for VllmConfig
     ],
 )
 def test_logs_of_torch_vllm_and_of_a_killed_trainer(log, expected):
-    found = telling_line(log)
+    found = root_cause(log)
     assert found is not None and found.startswith(expected), found
 
 
@@ -169,7 +169,7 @@ SystemExit: stopped by SIGTERM
     ],
 )
 def test_no_line_where_nothing_failed(log):
-    assert telling_line(log) is None
+    assert root_cause(log) is None
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,10 @@ def write_log(kind: str, text: str) -> Path:
 
 def test_an_empty_experiment_waits(catalogue):
     text = page(catalogue)
-    steps, items = catalogue.experiment.training.steps, sum(one.items for one in catalogue.benchmarks.values())
+    steps, items = (
+        catalogue.experiment.training.total_training_steps,
+        sum(one.num_questions for one in catalogue.benchmarks.values()),
+    )
     trials = len(catalogue.experiment.evaluation.seeds)
     assert columns(text, "Training", "tiny-math grpo 1") == ["waiting", f"0/{steps}"]
     assert columns(text, "Evaluation", "tiny-math base 0") == [
@@ -274,7 +277,7 @@ def test_an_empty_experiment_waits(catalogue):
 
 
 def test_a_training_that_runs_has_step_reward_pace_and_time_left(catalogue, held):
-    folder, steps = train_folder("egpo"), catalogue.experiment.training.steps
+    folder, steps = train_folder("egpo"), catalogue.experiment.training.total_training_steps
     write_steps(folder / "work", 4)
     held(folder / "work")
     held(Path("results/demo/driver"))
@@ -289,7 +292,7 @@ def test_a_training_that_runs_has_step_reward_pace_and_time_left(catalogue, held
 
 
 def test_files_that_were_cut_off_do_no_harm(catalogue, held):
-    folder, steps = train_folder("egpo"), catalogue.experiment.training.steps
+    folder, steps = train_folder("egpo"), catalogue.experiment.training.total_training_steps
     write_steps(folder / "work", 4)
     metrics = folder / "work" / "metrics.jsonl"
     metrics.write_text(metrics.read_text()[:-20])
@@ -320,7 +323,7 @@ def test_a_holder_elsewhere_that_shows_no_life_has_stopped(catalogue):
 
 
 def test_a_finished_training(catalogue):
-    folder, steps = train_folder("egpo"), catalogue.experiment.training.steps
+    folder, steps = train_folder("egpo"), catalogue.experiment.training.total_training_steps
     write_steps(folder / "work", steps)
     (folder / "work" / "metrics.jsonl").rename(folder / "metrics.jsonl")
     (folder / "manifest.json").touch()
@@ -382,9 +385,9 @@ def test_an_evaluation_under_way_counts_answers_and_trials(catalogue, held):
         (predictions / f"x_Level {number}.jsonl").write_text('{"index": 0}\n{"index": 1}\n{"ind')
     held(work)
     write_log("evaluate", "[10:00:00] evaluate m: 3/99 answers, 5 min 00 s left\nx: 9/99 answers, 2 min 00 s left\n")
-    asked = sum(trial.benchmark.items for trial in trials)
+    asked = sum(trial.benchmark.num_questions for trial in trials)
     state, answers, done, left, age = columns(page(catalogue), "Evaluation", "tiny-math egpo 1")
-    assert (state, answers, done) == ("running", f"{whole.benchmark.items + 4}/{asked}", f"1/{len(trials)}")
+    assert (state, answers, done) == ("running", f"{whole.benchmark.num_questions + 4}/{asked}", f"1/{len(trials)}")
     assert left == "2 min 00 s" and age.endswith(" s")
     (work.parent / "manifest.json").touch()
     done = ["done", f"{asked}/{asked}", f"{len(trials)}/{len(trials)}"]
@@ -408,7 +411,9 @@ def test_rollouts_count_shards(catalogue):
 
 
 def test_steps_of_epochs_are_verls(catalogue, tmp_path):
-    training = catalogue.experiment.training.model_copy(update={"steps": None, "epochs": 5, "prompts_per_step": 8})
+    training = catalogue.experiment.training.model_copy(
+        update={"total_training_steps": None, "total_epochs": 5, "train_batch_size": 8}
+    )
     data = catalogue.experiment.data
     file = tmp_path / "train.parquet"
     assert total_steps(training, data, file) == (data.quotas.total - data.validation_rows) // 8 * 5

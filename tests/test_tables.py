@@ -28,7 +28,7 @@ MADE = {
     "top_p": 0.95,
     "top_k": 20,
     "max_tokens": 64,
-    "context": 512,
+    "max_model_len": 512,
     "dtype": "float32",
     "evalscope": "1.14.1",
     "vllm": "0.28.0",
@@ -70,7 +70,7 @@ def catalogue(demo):
     source = {"kind": "synthetic", "seed": 1, "templates": "sums"}
     demo["define"] = {
         "benchmarks": {
-            name: {"label": label, "adapter": "gsm8k", "source": source, "items": ITEMS, "shots": 0}
+            name: {"label": label, "adapter": "gsm8k", "source": source, "num_questions": ITEMS, "num_fewshot": 0}
             for name, label in (("one", "ONE_1"), ("two", "TWO & 2"))
         }
     }
@@ -172,7 +172,7 @@ def papers(tmp_path) -> tuple:
     values["evaluation"]["seeds"] = [1, 2]
     names = ("math_500", "aime24", "mmlu_stem", "minerva", "gsm8k")
     entries = read_yaml(ROOT / "config" / "benchmarks.yaml")
-    values["define"] = {"benchmarks": {name: {**entries[name], "items": ITEMS} for name in names}}
+    values["define"] = {"benchmarks": {name: {**entries[name], "num_questions": ITEMS} for name in names}}
     catalogue = load(values, "test")
     methods = ("base", "c1", "c2", "c3", "c4", "c5", "c6", "egpo")
     records = {
@@ -284,13 +284,13 @@ def test_the_second_opinion(pages):
 
 
 def test_a_further_model_stands_alone_in_table_1(catalogue, records, tmp_path, demo):
-    demo["also_evaluate"] = {"mine": {"model": "somebody/a-model", "like": "tiny-math", "label": "A model"}}
+    demo["extra_models"] = {"mine": {"model": "somebody/a-model", "like": "tiny-math", "label": "A model"}}
     demo["define"] = {"benchmarks": catalogue.experiment.define.model_dump(mode="json")["benchmarks"]}
     demo |= {"benchmarks": ["one", "two"], "training_seeds": [1, 2]}
     demo["evaluation"]["seeds"] = [1, 2]
     more = load(demo, "test")
     assert more.backbones["mine"].source.repo == "somebody/a-model"
-    assert more.backbones["mine"].evaluation_tokens == more.backbones["tiny-math"].evaluation_tokens
+    assert more.backbones["mine"].max_evaluation_length == more.backbones["tiny-math"].max_evaluation_length
     records["mine", "base", 0] = write_records(tmp_path / "mine" / "records.parquet", {"one": (2, 2), "two": (1, 1)})
     write_table(more, table1(more), records, tmp_path)
     assert "| A model | 20.00 | 10.00 |" in (tmp_path / "table1.md").read_text()
@@ -301,13 +301,13 @@ def test_a_further_model_stands_alone_in_table_1(catalogue, records, tmp_path, d
     [
         (
             {"model": "no such folder", "like": "tiny-math"},
-            r"also_evaluate\.mine\.model: 'no such folder' is no folder",
+            r"extra_models\.mine\.model: 'no such folder' is no folder",
         ),
-        ({"model": "a/b", "like": "tiny-mth"}, r"also_evaluate\.mine\.like: 'tiny-mth' .* Did you mean 'tiny-math'"),
-        ({"model": "docs", "like": "tiny-math"}, r"also_evaluate\.mine\.model: 'docs' holds no config\.json"),
+        ({"model": "a/b", "like": "tiny-mth"}, r"extra_models\.mine\.like: 'tiny-mth' .* Did you mean 'tiny-math'"),
+        ({"model": "docs", "like": "tiny-math"}, r"extra_models\.mine\.model: 'docs' holds no config\.json"),
     ],
 )
 def test_a_further_model_that_cannot_be(demo, entry, message):
-    demo["also_evaluate"] = {"mine": entry}
+    demo["extra_models"] = {"mine": entry}
     with pytest.raises(UserError, match=message):
         load(demo, "test")

@@ -23,7 +23,7 @@ from egpo.training.launch import total_steps, train
 from egpo.training.limits import Limits
 from egpo.training.settings import check
 from egpo.verl_plugin.reward import compute_score
-from egpo.verl_plugin.verifier_process import Judge, same_answer_in_time
+from egpo.verl_plugin.verifier_process import Judge, answers_equivalent_in_time
 
 # --- reward -------------------------------------------------------------------------------------------
 
@@ -74,7 +74,7 @@ def test_a_judge_that_hangs_or_dies_says_wrong_and_is_replaced(monkeypatch):
 
 def test_equal_strings_need_no_judge(monkeypatch):
     monkeypatch.setattr(Judge, "same", lambda *_: pytest.fail("asked the judge"))
-    assert same_answer_in_time(" $85$ ", "85")
+    assert answers_equivalent_in_time(" $85$ ", "85")
 
 
 # --- settings -----------------------------------------------------------------------------------------
@@ -90,10 +90,10 @@ def test_verl_accepts_every_method_on_a_cpu():
             check(config)
             assert config.algorithm.egpo == method.calibration.model_dump()
             actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
-            assert (actor.clip_ratio_low, actor.clip_ratio_high) == (method.clip_low, method.clip_high)
+            assert (actor.clip_ratio_low, actor.clip_ratio_high) == (method.clip_ratio_low, method.clip_ratio_high)
             assert config.algorithm.rollout_correction.bypass_mode is False
-            assert rollout.n == training.rollouts and rollout.max_model_len <= backbone.context
-            assert config.data.train_batch_size == actor.ppo_mini_batch_size == training.prompts_per_step
+            assert rollout.n == training.rollouts_per_prompt and rollout.max_model_len <= backbone.max_model_len
+            assert config.data.train_batch_size == actor.ppo_mini_batch_size == training.train_batch_size
 
 
 def test_seed_reaches_data_order_sampler_and_torch():
@@ -113,7 +113,7 @@ def test_seed_reaches_data_order_sampler_and_torch():
 
 def with_verl(**keys) -> DictConfig:
     demo = CATALOGUES["demo"]
-    training = demo.experiment.training.model_copy(update={"verl": keys})
+    training = demo.experiment.training.model_copy(update={"overrides": keys})
     return compose(training, METHODS["egpo"], demo.backbones["tiny-math"])
 
 
@@ -137,7 +137,7 @@ def test_what_verl_refuses_is_said():
 def test_steps_from_epochs(tmp_path):
     pd.DataFrame({"row": range(9872 // 8)}).to_parquet(tmp_path / "train.parquet")
     paper = CATALOGUES["paper"]
-    training = paper.experiment.training.model_copy(update={"prompts_per_step": 8})
+    training = paper.experiment.training.model_copy(update={"train_batch_size": 8})
     config = compose(training, METHODS["grpo"], next(iter(paper.backbones.values())), tmp_path)
     assert total_steps(config) == 770
 

@@ -15,19 +15,25 @@ def run(step: Step) -> None:
     from egpo.synthetic.benchmark import write_benchmark
 
     source = {"kind": "synthetic", "seed": 11, "templates": "sums"}
-    entry = {"label": "synthetic", "adapter": "math_500", "source": source, "items": step.sizes.questions, "shots": 0}
+    entry = {
+        "label": "synthetic",
+        "adapter": "math_500",
+        "source": source,
+        "num_questions": step.sizes.questions,
+        "num_fewshot": 0,
+    }
     benchmark, folder = Benchmark.model_validate(entry), step.folder("benchmark")
     write_benchmark(benchmark, folder)
     model = trained(step)
-    for concurrency in step.sizes.concurrencies:
+    for max_num_seqs in step.sizes.concurrencies:
         settings = Evaluation(
             seeds=(1,),
             platform=step.platform,
             dtype="bfloat16" if step.platform == "cuda" else "float32",
             kv_cache_gib=1,
-            concurrency=concurrency,
+            max_num_seqs=max_num_seqs,
         )
-        with step.attempt(f"{concurrency} in flight"):
+        with step.attempt(f"{max_num_seqs} in flight"):
             evaluate(step, model, benchmark, folder, settings)
 
 
@@ -47,7 +53,7 @@ def evaluate(step: Step, model: Path, benchmark: object, folder: Path, settings:
     from egpo.evaluation.run import evaluate as evaluate_model
     from kit.catalogue import tiny_backbone
 
-    name, out = f"{settings.concurrency} in flight", step.folder(str(settings.concurrency))  # type: ignore[attr-defined]
+    name, out = f"{settings.max_num_seqs} in flight", step.folder(str(settings.max_num_seqs))  # type: ignore[attr-defined]
     start = time.perf_counter()
     evaluate_model(
         model, tiny_backbone(), {"synthetic": benchmark}, {"synthetic": folder}, settings, out / "work", out, "kit",

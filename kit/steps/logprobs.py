@@ -20,7 +20,7 @@ def run(step: Step) -> None:
     import torch
 
     generator = torch.Generator().manual_seed(1)
-    rows = torch.randint(step.sizes.logprob_model.vocabulary, (ROWS, TOKENS), generator=generator).tolist()
+    rows = torch.randint(step.sizes.logprob_model.vocab_size, (ROWS, TOKENS), generator=generator).tolist()
     exact = by_transformers(place, rows, "cpu", "float32")
     step.record("mean log-probability", float(exact.mean()), "nats", "transformers, float32 on the CPU")
     for dtype in DTYPES:

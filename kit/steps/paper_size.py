@@ -25,7 +25,7 @@ ROLLOUT_MEMORY = 0.4
 
 
 def backbone_of(step: Step) -> Backbone:
-    lengths = {"prompt_tokens": step.sizes.large_prompt_tokens, "response_tokens": step.sizes.large_response}
+    lengths = {"max_prompt_length": step.sizes.large_prompt_tokens, "max_response_length": step.sizes.large_response}
     return large_backbone().model_copy(update=lengths)
 
 
@@ -33,15 +33,15 @@ def training_of(step: Step) -> Training:
     """The paper's, but for the number of prompts, rollouts, steps and GPUs."""
     changes = {
         "platform": step.platform,
-        "epochs": None,
-        "steps": STEPS,
-        "save_every": STEPS,
-        "validate_every": STEPS,
-        "prompts_per_step": step.sizes.large_prompts,
-        "rollouts": step.sizes.large_rollouts,
+        "total_epochs": None,
+        "total_training_steps": STEPS,
+        "save_freq": STEPS,
+        "test_freq": STEPS,
+        "train_batch_size": step.sizes.large_prompts,
+        "rollouts_per_prompt": step.sizes.large_rollouts,
         "gpus_per_node": 1,
-        "rollout_memory": ROLLOUT_MEMORY,
-        "verl": {"trainer.v1.trainer_mode": both_estimators.NAME, "trainer.test_freq": -1},
+        "gpu_memory_utilization": ROLLOUT_MEMORY,
+        "overrides": {"trainer.v1.trainer_mode": both_estimators.NAME, "trainer.test_freq": -1},
     }
     return Training.model_validate(read_yaml(ROOT / "config" / "paper.yaml")["training"] | changes)
 
@@ -83,7 +83,7 @@ def memory(step: Step, peaks: dict[str, float], lines: list[dict], expected: Any
 
 def speed(step: Step, last: dict, training: Training) -> None:
     """last: metrics of the last step, whose tokens are the same in all phases."""
-    responses = training.prompts_per_step * training.rollouts
+    responses = training.train_batch_size * training.rollouts_per_prompt
     tokens = last["response_length/mean"] * responses
     everything = last["perf/total_num_tokens"]
     step.record("response length", last["response_length/mean"], "tokens", f"{responses} responses")

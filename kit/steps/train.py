@@ -28,13 +28,13 @@ def training_of(step: Step) -> Training:
     sizes = step.sizes
     return Training(
         platform=step.platform,
-        prompts_per_step=sizes.prompts,
+        train_batch_size=sizes.prompts,
         rollouts=sizes.rollouts,
         steps=sizes.steps,
         learning_rate=3e-4,
-        save_every=sizes.steps,
-        validate_every=sizes.steps,
-        rollout_memory=0.3,
+        save_freq=sizes.steps,
+        test_freq=sizes.steps,
+        gpu_memory_utilization=0.3,
     )
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from egpo.config.experiment import Catalogue
 from egpo.report.tables.answers import write_answers
-from egpo.runtime.job import stage
+from egpo.runtime.job import job_context
 
-with stage(snakemake.params.name, snakemake.log[0]) as report:
+with job_context(snakemake.params.name, snakemake.log[0]) as report:
     catalogue = Catalogue.model_validate(snakemake.params.catalogue)
     models = [tuple(model) for model in snakemake.params.models]
     records = dict(zip(models, map(Path, snakemake.input.records), strict=True))

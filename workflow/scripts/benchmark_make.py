@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from egpo.config.benchmarks import Benchmark
-from egpo.runtime.job import stage
+from egpo.runtime.job import job_context
 from egpo.synthetic.benchmark import write_benchmark
 
-with stage(snakemake.params.name, snakemake.log[0]):
+with job_context(snakemake.params.name, snakemake.log[0]):
     write_benchmark(Benchmark.model_validate(snakemake.params.benchmark), Path(snakemake.output[0]).parent)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from egpo.analysis.comparisons import write_comparisons
 from egpo.config.experiment import Catalogue
-from egpo.runtime.job import stage
+from egpo.runtime.job import job_context
 
-with stage(snakemake.params.name, snakemake.log[0]) as report:
+with job_context(snakemake.params.name, snakemake.log[0]) as report:
     catalogue = Catalogue.model_validate(snakemake.params.catalogue)
     records, ablated = (
         dict(zip(map(tuple, models), map(Path, files), strict=True))

@@ -4,18 +4,17 @@ from pathlib import Path
 
 from egpo.config.data import Data
 from egpo.data.build import build
-from egpo.runtime.job import stage
+from egpo.runtime.job import job_context
 from egpo.runtime.lease import hold
 
 out = Path(snakemake.output.manifest).parent
-with stage(snakemake.params.name, snakemake.log[0]) as report, hold(out / "work", report):
+with job_context(snakemake.params.name, snakemake.log[0]) as report, hold(out / "work", report):
     build(
         Data.model_validate(snakemake.params.data),
         Path(snakemake.input.source).parent,
         Path(snakemake.params.tokenizer),
         dict(zip(snakemake.params.benchmarks, map(Path, snakemake.input.questions), strict=True)),
         out,
-        snakemake.params.note,
         snakemake.threads,
         report,
     )

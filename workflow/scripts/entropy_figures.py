@@ -4,9 +4,9 @@ from pathlib import Path
 
 from egpo.config.experiment import Catalogue
 from egpo.report.figures.entropy import write_entropy_figures
-from egpo.runtime.job import stage
+from egpo.runtime.job import job_context
 
-with stage(snakemake.params.name, snakemake.log[0]) as report:
+with job_context(snakemake.params.name, snakemake.log[0]) as report:
     catalogue = Catalogue.model_validate(snakemake.params.catalogue)
     models = [tuple(model) for model in snakemake.params.models]
     measures = dict(zip(models, map(Path, snakemake.input.measures), strict=True))

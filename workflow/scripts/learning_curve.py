@@ -4,9 +4,9 @@ from pathlib import Path
 
 from egpo.config.experiment import Catalogue
 from egpo.report.figures.learning_curve import learning_curve
-from egpo.runtime.job import stage
+from egpo.runtime.job import job_context
 
-with stage(snakemake.params.name, snakemake.log[0]) as report:
+with job_context(snakemake.params.name, snakemake.log[0]) as report:
     models = [tuple(model) for model in snakemake.params.models]
     metrics = dict(zip(models, map(Path, snakemake.input), strict=True))
     learning_curve(Catalogue.model_validate(snakemake.params.catalogue), metrics, Path(snakemake.output[0]).parent)

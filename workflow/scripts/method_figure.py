@@ -4,9 +4,9 @@ from pathlib import Path
 
 from egpo.config.methods import Method
 from egpo.report.figures.method import method_figure
-from egpo.runtime.job import stage
+from egpo.runtime.job import job_context
 
-with stage(snakemake.params.name, snakemake.log[0]) as report:
+with job_context(snakemake.params.name, snakemake.log[0]) as report:
     out = Path(snakemake.output[0]).parent
     method_figure(Method.model_validate(snakemake.params.method), snakemake.params.rollouts, out)
     for file in snakemake.output:

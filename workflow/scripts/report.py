@@ -4,9 +4,9 @@ from pathlib import Path
 
 from egpo.config.experiment import Catalogue
 from egpo.report.page import write_report
-from egpo.runtime.job import stage
+from egpo.runtime.job import job_context
 
-with stage(snakemake.params.name, snakemake.log[0]) as report:
+with job_context(snakemake.params.name, snakemake.log[0]) as report:
     write_report(
         catalogue=Catalogue.model_validate(snakemake.params.catalogue),
         models=[tuple(model) for model in snakemake.params.models],

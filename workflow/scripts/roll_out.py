@@ -5,12 +5,12 @@ from pathlib import Path
 from egpo.config.backbones import Backbone
 from egpo.config.evaluation import Evaluation, Uncertainty
 from egpo.runtime.gpus import own as own_gpus
-from egpo.runtime.job import stage
+from egpo.runtime.job import job_context
 from egpo.runtime.lease import hold
-from egpo.uncertainty.rollouts import roll_out
+from egpo.uncertainty.rollouts_per_prompt import roll_out
 
 with (
-    stage(snakemake.params.name, snakemake.log[0]) as report,
+    job_context(snakemake.params.name, snakemake.log[0]) as report,
     hold(Path(snakemake.params.work), report),
     own_gpus(snakemake.resources.gpu, report),
 ):

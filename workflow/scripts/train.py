@@ -6,18 +6,18 @@ from egpo.config.backbones import Backbone
 from egpo.config.methods import Method
 from egpo.config.training import Training
 from egpo.runtime.gpus import own as own_gpus
-from egpo.runtime.job import stage
+from egpo.runtime.job import job_context
 from egpo.runtime.lease import hold
 from egpo.training.limits import Limits
 from egpo.training.run import run
 
 with (
-    stage(snakemake.params.name, snakemake.log[0]) as report,
+    job_context(snakemake.params.name, snakemake.log[0]) as report,
     hold(Path(snakemake.params.folder) / "work", report),
     own_gpus(snakemake.resources.gpu, report),
 ):
     asked = snakemake.resources
-    own = {"save_every": asked.save_every, "gpu_gib": asked.gpu_gib}
+    own = {"save_freq": asked.save_freq, "gpu_gib": asked.gpu_gib}
     run(
         training=Training.model_validate(snakemake.params.training | own),
         method=Method.model_validate(snakemake.params.method),

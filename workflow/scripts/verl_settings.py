@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from egpo.config.experiment import Catalogue
-from egpo.runtime.job import stage
+from egpo.runtime.job import job_context
 from egpo.training.settings_files import write_settings
 
-with stage(snakemake.params.name, snakemake.log[0]) as report:
+with job_context(snakemake.params.name, snakemake.log[0]) as report:
     models = {(backbone, method, seed): Path(model) for backbone, method, seed, model in snakemake.params.models}
     write_settings(
         Catalogue.model_validate(snakemake.params.catalogue),

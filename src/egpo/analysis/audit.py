@@ -364,7 +364,9 @@ def markdown(findings: list[Finding]) -> str:
 def write_audit(file: Path, out: Path) -> None:
     """Write audit.md and audit.csv on the numbers in `file` into `out`."""
     items = {name: entry["items"] for name, entry in read_yaml(ROOT / "config" / "benchmarks.yaml").items()}
-    limits = {name: entry["evaluation_tokens"] for name, entry in read_yaml(ROOT / "config" / "backbones.yaml").items()}
+    limits = {
+        name: entry["max_evaluation_length"] for name, entry in read_yaml(ROOT / "config" / "backbones.yaml").items()
+    }
     findings = audit(read_yaml(file), items, limits)
     write_text(out / "audit.md", markdown(findings))
     write_text(out / "audit.csv", pd.DataFrame([asdict(one) for one in findings]).to_csv(index=False))

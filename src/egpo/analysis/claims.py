@@ -70,8 +70,8 @@ def _over(catalogue: Catalogue, rows: pd.DataFrame, section: str, says: str, cla
 
 
 def accuracies(catalogue: Catalogue, comparisons: pd.DataFrame) -> Iterator[Claim]:
-    """4.2: the last of the experiment's methods is above the base and above every other method."""
-    ours = catalogue.experiment.methods[-1]
+    """4.2: the main method is above the base and above every other method."""
+    ours = catalogue.experiment.main_method
     for (family, second), rows in comparisons[comparisons["first"] == ours].groupby(["family", "second"], sort=False):
         backbone = rows["backbone"].iloc[0]
         if str(family).endswith((AGAINST_BASE, BETWEEN)):
@@ -81,7 +81,7 @@ def accuracies(catalogue: Catalogue, comparisons: pd.DataFrame) -> Iterator[Clai
 
 def margins(catalogue: Catalogue, comparisons: pd.DataFrame) -> Iterator[Claim]:
     """4.2: margins over the best baseline are larger for the larger model of a pair that the paper has."""
-    ours, backbones = catalogue.experiment.methods[-1], catalogue.experiment.backbones
+    ours, backbones = catalogue.experiment.main_method, catalogue.experiment.backbones
     pairs = [claim for claim in read_yaml(ROOT / PAPER)["text"] if claim["kind"] == "margin"]
     known = [claim for claim in pairs if {claim["smaller"], claim["larger"]} <= set(backbones)]
     if not known:
@@ -110,7 +110,7 @@ def ablations(catalogue: Catalogue, comparisons: pd.DataFrame) -> Iterator[Claim
     if chosen is None:
         yield Claim("4.3", "the ablations are below EGPO", OPEN, "no ablation in this experiment")
         return
-    reference = catalogue.methods[chosen.reference].label
+    reference = catalogue.methods[catalogue.experiment.main_method].label
     for method, rows in comparisons[comparisons["family"] == ABLATIONS].groupby("first", sort=False):
         says = f"{catalogue.methods[str(method)].label} is below {reference}"
         yield _over(catalogue, rows, "4.3", says, claimed=-1)
@@ -125,8 +125,8 @@ def _gaps(one: Diagnosis) -> tuple[float, np.ndarray]:
 
 
 def entropies(catalogue: Catalogue, found: dict[tuple[str, str], Diagnosis]) -> Iterator[Claim]:
-    """4.4: the last method has the largest gap, the base a reversed one; 4.5: answers tell more than thoughts."""
-    ours = catalogue.experiment.methods[-1]
+    """4.4: the main method has the largest gap, the base a reversed one; 4.5: answers tell more than thoughts."""
+    ours = catalogue.experiment.main_method
     for backbone in catalogue.experiment.backbones:
         gaps = {method: _gaps(one) for (name, method), one in found.items() if name == backbone}
         drawn = gaps[ours][1]

@@ -31,7 +31,7 @@ def pairs(catalogue: Catalogue) -> Iterator[tuple[str, str, str, str, list[str]]
     ablations = experiment.ablations
     if ablations is not None:
         for method in ablations.methods:
-            yield ABLATIONS, ablations.backbone, method, ablations.reference, list(ablations.benchmarks)
+            yield ABLATIONS, ablations.backbone, method, experiment.main_method, list(ablations.benchmarks)
 
 
 def compare(catalogue: Catalogue, records: dict[Model, Path], ablated: dict[Model, Path]) -> pd.DataFrame:

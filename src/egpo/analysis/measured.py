@@ -64,7 +64,7 @@ class Measured:
     def counts(self) -> dict[str, int]:
         """Of answers: each kind of NOT_SCORED, "truncated", and "shortened", those with less than the whole budget."""
         status = Counter(self.together["status"])
-        limit, context = self.made[0]["max_tokens"], self.made[0]["context"]
+        limit, context = self.made[0]["max_tokens"], self.made[0]["max_model_len"]
         short = (self.together["prompt_tokens"] > context - limit) & (self.together["status"] != "overflow")
         return {
             **{kind: status[kind] for kind in NOT_SCORED},
@@ -93,7 +93,7 @@ def _checked(rows: pd.DataFrame, benchmark: str, catalogue: Catalogue, path: Pat
     """The rows of a benchmark, if they are as many as the experiment asks for."""
     mine = rows[rows["benchmark"] == benchmark]
     found = (mine["question"].nunique(), mine["trial"].nunique())
-    asked = (catalogue.benchmarks[benchmark].items, len(catalogue.experiment.evaluation.seeds))
+    asked = (catalogue.benchmarks[benchmark].num_questions, len(catalogue.experiment.evaluation.seeds))
     if found != asked or len(mine) != asked[0] * asked[1]:
         raise UserError(
             f"{path}: holds {found[0]} questions and {found[1]} trials of {benchmark}; the experiment asks for "
@@ -126,7 +126,7 @@ def measure(
 def label(catalogue: Catalogue, backbone: str, method: str) -> str:
     """'Qwen2.5-Math-7B (Base)', 'Qwen2.5-Math-7B + EGPO', or a further model's own label."""
     name = catalogue.backbones[backbone].label
-    if backbone in catalogue.experiment.also_evaluate:
+    if backbone in catalogue.experiment.extra_models:
         return name
     return f"{name} (Base)" if method == BASE else f"{name} + {catalogue.methods[method].label}"
 

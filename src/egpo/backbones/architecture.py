@@ -9,31 +9,23 @@ from egpo.common.files import read_json
 from egpo.common.paths import ROOT
 from egpo.config.backbones import Architecture, Backbone, HubModel, LocalModel
 
-# Our names and those of config.json.
-KEYS = {
-    "layers": "num_hidden_layers",
-    "hidden": "hidden_size",
-    "intermediate": "intermediate_size",
-    "heads": "num_attention_heads",
-    "kv_heads": "num_key_value_heads",
-    "vocabulary": "vocab_size",
-    "tied": "tie_word_embeddings",
-}
+# Their names are those of config.json.
+KEYS = tuple(Architecture.model_fields)
 
 
 def of_folder(model: Path) -> Architecture:
     """From config.json of a model in Hugging Face format. Raises UserError for one that lacks a size."""
     values = {"tie_word_embeddings": False, **read_json(model / "config.json")}
-    if missing := [key for key in KEYS.values() if key not in values]:
+    if missing := [key for key in KEYS if key not in values]:
         raise UserError(
             f"{model / 'config.json'}: has no {', '.join(missing)}: not a decoder of Qwen2's or Llama's kind."
         )
-    return Architecture(**{ours: values[theirs] for ours, theirs in KEYS.items()})
+    return Architecture(**{key: values[key] for key in KEYS})
 
 
 def as_config(size: Architecture) -> dict[str, int | bool]:
     """The sizes under their names in config.json."""
-    return {theirs: getattr(size, ours) for ours, theirs in KEYS.items()}
+    return size.model_dump()
 
 
 def check_attention(model: Path, attention: str) -> None:

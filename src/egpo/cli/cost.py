@@ -35,7 +35,7 @@ ASSUMPTIONS = f"""a guess that no run was held against, for H100 ({PEAK / 1e12:.
 - an update takes 6 P and log-probabilities 2 P FLOPs a token (P: parameters), at {UTILISATION:.0%} of the peak
 - for each further token of a batch, decoding reads the weights, 2 P bytes, and the cache of every response, at
   {READING:.0%} of the bandwidth, and takes {1000 * TOKEN_SECONDS:.0f} ms more
-- a batch is all of a GPU's rollouts, as far as its cache holds them, or evaluation.concurrency
+- a batch is all of a GPU's rollouts, as far as its cache holds them, or evaluation.max_num_seqs
 - responses have {LENGTH:.0%} of their limit on average, the longest all of it; prompts {PROMPT_TOKENS} tokens
 - dynamic sampling generates {DYNAMIC} batches a step
 - an A100 takes 1.6 times as long to decode, and 3.2 times to update, by its data sheet"""
@@ -44,10 +44,10 @@ ASSUMPTIONS = f"""a guess that no run was held against, for H100 ({PEAK / 1e12:.
 def wanted(training: Training, method: Method, backbone: Backbone) -> dict[str, Any]:
     """The settings of verl's that decide how long a step takes, by their names in verl.yaml."""
     return {
-        "data.train_batch_size": training.prompts_per_step,
-        "data.max_prompt_length": backbone.prompt_tokens,
-        "data.max_response_length": backbone.response_tokens,
-        f"{ROLLOUT}.n": training.rollouts,
+        "data.train_batch_size": training.train_batch_size,
+        "data.max_prompt_length": backbone.max_prompt_length,
+        "data.max_response_length": backbone.max_response_length,
+        f"{ROLLOUT}.n": training.rollouts_per_prompt,
         "algorithm.filter_groups.enable": method.dynamic_sampling,
         "trainer.nnodes": training.nodes,
         "trainer.n_gpus_per_node": training.gpus_per_node,
@@ -74,7 +74,7 @@ def measured_step(results: Path, name: str, like: dict[str, Any]) -> float | Non
 
 def decode_seconds(size: Architecture, responses: float, mean: float, tokens: float) -> float:
     """Of one GPU. responses: how many, of `mean` tokens; tokens: how often it makes one more of every response."""
-    cache = 2 * BF16 * size.layers * size.kv_width
+    cache = 2 * BF16 * size.num_hidden_layers * size.kv_width
     read = tokens * BF16 * size.parameters + responses * mean * (PROMPT_TOKENS + mean / 2) * cache
     return read / (READING * BANDWIDTH) + tokens * TOKEN_SECONDS
 
@@ -82,20 +82,20 @@ def decode_seconds(size: Architecture, responses: float, mean: float, tokens: fl
 def step_seconds(size: Architecture, backbone: Backbone, training: Training, method: Method) -> float:
     """One step of a training on GPUs, by ASSUMPTIONS."""
     gpus = training.nodes * training.gpus_per_node
-    mean = LENGTH * backbone.response_tokens
-    responses = training.prompts_per_step * training.rollouts / gpus
+    mean = LENGTH * backbone.max_response_length
+    responses = training.train_batch_size * training.rollouts_per_prompt / gpus
     update = 8 * size.parameters * responses * (PROMPT_TOKENS + mean) / (UTILISATION * PEAK)
     memory = estimate(size, backbone, training, micro_batch_tokens(backbone))
     at_once = max(memory.kv_tokens, memory.longest_tokens) / (PROMPT_TOKENS + mean / 2)
     rounds = max(1.0, responses / at_once)
-    decode = decode_seconds(size, responses, mean, rounds * backbone.response_tokens)
+    decode = decode_seconds(size, responses, mean, rounds * backbone.max_response_length)
     return update + decode * (DYNAMIC if method.dynamic_sampling else 1)
 
 
 def answer_seconds(size: Architecture, backbone: Backbone, evaluation: Evaluation, answers: int) -> float:
     """`answers` responses of an evaluation, or of the rollouts, on GPUs, by ASSUMPTIONS."""
-    mean = LENGTH * backbone.evaluation_tokens
-    return decode_seconds(size, answers, mean, answers * mean / evaluation.concurrency) / evaluation.gpus
+    mean = LENGTH * backbone.max_evaluation_length
+    return decode_seconds(size, answers, mean, answers * mean / evaluation.max_num_seqs) / evaluation.gpus
 
 
 def measured_answer(results: Path, name: str, like: dict[str, Any]) -> float | None:
@@ -103,7 +103,7 @@ def measured_answer(results: Path, name: str, like: dict[str, Any]) -> float | N
     seconds: list[float] = []
     for file in results.glob(f"*/evaluate/{name}/*/seed-*/manifest.json"):
         manifest = read_json(file)
-        made = manifest["settings"]["decoding"] | {"concurrency": manifest.get("concurrency")}
+        made = manifest["settings"]["decoding"] | {"max_num_seqs": manifest.get("max_num_seqs")}
         if "seconds" in manifest and all(made.get(key) == value for key, value in like.items()):
             seconds.append(manifest["seconds"] / sum(part["records"] for part in manifest["results"].values()))
     return statistics.median(seconds) if seconds else None
@@ -112,12 +112,12 @@ def measured_answer(results: Path, name: str, like: dict[str, Any]) -> float | N
 def wanted_answers(backbone: Backbone, evaluation: Evaluation) -> dict[str, Any]:
     """What decides how long an answer takes, by its names in an evaluation's manifest."""
     return {
-        "max_tokens": backbone.evaluation_tokens,
-        "context": backbone.context,
+        "max_tokens": backbone.max_evaluation_length,
+        "max_model_len": backbone.max_model_len,
         "dtype": evaluation.dtype,
         "platform": evaluation.platform,
         "gpus": evaluation.gpus if evaluation.platform == "cuda" else 0,
-        "concurrency": evaluation.concurrency,
+        "max_num_seqs": evaluation.max_num_seqs,
     }
 
 
@@ -137,4 +137,4 @@ def lying_gib(folder: Path) -> float:
 
 
 def answers_gib(backbone: Backbone, answers: int) -> float:
-    return answers * LENGTH * backbone.evaluation_tokens * TOKEN_BYTES / GIB
+    return answers * LENGTH * backbone.max_evaluation_length * TOKEN_BYTES / GIB

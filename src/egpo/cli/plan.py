@@ -129,8 +129,8 @@ def answers_of(job: Job, catalogue: Catalogue, evaluated: dict[Model, list[str]]
     """Responses that an evaluation or a model's rollouts must generate."""
     experiment = catalogue.experiment
     if job.rule == ROLL_OUT:
-        return experiment.data.heldout_rows * experiment.uncertainty.rollouts
-    items = sum(catalogue.benchmarks[name].items for name in evaluated[job.model])
+        return experiment.data.heldout_rows * experiment.uncertainty.rollouts_per_prompt
+    items = sum(catalogue.benchmarks[name].num_questions for name in evaluated[job.model])
     return items * len(experiment.of(job.model[0]).evaluation.seeds)
 
 

@@ -25,7 +25,7 @@ from egpo.config.experiment import Catalogue
 from egpo.config.training import Training
 from egpo.runtime.job import duration
 from egpo.runtime.lease import STALE_SECONDS, describe, holder
-from egpo.runtime.root_cause import slurm_line, telling_line
+from egpo.runtime.root_cause import root_cause, slurm_line
 from egpo.training.progress import REWARD, read_lines
 
 Model = tuple[str, str, int]  # backbone, method, training seed
@@ -102,7 +102,7 @@ def ended_jobs(logs: Path, rules: list[Rule]) -> list[Ended]:
             if file.exists() or _who(file.parent / "work"):
                 continue
             wildcards = match.groupdict().values()
-            line = _by_slurm(rule, wildcards, log) or telling_line(_tail(log))
+            line = _by_slurm(rule, wildcards, log) or root_cause(_tail(log))
             if line:
                 ended.append(Ended(" ".join([rule, *wildcards]), log, file, line))
     return ended
@@ -123,9 +123,11 @@ def _state(output: Path, failed: set[Path]) -> str:
 
 def total_steps(training: Training, data: Data, train_file: Path) -> int:
     """Optimiser steps of a training, as verl counts them; by the quotas while there is no data yet."""
-    if training.steps is not None:
-        return training.steps
-    return _rows(train_file, data.quotas.total - data.validation_rows) // training.prompts_per_step * training.epochs
+    if training.total_training_steps is not None:
+        return training.total_training_steps
+    return (
+        _rows(train_file, data.quotas.total - data.validation_rows) // training.train_batch_size * training.total_epochs
+    )
 
 
 def _training(folder: Path, state: str, steps: int) -> list[str]:
@@ -229,7 +231,7 @@ def status(
         trainings[model] = _training(folder, state(folder), steps)
     for model, names in evaluated.items():
         folder, log = paths.evaluation(*model), paths.log("evaluate", *model[:2], f"seed-{model[2]}")
-        items = {name: catalogue.benchmarks[name].items for name in names}
+        items = {name: catalogue.benchmarks[name].num_questions for name in names}
         seeds = experiment.of(model[0]).evaluation.seeds
         evaluations[model] = _evaluation(folder, log, state(folder), items, seeds)
     if experiment.uncertainty is not None:

@@ -49,7 +49,7 @@ def _closing(text: str, start: int) -> int | None:
     return None
 
 
-def last_boxed(text: str) -> str | None:
+def extract_boxed(text: str) -> str | None:
     r"""Content of the `\boxed{...}` that opens last among those that close; None if there is none.
 
     Braces nest, escaped braces do not count. The last box is tried alone first: it is near the end of a long text.
@@ -79,7 +79,7 @@ def _last_closed(text: str) -> str | None:
     return content
 
 
-def normalised(answer: str) -> str:
+def normalize_answer(answer: str) -> str:
     r"""An answer without blanks, `$`, `\left`, `\right` and a final full stop, and with one kind of fraction.
 
     A blank between two digits stays: 1 1/2 is not 11/2.
@@ -112,14 +112,14 @@ def _plainly(short: str, reference: str) -> bool | None:
     return False if abs(one - other) > 2 * ROUNDING else None
 
 
-def same_answer(candidate: str, truth: str) -> bool:
+def answers_equivalent(candidate: str, truth: str) -> bool:
     """Whether `candidate` is the answer `truth`: as strings after normalising, else by math-verify.
 
     Not symmetric: math-verify reads `truth` as the reference. Whatever math-verify cannot read, or not
     within its time-out, is no match. Its time-out needs the main thread; in another thread only the
     length and the size of powers are bounded (in the main thread as well, so that both agree).
     """
-    short, reference = normalised(candidate), normalised(truth)
+    short, reference = normalize_answer(candidate), normalize_answer(truth)
     if not short or not reference:
         return False
     if short == reference:
@@ -151,7 +151,7 @@ def _parsed(text: str) -> list[Any]:
 def read_by_math_verify(answer: str) -> list[Any]:
     """What math-verify makes of an answer: an expression and its text, the text alone, or nothing.
 
-    Nothing as well for what would take it too long; the same bounds hold as in `same_answer`.
+    Nothing as well for what would take it too long; the same bounds hold as in `answers_equivalent`.
     """
     if len(answer) > LONGEST or _ENDLESS.search(answer):
         return []

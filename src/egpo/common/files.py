@@ -12,7 +12,7 @@ from typing import Any
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name in the same folder, renamed to `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Keeps the suffix: some writers choose the format by it.
@@ -25,7 +25,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_text(text)
 
 

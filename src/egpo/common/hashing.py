@@ -6,7 +6,9 @@ So neither the order of rows nor the number of shards or workers can change a re
 from __future__ import annotations
 
 import hashlib
+import json
 from random import Random
+from typing import Any
 
 
 def digest(seed: int, stage: str, key: str, size: int = 16) -> bytes:
@@ -17,3 +19,8 @@ def digest(seed: int, stage: str, key: str, size: int = 16) -> bytes:
 def generator(seed: int, stage: str, key: str) -> Random:
     """A random generator of this key's own."""
     return Random(int.from_bytes(digest(seed, stage, key)))
+
+
+def stable_hash(settings: Any) -> str:
+    """Hash of settings that JSON can express, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,7 +1,6 @@
 """Where everything of an experiment lies. No path is put together anywhere else.
 
-Models are named `<backbone>/<method>/seed-<training seed>`; the untrained backbone is the method
-"base" with seed 0.
+Models are named `<backbone>/<method>/seed-<training seed>`; the untrained backbone is the method `base` with seed 0.
 """
 
 from __future__ import annotations
@@ -9,14 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]  # the repository
+from egpo.common.stages import STAGES
 
+ROOT = Path(__file__).resolve().parents[3]  # the repository
 BASE, BASE_SEED = "base", 0
+Model = tuple[str, str, int]  # backbone, method, training seed
+WILDCARDS = {name: f"{{{name}}}" for name in ("backbone", "method", "seed", "benchmark")}
 
 
 @dataclass(frozen=True)
 class Paths:
-    """The folders and files of one experiment; `{...}` stay as Snakemake's wildcards where none is given."""
+    """The folders and files of one experiment, from the repository; `{...}` stay as Snakemake's wildcards."""
 
     experiment: str
 
@@ -24,52 +26,69 @@ class Paths:
     def root(self) -> Path:
         return Path("results") / self.experiment
 
-    def log(self, *parts: str) -> Path:
-        return self.root.joinpath("logs", *parts).with_suffix(".log")
+    # --- by stage (egpo.common.stages) ---------------------------------------------------------------
 
-    # data
+    def folder(self, rule: str, **wildcards: str | int) -> Path:
+        """The folder of a job of the stage `rule`."""
+        return self.root / STAGES[rule].folder.format(**WILDCARDS | wildcards)
+
+    def output(self, rule: str, name: str | None = None, **wildcards: str | int) -> Path:
+        """An output of a stage by its name; without one the output that is written last."""
+        outputs = STAGES[rule].outputs
+        file = outputs[name or next(iter(outputs))]
+        return self.folder(rule, **wildcards) / file.format(**WILDCARDS | wildcards)
+
+    def outputs(self, rule: str) -> dict[str, Path]:
+        """Every output of a stage by its name, the one that is written last first."""
+        return {name: self.output(rule, name) for name in STAGES[rule].outputs}
+
+    def log(self, rule: str, **wildcards: str | int) -> Path:
+        return self.root / "logs" / f"{STAGES[rule].log.format(**WILDCARDS | wildcards)}.log"
+
+    def usage(self, rule: str, **wildcards: str | int) -> Path:
+        """Snakemake's `benchmark` file of a job: its seconds and its memory."""
+        return self.root / "usage" / f"{STAGES[rule].log.format(**WILDCARDS | wildcards)}.tsv"
+
+    # --- what several stages read --------------------------------------------------------------------
+
     @property
     def source(self) -> Path:
-        return self.root / "source"
+        return self.folder("data_source")
 
     @property
     def data(self) -> Path:
-        return self.root / "data"
+        return self.folder("data_pool")
 
     @property
     def heldout(self) -> Path:
         return self.data / "heldout.parquet"
 
-    # backbones
     def backbone(self, backbone: str = "{backbone}") -> Path:
-        return self.root / "backbones" / backbone
+        return self.folder("backbone_fetch", backbone=backbone)
 
     def tokenizer(self, backbone: str = "{backbone}") -> Path:
-        return self.backbone(backbone) / "tokenizer"
+        return self.folder("backbone_tokenizer", backbone=backbone)
 
     def benchmark(self, benchmark: str = "{benchmark}") -> Path:
-        return self.root / "benchmarks" / benchmark
+        return self.folder("benchmark_make", benchmark=benchmark)
 
     def questions(self, benchmark: str = "{benchmark}") -> Path:
-        """Beside the benchmark's folder: evalscope reads whatever lies in it."""
-        return self.root / "benchmarks" / f"{benchmark}.questions.jsonl"
+        return self.output("benchmark_questions", benchmark=benchmark)
 
-    # training and evaluation, one folder per model
     def training(self, backbone: str = "{backbone}", method: str = "{method}", seed: str | int = "{seed}") -> Path:
-        return self.root / "train" / backbone / method / f"seed-{seed}"
+        return self.folder("train_model", backbone=backbone, method=method, seed=seed)
 
     def evaluation(self, backbone: str = "{backbone}", method: str = "{method}", seed: str | int = "{seed}") -> Path:
-        return self.root / "evaluate" / backbone / method / f"seed-{seed}"
+        return self.folder("evaluate_model", backbone=backbone, method=method, seed=seed)
 
     def rollouts(self, backbone: str = "{backbone}", method: str = "{method}", seed: str | int = "{seed}") -> Path:
-        return self.root / "uncertainty" / backbone / method / f"seed-{seed}"
+        return self.folder("roll_out", backbone=backbone, method=method, seed=seed)
 
-    # verl's settings, written out before any training
     @property
     def settings(self) -> Path:
-        return self.root / "settings"
+        """verl's settings, written out before any training."""
+        return self.folder("verl_settings")
 
-    # report
     @property
     def tables(self) -> Path:
         return self.root / "tables"

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from egpo.common.files import sha256
+from egpo.common.hashing import stable_hash
+from egpo.common.stages import STAGES
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "verl", "transformers", "evalscope", "datasketch", "math-verify", "snakemake", "numpy")
 
-# What holds, moves, watches and reports results, and makes none. Settings count by their values, not by their model.
+# What holds, moves, watches and reports results, and makes none. Settings count by their values, not by the models in
+# config/, which must hold no behaviour that decides a result.
 PLUMBING = (
     *("config/", "runtime/"),
-    *("common/errors.py", "common/files.py", "common/paths.py", "common/provenance.py"),
+    *("common/errors.py", "common/files.py", "common/paths.py", "common/provenance.py", "common/stages.py"),
     *("inference/progress.py", "training/checkpoints.py", "training/progress.py"),
 )
 
@@ -59,29 +62,39 @@ def _read(file: Path) -> tuple[str, frozenset[str]]:
     )
 
 
-def modules(*parts: str) -> dict[str, str]:
-    """What modules of egpo do, by name ("synthetic/problems.py"): those that `parts` name, and those that they import.
+def modules(*parts: str, without: Iterable[str] = ()) -> dict[str, str]:
+    """What modules of egpo do, by name ("data/sample.py"): those that `parts` name, and those that they import.
 
-    A file elsewhere is named by its path from the package. PLUMBING is left out unless a part names it.
+    Args:
+        parts: modules; a file elsewhere is named by its path from the package.
+        without: modules that do not count, and are not followed. PLUMBING does not count unless a part names it.
     """
-    waiting, found = list(parts), {}
+    waiting, found, left_out = list(parts), {}, set(without)
     while waiting:
         name = waiting.pop()
-        if name not in found:
+        if name not in found and name not in left_out:
             found[name], imported = _read(PACKAGE / name)
             waiting += imported
     return found
 
 
 @cache
-def code_version(*parts: str) -> str:
+def code_version(*parts: str, without: tuple[str, ...] = ()) -> str:
     """Hash of what `modules` finds: comments, docstrings and layout do not count."""
-    return hashlib.sha256(json.dumps(modules(*parts), sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(modules(*parts, without=without), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def settings_hash(settings: Any) -> str:
-    """Hash of settings that JSON can express, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
+def stage_code(rule: str, *parts: str, platform: str = "cuda") -> str:
+    """Version of the code of a stage, as its rule counts it.
+
+    Args:
+        parts: modules beside those of the stage, such as a user's own.
+        platform: "cpu" or "cuda"; code of the other one does not count.
+    """
+    stage = STAGES[rule]
+    if platform == "cpu":
+        return code_version(*stage.code, *stage.cpu_code, *parts)
+    return code_version(*stage.code, *parts, without=stage.cpu_code)
 
 
 def origin(settings: Any, code: str, inputs: Iterable[str | Path]) -> dict[str, Any]:
@@ -91,7 +104,7 @@ def origin(settings: Any, code: str, inputs: Iterable[str | Path]) -> dict[str, 
         installed[name] = version(name)
     return {
         "settings": settings,
-        "settings_hash": settings_hash(settings),
+        "settings_hash": stable_hash(settings),
         "code": code,
         "inputs": {str(path): sha256(Path(path)) for path in inputs},
         "packages": installed,

@@ -13,29 +13,31 @@ from egpo.config.section import Count, Section, Seed, Share
 class Architecture(Section):
     """Sizes of a decoder of Qwen2's kind, as its config.json gives them."""
 
-    layers: Count
-    hidden: Count
-    intermediate: Count = Field(description="Width of the gated feed-forward layers.")
-    heads: Count
-    kv_heads: Count
-    vocabulary: Count
-    tied: bool = Field(description="Whether input and output embeddings are one matrix.")
+    num_hidden_layers: Count
+    hidden_size: Count
+    intermediate_size: Count = Field(description="Width of the gated feed-forward layers.")
+    num_attention_heads: Count
+    num_key_value_heads: Count
+    vocab_size: Count
+    tie_word_embeddings: bool = Field(description="Whether input and output embeddings are one matrix.")
 
     @property
     def kv_width(self) -> int:
         """Width of a token's keys in a layer, and of its values."""
-        return self.hidden // self.heads * self.kv_heads
+        return self.hidden_size // self.num_attention_heads * self.num_key_value_heads
 
     @property
     def layer_parameters(self) -> int:
         """Attention with biases on q, k and v; gated feed-forward; two norms."""
-        attention = 2 * self.hidden**2 + 2 * self.hidden * self.kv_width + self.hidden + 2 * self.kv_width
-        return attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        attention = (
+            2 * self.hidden_size**2 + 2 * self.hidden_size * self.kv_width + self.hidden_size + 2 * self.kv_width
+        )
+        return attention + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
 
     @property
     def parameters(self) -> int:
-        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        return embeddings + self.layers * self.layer_parameters + self.hidden
+        embeddings = self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
+        return embeddings + self.num_hidden_layers * self.layer_parameters + self.hidden_size
 
 
 class HubModel(Section):
@@ -61,7 +63,7 @@ class WarmUp(Section):
 
     problems: Count = Field(description="How many distinct problems the corpus is drawn from.")
     steps: Count
-    batch: Count
+    batch_size: Count
     learning_rate: float = Field(gt=0)
     pass_rate: tuple[Share, Share] = Field((0.2, 0.7), description="Range that the pass rate must fall in.")
     group_share: Share = Field(
@@ -74,9 +76,9 @@ class SyntheticModel(Section):
 
     kind: Literal["synthetic"]
     seed: Seed = 1
-    layers: Count = 3
-    width: Count = 128
-    heads: Count = 4
+    num_hidden_layers: Count = 3
+    hidden_size: Count = 128
+    num_attention_heads: Count = 4
     warm_up: WarmUp
 
 
@@ -88,26 +90,27 @@ class Backbone(Section):
     thinks: bool = Field(
         False, description="Its prompts open <think>, as DeepSeek-R1-Distill's: responses are thoughts up to </think>."
     )
-    context: Count = Field(description="Context length in tokens.")
-    prompt_tokens: Count = Field(description="Longest prompt in training, in tokens.")
-    response_tokens: Count = Field(description="Longest response in training, in tokens.")
-    evaluation_tokens: Count = Field(description="Longest response in evaluation, in tokens.")
-    least_evaluation_tokens: Count | None = Field(
+    max_model_len: Count = Field(description="Context length in tokens.")
+    max_prompt_length: Count = Field(description="Longest prompt in training, in tokens.")
+    max_response_length: Count = Field(description="Longest response in training, in tokens.")
+    max_evaluation_length: Count = Field(description="Longest response in evaluation, in tokens.")
+    min_evaluation_length: Count | None = Field(
         None,
-        description="Where a prompt leaves less of the context than `evaluation_tokens`, the response gets what is "
-        "left, but the question is not asked, and wrong, below this. Not given: `evaluation_tokens`.",
+        description="Where a prompt leaves less of the context than `max_evaluation_length`, the response gets what is "
+        "left, but the question is not asked, and wrong, below this. Not given: `max_evaluation_length`.",
     )
 
     @model_validator(mode="after")
     def _fits(self) -> Backbone:
-        if (self.least_evaluation_tokens or 0) > self.evaluation_tokens:
+        if (self.min_evaluation_length or 0) > self.max_evaluation_length:
             raise ValueError(
-                f"least_evaluation_tokens {self.least_evaluation_tokens} is more than evaluation_tokens "
-                f"{self.evaluation_tokens}: lower it"
+                f"min_evaluation_length {self.min_evaluation_length} is more than max_evaluation_length "
+                f"{self.max_evaluation_length}: lower it"
             )
-        for key in ("response_tokens", "evaluation_tokens"):
-            if getattr(self, key) >= self.context:
+        for key in ("max_response_length", "max_evaluation_length"):
+            if getattr(self, key) >= self.max_model_len:
                 raise ValueError(
-                    f"{key} {getattr(self, key)} leaves no room for a prompt in context {self.context}: lower it"
+                    f"{key} {getattr(self, key)} leaves no room for a prompt in max_model_len "
+                    f"{self.max_model_len}: lower it"
                 )
         return self

@@ -48,8 +48,8 @@ class Benchmark(Section):
     label: str = Field(description="Name in tables.")
     adapter: str = Field(description="evalscope's name of the benchmark.")
     source: Annotated[HubBenchmark | LocalBenchmark | SyntheticBenchmark, Field(discriminator="kind")]
-    items: Count = Field(description="Number of questions: the denominator of the accuracy.")
-    shots: int = Field(ge=0, description="Worked examples in the prompt.")
+    num_questions: Count = Field(description="Number of questions: the denominator of the accuracy.")
+    num_fewshot: int = Field(ge=0, description="Worked examples in the prompt.")
     subsets: tuple[str, ...] = Field((), description="evalscope's subset_list; empty for its default.")
     prompt: str | None = Field(None, description="Prompt template in place of evalscope's own.")
     judge: Judge | None = Field(None, description="A judge in place of evalscope's rules, where evalscope has one.")
@@ -58,8 +58,8 @@ class Benchmark(Section):
     def _asks(self) -> Benchmark:
         if self.prompt is None:
             return self
-        if self.shots:
-            raise ValueError("prompt is possible with `shots: 0` alone: set it, or take prompt out")
+        if self.num_fewshot:
+            raise ValueError("prompt is possible with `num_fewshot: 0` alone: set it, or take prompt out")
         try:
             places = {place for _, place, _, _ in Formatter().parse(self.prompt) if place is not None}
         except ValueError as error:

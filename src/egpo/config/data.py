@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from egpo.common.paths import ROOT
 from egpo.config.section import Count, Name, Section, Seed, Share
 
 
@@ -48,13 +47,6 @@ class ProblemsSource(Section):
     answer: str = Field("answer", description="The column of the answer.")
     answer_after: str | None = Field(None, description="The answer is what follows the last of these, e.g. '####'.")
 
-    @property
-    def files(self) -> list[Path]:
-        """The files under `path`, by name."""
-        whole = ROOT / self.path
-        found = whole.iterdir() if whole.is_dir() else [whole]
-        return sorted(file for file in found if file.suffix in (".jsonl", ".parquet") and file.is_file())
-
 
 Source = Annotated[StandInSource | LocalSource | HubSource | ProblemsSource, Field(discriminator="kind")]
 
@@ -68,11 +60,6 @@ class Rows(Section):
     def total(self) -> int:
         return self.rows
 
-    @property
-    def strata(self) -> dict[tuple[str, str], int]:
-        """As those of Quotas."""
-        return {("default", "unknown"): self.rows}
-
 
 class Quotas(Section):
     """Rows to sample from each stratum: subset x bucket (appendix A.2)."""
@@ -84,12 +71,7 @@ class Quotas(Section):
 
     @property
     def total(self) -> int:
-        return sum(self.strata.values())
-
-    @property
-    def strata(self) -> dict[tuple[str, str], int]:
-        """Rows asked for, by (subset, bucket)."""
-        return {(name.split("_")[0], name.split("_")[1]): rows for name, rows in self.model_dump().items()}
+        return sum(self.model_dump().values())
 
 
 def _quotas_of(values: Any) -> str:
@@ -121,18 +103,18 @@ class Deduplication(Section):
         description="'paper': datasketch's bands, every two texts that share one are duplicates. 'verified': more "
         "bands, and only pairs whose exact Jaccard similarity reaches the threshold.",
     )
-    permutations: Count = 128
+    num_perm: Count = 128
     bands: Annotated[int, Field(ge=2)] = Field(16, description="In mode 'verified'; datasketch chooses in 'paper'.")
     threshold: float = Field(0.8, gt=0, lt=1, description="Jaccard similarity.")
-    shingle: Count = Field(5, description="Tokens per shingle.")
+    ngram_size: Count = Field(5, description="Tokens per shingle.")
     conflicts: Literal["keep", "drop"] = Field(
         "drop", description="A cluster whose rows give different answers: keep one row all the same, or drop them all."
     )
 
     @model_validator(mode="after")
     def _divides(self) -> Deduplication:
-        if self.permutations % self.bands:
-            raise ValueError(f"permutations {self.permutations} cannot be cut into {self.bands} bands of equal size")
+        if self.num_perm % self.bands:
+            raise ValueError(f"num_perm {self.num_perm} cannot be cut into {self.bands} bands of equal size")
         return self
 
 
@@ -154,9 +136,6 @@ RowReason = Literal[
     "long-prompt",
     "long-response",
 ]
-
-
-ABOUT_GENERATIONS: tuple[RowReason, ...] = ("few-generations", "no-boxed-match", "long-response")
 
 
 class Data(Section):
@@ -185,11 +164,6 @@ class Data(Section):
     )
     final_prompt_tokens: Count = Field(1024, description="Last length filter, after sampling.")
     seed: Seed
-
-    @property
-    def noted(self) -> tuple[str, ...]:
-        """Reasons that drop no row: `keep`, and, where rows have no generations, those that ask for some."""
-        return (*self.keep, *(ABOUT_GENERATIONS if isinstance(self.source, ProblemsSource) else ()))
 
     @model_validator(mode="after")
     def _buckets(self) -> Data:

@@ -16,7 +16,7 @@ class Evaluation(Section):
     temperature: float = Field(0.6, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
     top_k: int = Field(20, ge=-1, description="-1 for all tokens.")
-    concurrency: Count = Field(64, description="Requests in flight.")
+    max_num_seqs: Count = Field(64, description="Requests in flight.")
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     kv_cache_gib: float | None = Field(None, gt=0, description="CPU only: memory for vLLM's KV cache.")
     platform: Literal["cpu", "cuda"]
@@ -26,7 +26,7 @@ class Evaluation(Section):
 class Uncertainty(Section):
     """What entropies tell: rollouts on the held-out rows of the data, with the decoding of the evaluation."""
 
-    rollouts: Annotated[int, Field(ge=2, strict=True)] = Field(
+    rollouts_per_prompt: Annotated[int, Field(ge=2, strict=True)] = Field(
         8, description="Responses per problem, each with a seed of its own."
     )
     problems_per_shard: Count = Field(50, description="The most that a failure can lose.")

@@ -13,23 +13,64 @@ from egpo.config.evaluation import Evaluation, Uncertainty
 from egpo.config.files import merged
 from egpo.config.jobs import Jobs
 from egpo.config.methods import Method
-from egpo.config.section import Name, Section, Seed
-from egpo.config.training import Training
+from egpo.config.section import Count, Name, Section, Seed
+from egpo.config.training import Attention, Training
+
+
+class TrainingOverlay(Section):
+    """What trainings of one backbone may have otherwise: the machine, and what it needs. Keys as in `training`."""
+
+    nodes: Count | None = None
+    gpus_per_node: Count | None = None
+    gpu_gib: float | None = Field(None, gt=0)
+    gpu_memory_utilization: float | None = Field(None, gt=0, lt=1)
+    attention: Attention | None = None
+    save_freq: Count | None = None
+    overrides: dict[str, Any] | None = None
+
+
+class EvaluationOverlay(Section):
+    """What evaluations of one backbone may have otherwise. Keys as in `evaluation`."""
+
+    gpus: Count | None = None
+    max_num_seqs: Count | None = None
+    kv_cache_gib: float | None = Field(None, gt=0)
+
+
+class NeedsOverlay(Section):
+    """Keys as in `jobs.evaluate`."""
+
+    minutes: Count | None = None
+    cpus: Count | None = None
+    memory_gib: Count | None = None
+
+
+class TrainNeedsOverlay(NeedsOverlay):
+    """Keys as in `jobs.train`."""
+
+    grace_minutes: int | None = Field(None, ge=0)
+    stall_minutes: float | None = Field(None, gt=0)
+
+
+class JobsOverlay(Section):
+    """What the jobs of one backbone may take."""
+
+    train: TrainNeedsOverlay = TrainNeedsOverlay()
+    evaluate: NeedsOverlay = NeedsOverlay()
 
 
 class Overlay(Section):
-    """Keys that one backbone has otherwise than the experiment."""
+    """What one backbone may have otherwise than the experiment: its machine, never what a table compares."""
 
-    training: dict[str, Any] = Field({})
-    evaluation: dict[str, Any] = Field({})
-    jobs: dict[str, Any] = Field({})
+    training: TrainingOverlay = TrainingOverlay()
+    evaluation: EvaluationOverlay = EvaluationOverlay()
+    jobs: JobsOverlay = JobsOverlay()
 
 
 class Ablations(Section):
-    """Table 2: variants of one method on one backbone."""
+    """Table 2: variants of the experiment's `main_method` on one backbone."""
 
     backbone: Name
-    reference: Name = Field("egpo", description="The method that they change; it must be one of `methods`.")
     methods: tuple[Name, ...]
     benchmarks: tuple[Name, ...]
 
@@ -57,9 +98,13 @@ class Experiment(Section):
     note: str = Field("", description="Printed under every table and figure: what these results can mean.")
     backbones: tuple[Name, ...] = Field(min_length=1)
     methods: tuple[Name, ...] = Field(min_length=1)
+    main_method: Name = Field(
+        description="The method that the experiment is about: claims, ablations and the case study compare it with the "
+        "others. One of `methods`."
+    )
     training_seeds: tuple[Seed, ...] = Field(min_length=1)
     benchmarks: tuple[Name, ...] = Field(min_length=1)
-    also_evaluate: dict[Name, FurtherModel] = Field({}, description="Other models for Table 1, by a name of their own.")
+    extra_models: dict[Name, FurtherModel] = Field({}, description="Other models for Table 1, by a name of their own.")
     ablations: Ablations | None = None
     uncertainty: Uncertainty | None = Field(None, description="Table 3 and Figures 3 to 9; not made if not given.")
     data: Data
@@ -67,7 +112,7 @@ class Experiment(Section):
     evaluation: Evaluation
     jobs: Jobs = Jobs()
     by_backbone: dict[Name, Overlay] = Field(
-        {}, description="Laid over training, evaluation and jobs for one backbone, e.g. GPUs, nodes, hours and memory."
+        {}, description="GPUs, nodes, hours and memory of one backbone, laid over training, evaluation and jobs."
     )
     define: Definitions = Definitions()
 
@@ -75,7 +120,7 @@ class Experiment(Section):
         """The experiment as it is for one backbone."""
         if backbone not in self.by_backbone:
             return self
-        over = self.by_backbone[backbone].model_dump()
+        over = self.by_backbone[backbone].model_dump(exclude_none=True)
         return Experiment.model_validate(merged(self.model_dump(), over))
 
 

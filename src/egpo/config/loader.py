@@ -73,8 +73,8 @@ def _check_paths(catalogue: Catalogue, source: str) -> None:
 
     for name, backbone in catalogue.backbones.items():
         if isinstance(backbone.source, LocalModel):
-            further = name in catalogue.experiment.also_evaluate
-            where = f"{source}: also_evaluate.{name}.model" if further else f"{place('backbones', name)}.source.path"
+            further = name in catalogue.experiment.extra_models
+            where = f"{source}: extra_models.{name}.model" if further else f"{place('backbones', name)}.source.path"
             _check_folder(backbone.source.path, where, "a model in Hugging Face format")
             if not (ROOT / backbone.source.path / "config.json").is_file():
                 raise UserError(
@@ -94,10 +94,10 @@ def _check_sense(experiment: Experiment, source: str) -> None:
     """What no single key can tell: sizes that contradict each other."""
     data, training = experiment.data, experiment.training
     rows = data.quotas.total - data.validation_rows
-    if rows < training.prompts_per_step:
+    if rows < training.train_batch_size:
         raise UserError(
             f"{source}: data.quotas: {data.quotas.total} rows less data.validation_rows {data.validation_rows} are "
-            f"fewer than training.prompts_per_step {training.prompts_per_step}: raise the quotas or lower the batch."
+            f"fewer than training.train_batch_size {training.train_batch_size}: raise the quotas or lower the batch."
         )
     if experiment.uncertainty is not None and not data.heldout_rows:
         raise UserError(f"{source}: data.heldout_rows: 0, but `uncertainty` asks these rows: raise it, or take it out.")
@@ -122,11 +122,11 @@ def _check_overlays(values: dict[str, Any], experiment: Experiment, source: str)
 def _further(experiment: Experiment, backbones: dict[str, Backbone], source: str) -> dict[str, Backbone]:
     """The models that are evaluated alone, as backbones: a folder if there is one, else a name on the Hub."""
     made = {}
-    for name, entry in experiment.also_evaluate.items():
-        where = f"{source}: also_evaluate.{name}"
+    for name, entry in experiment.extra_models.items():
+        where = f"{source}: extra_models.{name}"
         if name in backbones:
             raise UserError(f"{where}: there is a backbone of this name. Choose another one.")
-        like = _pick([entry.like], backbones, f"also_evaluate.{name}.like", source, "backbones.yaml")[entry.like]
+        like = _pick([entry.like], backbones, f"extra_models.{name}.like", source, "backbones.yaml")[entry.like]
         local = (ROOT / entry.model).is_dir()
         kind = {"kind": "local", "path": entry.model} if local else {"kind": "hub", "repo": entry.model}
         found = re.fullmatch(r"[\w.-]+/[\w.-]+", entry.model)
@@ -150,7 +150,9 @@ def _check_architectures(experiment: Experiment, backbones: dict[str, Backbone],
 
 
 def load(values: dict[str, Any], source: str) -> Catalogue:
-    """The experiment described by `values`, checked, with the catalogue entries that it names.
+    """The experiment described by `values`, with the catalogue entries that it names.
+
+    Every key and every name is checked here; egpo.cli.check.load_checked adds what no single key can tell.
 
     `source` is the file that messages name. Raises UserError, one line per wrong key.
     """
@@ -163,11 +165,11 @@ def load(values: dict[str, Any], source: str) -> Catalogue:
     _check_sense(experiment, source)
     _check_overlays(values, experiment, source)
     _pick(experiment.methods, methods, "methods", source, "methods.yaml")
+    _check_listed([experiment.main_method], experiment.methods, f"{source}: main_method", "methods")
     if ablations is not None:
-        # Table 2 shows base and reference beside the ablations: its backbone and benchmarks are Table 1's.
+        # Table 2 shows base and main method beside the ablations: its backbone and benchmarks are Table 1's.
         for key, section, names in (
             ("backbone", "backbones", [ablations.backbone]),
-            ("reference", "methods", [ablations.reference]),
             ("benchmarks", "benchmarks", ablations.benchmarks),
         ):
             _check_listed(names, getattr(experiment, section), f"{source}: ablations.{key}", section)
@@ -188,7 +190,4 @@ def load(values: dict[str, Any], source: str) -> Catalogue:
         benchmarks=_pick(experiment.benchmarks, benchmarks, "benchmarks", source, "benchmarks.yaml"),
     )
     _check_paths(catalogue, source)
-    from egpo.config.checks import check  # which imports this module
-
-    check(catalogue, source)
     return catalogue

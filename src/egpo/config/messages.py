@@ -8,9 +8,51 @@ from typing import Any
 
 from pydantic import BaseModel
 
+# Keys that this project has named otherwise, with the terms of verl and Hugging Face that they have now.
+RENAMED = {
+    "prompts_per_step": "train_batch_size",
+    "rollouts": "rollouts_per_prompt",
+    "steps": "total_training_steps",
+    "epochs": "total_epochs",
+    "save_every": "save_freq",
+    "validate_every": "test_freq",
+    "rollout_memory": "gpu_memory_utilization",
+    "verl": "overrides",
+    "context": "max_model_len",
+    "prompt_tokens": "max_prompt_length",
+    "response_tokens": "max_response_length",
+    "evaluation_tokens": "max_evaluation_length",
+    "least_evaluation_tokens": "min_evaluation_length",
+    "items": "num_questions",
+    "shots": "num_fewshot",
+    "concurrency": "max_num_seqs",
+    "also_evaluate": "extra_models",
+    "most_batches": "max_num_gen_batches",
+    "clip_low": "clip_ratio_low",
+    "clip_high": "clip_ratio_high",
+    "clip_dual": "clip_ratio_c",
+    "overlong": "overlong_buffer",
+    "buffer": "len",
+    "penalty": "penalty_factor",
+    "permutations": "num_perm",
+    "shingle": "ngram_size",
+    "batch": "batch_size",
+    "layers": "num_hidden_layers",
+    "hidden": "hidden_size",
+    "width": "hidden_size",
+    "intermediate": "intermediate_size",
+    "heads": "num_attention_heads",
+    "kv_heads": "num_key_value_heads",
+    "vocabulary": "vocab_size",
+    "tied": "tie_word_embeddings",
+}
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
+    """A sentence with the known word that `word` was renamed to, or is closest to; empty without one."""
+    known = list(known)
+    renamed = RENAMED.get(word)
+    close = [renamed] if renamed in known else difflib.get_close_matches(word, known, n=1)
     return f" Did you mean '{close[0]}'?" if close else ""
 
 

@@ -60,11 +60,11 @@ class Calibration(Section):
         return (ROOT / file, function) if file else None
 
 
-class Overlong(Section):
+class OverlongBuffer(Section):
     """DAPO's soft punishment of long responses. The reward is then no longer the binary one of Eq. (1)."""
 
-    buffer: Count = Field(description="The last so many tokens before the limit are punished, rising linearly.")
-    penalty: float = Field(1.0, gt=0, le=1, description="What a response that reaches the limit loses.")
+    len: Count = Field(description="The last so many tokens before the limit are punished, rising linearly.")
+    penalty_factor: float = Field(1.0, gt=0, le=1, description="What a response that reaches the limit loses.")
 
 
 class Method(Section):
@@ -72,22 +72,24 @@ class Method(Section):
 
     label: str = Field(description="Name in tables and figures.")
     calibration: Calibration = Calibration()
-    clip_low: float = Field(0.2, gt=0, lt=1, description="epsilon of the clip below 1, Eq. (3).")
-    clip_high: float = Field(0.2, gt=0, description="epsilon of the clip above 1, Eq. (3).")
-    clip_dual: float = Field(
+    clip_ratio_low: float = Field(0.2, gt=0, lt=1, description="epsilon of the clip below 1, Eq. (3).")
+    clip_ratio_high: float = Field(0.2, gt=0, description="epsilon of the clip above 1, Eq. (3).")
+    clip_ratio_c: float = Field(
         3.0, gt=1, description="Where A < 0, verl bounds the loss at this ratio; not part of Eq. (3) and (14)."
     )
     dynamic_sampling: bool = Field(False, description="Replace groups of uniform reward (DAPO).")
-    most_batches: Count = Field(
+    max_num_gen_batches: Count = Field(
         10, description="With dynamic_sampling: a step that generates more rollout batches ends with an error."
     )
-    overlong: Overlong | None = Field(None, description="DAPO's overlong shaping; off, as rewards must be binary.")
+    overlong_buffer: OverlongBuffer | None = Field(
+        None, description="DAPO's overlong shaping; off, as rewards must be binary."
+    )
 
     @model_validator(mode="after")
     def _binary(self) -> Method:
-        if self.overlong and (self.calibration.weight != "none" or self.calibration.nsr):
+        if self.overlong_buffer and (self.calibration.weight != "none" or self.calibration.nsr):
             raise ValueError(
                 "overlong shaping makes rewards other than +1 and -1, which entropy weights and NSR need (Eq. 1): "
-                "take out overlong, or set weight: none and nsr: false"
+                "take out overlong_buffer, or set weight: none and nsr: false"
             )
         return self

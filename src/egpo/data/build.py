@@ -1,4 +1,4 @@
-"""From source rows to the training pool (appendix A.2), its flags, funnel, card and manifest."""
+"""From source rows to the training pool (appendix A.2), its flags and manifest; egpo.data.card describes them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from egpo.common.errors import UserError
-from egpo.common.files import sha256, whole, write_json, write_text
-from egpo.common.provenance import code_version, origin
+from egpo.common.files import atomic_path, sha256, write_json
+from egpo.common.provenance import origin, stage_code
 from egpo.config.data import Data
 from egpo.data import contamination, deduplicate, sample
-from egpo.data.card import card
-from egpo.data.filters import REASONS
-from egpo.data.funnel import ALL, funnel, markdown
+from egpo.data.filters import REASONS, noted_reasons
 from egpo.data.parts import judge_shards
 from egpo.data.pool import DUPLICATE_UUID, HELD_OUT, ORDER, Pool, decontaminate, draw, drop_clusters, ordered
 from egpo.data.source import prepared
@@ -30,6 +28,7 @@ from egpo.data.verl_rows import verl_row
 Report = Callable[[str], None]
 
 ROW_GROUP = 2000
+EXAMPLES = 2  # rows shown of each reason
 SPLITS = ("train", "validation")
 
 
@@ -57,10 +56,10 @@ def make_pool(table: pd.DataFrame, questions: dict[str, list[str]], data: Data, 
 
     Raises UserError when there is no row, or not enough for the quotas.
     """
-    table = ordered(table, data.noted)
+    table = ordered(table, noted_reasons(data))
     _report_drops(table, [DUPLICATE_UUID, *REASONS], report)
     tokens = tokenised(table["problem"].tolist())
-    pool = Pool(table, runs(tokens, data.deduplication.shingle))
+    pool = Pool(table, runs(tokens, data.deduplication.ngram_size))
     report(f"decontamination against {', '.join(questions) or 'nothing'}: {', '.join(data.decontamination.rules)}")
     decontaminate(pool, tokens, questions, data)
     del tokens  # as large as the shingles
@@ -79,7 +78,7 @@ def make_pool(table: pd.DataFrame, questions: dict[str, list[str]], data: Data, 
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         pq.write_table(table, temporary, row_group_size=ROW_GROUP)
 
 
@@ -115,12 +114,15 @@ def _write_flags(table: pd.DataFrame, out: Path) -> None:
     _write_parquet(flags, out / "flags.parquet")
 
 
-def _write_funnel(table: pd.DataFrame, data: Data, note: str, out: Path) -> pd.DataFrame:
-    counts = funnel(table, ORDER)
-    with whole(out / "funnel.csv") as temporary:
-        counts.to_csv(temporary, index=False)
-    write_text(out / "funnel.md", markdown(counts, table, data.seed, note))
-    return counts
+def examples(table: pd.DataFrame, seed: int) -> list[dict[str, str]]:
+    """Some rows of each reason, by keyed hash: their step, uuid, problem and answer."""
+    chosen = []
+    for step in ORDER:
+        dropped = table[table["reason"] == step]
+        for label in sample.ranked(dropped["uuid"], seed, "example")[:EXAMPLES]:
+            row = dropped.loc[label]
+            chosen.append({"step": step, **{key: str(row[key]) for key in ("uuid", "problem", "answer")}})
+    return chosen
 
 
 def _report_drops(table: pd.DataFrame, reasons: Iterable[str], report: Report) -> None:
@@ -137,7 +139,6 @@ def build(
     tokenizer: Path | str,
     questions: dict[str, Path],
     out: Path,
-    note: str,
     workers: int,
     report: Report,
 ) -> None:
@@ -145,8 +146,8 @@ def build(
 
     questions: a file of each evaluation set, see `read_questions`. Writes under `out`: train.parquet and
     validation.parquet in verl's format, and heldout.parquet if data.heldout_rows asks for one; flags.parquet (every
-    source row with each reason), funnel.csv, funnel.md with `note` below it, README.md (a dataset card), and last
-    manifest.json; `out`/work keeps judged shards. The same bytes for any number of workers, shards, and order of rows.
+    source row with each reason), examples.json (some rows of each reason, with their texts), and last manifest.json;
+    `out`/work keeps judged shards. The same bytes for any number of workers, shards, and order of rows.
     Raises UserError for what is wrong with the source, the tokenizer, the questions or the quotas.
     """
     source, items = prepared(folder), read_questions(questions)
@@ -158,11 +159,13 @@ def build(
     splits = {name: _write_split(pool.table, name, out) for name in SPLITS}
     held_out = _write_split(pool.table, HELD_OUT, out) if data.heldout_rows else None
     _write_flags(pool.table, out)
-    counts = _write_funnel(pool.table, data, note, out)
-    left = counts[counts["subset"] == ALL]["out"].iloc[-1]
-    assert left == sum(part["rows"] for part in splits.values()), "the funnel and the files disagree"
+    write_json(out / "examples.json", examples(pool.table, data.seed))
     manifest = {
-        **origin(data.model_dump(mode="json"), code_version("data/build.py"), [shard for shard, _, _ in source.shards]),
+        **origin(
+            data.model_dump(mode="json"),
+            stage_code("data_pool"),
+            [shard for shard, _, _ in source.shards],
+        ),
         "tokenizer": str(tokenizer),
         "deduplication": deduplicate.parameters(data.deduplication),
         "found": pool.found,
@@ -171,6 +174,5 @@ def build(
         "splits": splits,
         HELD_OUT: held_out,
     }
-    write_text(out / "README.md", card(manifest, counts, note))
     write_json(out / "manifest.json", manifest)
     report(f"{splits['train']['rows']} rows to train on, {splits['validation']['rows']} to validate: {out}")

@@ -1,13 +1,15 @@
-"""The dataset card of the pool, in the Hub's format, written from its manifest and funnel."""
+"""The dataset card of the pool, in the Hub's format, and its funnel: made from its flags and manifest alone."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from huggingface_hub import DatasetCardData
 
-from egpo.data.funnel import ALL
+from egpo.common.files import atomic_path, read_json, write_text
+from egpo.data.funnel import ALL, funnel, markdown
 
 SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 FILES = {
@@ -69,3 +71,19 @@ def card(manifest: dict[str, Any], funnel: pd.DataFrame, note: str) -> str:
         *([note] if note else []),
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def write_card(flags: Path, manifest: Path, examples: Path, note: str, out: Path) -> None:
+    """Write README.md, funnel.csv and funnel.md into `out`, with `note` below the texts.
+
+    flags, manifest, examples: files of `egpo.data.build.build`.
+    """
+    made = read_json(manifest)
+    rows = pd.read_parquet(flags, columns=["subset", "bucket", "source", "reason"])
+    counts = funnel(rows, list(made["dropped"]))
+    left = counts[counts["subset"] == ALL]["out"].iloc[-1]
+    assert left == sum(part["rows"] for part in made["splits"].values()), "the funnel and the files disagree"
+    with atomic_path(out / "funnel.csv") as temporary:
+        counts.to_csv(temporary, index=False)
+    write_text(out / "funnel.md", markdown(counts, read_json(examples), note))
+    write_text(out / "README.md", card(made, counts, note))

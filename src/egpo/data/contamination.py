@@ -9,7 +9,7 @@ from scipy import sparse
 
 from egpo.config.data import Decontamination, Deduplication
 from egpo.data.minhash import band_keys, layout
-from egpo.data.texts import NUMBER, SIGN, WORD, Runs, Tokens, runs, whole_texts
+from egpo.data.texts import NUMBER, SIGN, WORD, Ngrams, Tokens, runs, whole_texts
 
 REASON, CLUSTER = "contaminated", "contaminated-cluster"
 STOCK = 8  # words in a row that stock phrases share with items: reported, never a reason
@@ -24,14 +24,14 @@ class Prepared:
 
     whole: np.ndarray
     digitless: np.ndarray
-    shingles: Runs
-    words: Runs
-    stock: Runs
+    shingles: Ngrams
+    words: Ngrams
+    stock: Ngrams
     bands: np.ndarray | None
 
     @classmethod
     def of(cls, tokens: Tokens, settings: Decontamination, deduplication: Deduplication) -> Prepared:
-        words, shingles = tokens.of_kinds(WORD, NUMBER), runs(tokens, deduplication.shingle)
+        words, shingles = tokens.of_kinds(WORD, NUMBER), runs(tokens, deduplication.ngram_size)
         return cls(
             whole_texts(tokens),
             whole_texts(tokens.of_kinds(WORD, SIGN)),
@@ -42,10 +42,10 @@ class Prepared:
         )
 
 
-def _bands(shingles: Runs, settings: Deduplication) -> np.ndarray:
+def _bands(shingles: Ngrams, settings: Deduplication) -> np.ndarray:
     """(texts with a shingle, bands) keys with datasketch's own bands."""
     paper = settings.model_copy(update={"mode": "paper"})
-    return band_keys(shingles.take(np.flatnonzero(shingles.counts)), settings.permutations, layout(paper))
+    return band_keys(shingles.take(np.flatnonzero(shingles.counts)), settings.num_perm, layout(paper))
 
 
 def _among(hashes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ def _among(hashes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return found
 
 
-def _any_run(texts: Runs, items: Runs) -> np.ndarray:
+def _any_run(texts: Ngrams, items: Ngrams) -> np.ndarray:
     """(n,) whether a text has a run that an item has."""
     hits = np.flatnonzero(_among(texts.hashes, items.hashes))
     flags = np.zeros(len(texts.counts), dtype=bool)
@@ -66,7 +66,7 @@ def _any_run(texts: Runs, items: Runs) -> np.ndarray:
     return flags
 
 
-def _incidence(part: Runs, vocabulary: np.ndarray) -> sparse.csr_array:
+def _incidence(part: Ngrams, vocabulary: np.ndarray) -> sparse.csr_array:
     """(texts, vocabulary) 0/1 matrix of which of the given runs a text has."""
     known = _among(part.hashes, vocabulary)
     before = np.concatenate([[0], np.cumsum(known)])
@@ -80,7 +80,7 @@ def _incidence(part: Runs, vocabulary: np.ndarray) -> sparse.csr_array:
     return made
 
 
-def _near(texts: Runs, items: Runs, sizes: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _near(texts: Ngrams, items: Ngrams, sizes: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(text, item, runs shared) of the pairs in which the text has at least the share `least` of the item's runs.
 
     sizes: (items,) how many different runs each item has.
@@ -96,14 +96,14 @@ def _near(texts: Runs, items: Runs, sizes: np.ndarray, least: float) -> tuple[np
     return row, column, count
 
 
-def _different(texts: Runs, members: np.ndarray) -> np.ndarray:
+def _different(texts: Ngrams, members: np.ndarray) -> np.ndarray:
     """How many different runs each of the texts named by `members` has."""
     return np.array(
         [len(np.unique(texts.hashes[texts.starts[member] : texts.starts[member + 1]])) for member in members]
     )
 
 
-def _overlaps(texts: Runs, items: Runs, settings: Decontamination) -> tuple[np.ndarray, np.ndarray]:
+def _overlaps(texts: Ngrams, items: Ngrams, settings: Decontamination) -> tuple[np.ndarray, np.ndarray]:
     """(n,) twice: by Jaccard similarity with an item, and by the share of an item's shingles."""
     sizes = _different(items, np.arange(len(items.counts)))
     # A Jaccard similarity is at most the share of the smaller set, so nothing below these bounds can count.

@@ -13,24 +13,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from egpo.common.answers import normalised, same_answer
+from egpo.common.answers import answers_equivalent, normalize_answer
 from egpo.config.data import Deduplication
 from egpo.data.minhash import SCHEME, SEED, band_keys, layout
 from egpo.data.near import all_pairs, components, distinct, jaccard, neighbours
 from egpo.data.schema import FOLDERS
-from egpo.data.texts import Runs
+from egpo.data.texts import Ngrams
 
 REASON, CONFLICT = "near-duplicate", "conflicting-answers"
 
 
-def near_pairs(runs: Runs, settings: Deduplication) -> tuple[np.ndarray, dict[str, int]]:
+def near_pairs(runs: Ngrams, settings: Deduplication) -> tuple[np.ndarray, dict[str, int]]:
     """(pairs, 2) of texts found to be near-duplicates, and how many pairs were candidates, checked and accepted.
 
     In mode `paper` not every pair of a bucket is listed, but enough to connect its members.
     """
     count = len(runs.counts)
     filled = np.flatnonzero(runs.counts)
-    keys = band_keys(runs.take(filled), settings.permutations, layout(settings))
+    keys = band_keys(runs.take(filled), settings.num_perm, layout(settings))
     if settings.mode == "paper":
         pairs = distinct([neighbours(column, filled) for column in keys.T], count)
         return pairs, {"candidates": len(pairs), "checked": 0, "accepted": len(pairs)}
@@ -69,7 +69,7 @@ def preference(rows: pd.DataFrame) -> np.ndarray:
     return order.sort_values(["subset", "count", "uuid"]).index.to_numpy()
 
 
-def clusters(rows: pd.DataFrame, runs: Runs, settings: Deduplication) -> tuple[np.ndarray, dict[str, int]]:
+def clusters(rows: pd.DataFrame, runs: Ngrams, settings: Deduplication) -> tuple[np.ndarray, dict[str, int]]:
     """(n,) for each row the position of the one that its cluster would keep, and the counts of `near_pairs`.
 
     rows: the columns uuid, subset, correctness_count; runs: of their problems, in the same order.
@@ -88,7 +88,7 @@ def conflicting(answers: pd.Series, kept: np.ndarray) -> np.ndarray:
     differ = [
         index
         for index in others
-        if normalised(texts[index]) != normalised(texts[kept[index]])
-        and not same_answer(texts[index], texts[kept[index]])
+        if normalize_answer(texts[index]) != normalize_answer(texts[kept[index]])
+        and not answers_equivalent(texts[index], texts[kept[index]])
     ]
     return np.isin(kept, kept[differ])

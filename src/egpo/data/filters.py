@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from egpo.common.answers import normalised, same_answer
-from egpo.config.data import Data
+from egpo.common.answers import answers_equivalent, normalize_answer
+from egpo.config.data import Data, ProblemsSource
 from egpo.data import reference_answers as answers
 from egpo.data import wording
 from egpo.data.schema import Row
@@ -32,10 +32,10 @@ def boxed_match(boxes: Iterable[str | None], answer: str) -> bool:
     They are compared as strings first, since math-verify takes milliseconds for each pair.
     """
     candidates = dict.fromkeys(box for box in boxes if box)
-    short = normalised(answer)
-    if any(normalised(box) == short for box in candidates):
+    short = normalize_answer(answer)
+    if any(normalize_answer(box) == short for box in candidates):
         return bool(short)
-    return any(same_answer(box, answer) for box in candidates)
+    return any(answers_equivalent(box, answer) for box in candidates)
 
 
 def _wording(name: str) -> Callable[[Measured, Data], bool]:
@@ -61,6 +61,15 @@ REASONS: dict[str, Callable[[Measured, Data], bool]] = {
     "long-prompt": lambda item, data: item.prompt_tokens > data.max_prompt_tokens,
     "long-response": lambda item, data: item.response_tokens is None or item.response_tokens > data.max_response_tokens,
 }
+
+
+# What a row without generations cannot be asked.
+ABOUT_GENERATIONS = ("few-generations", "no-boxed-match", "long-response")
+
+
+def noted_reasons(data: Data) -> tuple[str, ...]:
+    """Reasons that drop no row: `keep`, and, where rows have no generations, those that are about them."""
+    return (*data.keep, *(ABOUT_GENERATIONS if isinstance(data.source, ProblemsSource) else ()))
 
 
 def judge(item: Measured, data: Data) -> dict[str, bool]:

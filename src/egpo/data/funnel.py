@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from egpo.data.sample import ranked
-
 ALL = "all"
 STRATUM = ["subset", "bucket", "source"]
 COLUMNS = ["step", *STRATUM, "in", "dropped", "out"]
-EXAMPLES, EXAMPLE_LENGTH = 2, 90  # rows shown of each step, characters of each
+EXAMPLE_LENGTH = 90  # characters
 
 
 def _counts(rows: pd.DataFrame, order: Sequence[str]) -> list[dict[str, int | str]]:
@@ -71,20 +69,17 @@ def _short(text: str) -> str:
     return line.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
-def _examples(rows: pd.DataFrame, order: Sequence[str], seed: int) -> list[str]:
-    lines = []
-    for step in order:
-        dropped = rows[rows["reason"] == step]
-        for label in ranked(dropped["uuid"], seed, "example")[:EXAMPLES]:
-            row = dropped.loc[label]
-            lines.append(f"| {step} | {row['uuid']} | {_short(row['problem'])} | {_short(row['answer'])} |")
+def _examples(chosen: list[dict[str, str]]) -> list[str]:
+    lines = [
+        f"| {one['step']} | {one['uuid']} | {_short(one['problem'])} | {_short(one['answer'])} |" for one in chosen
+    ]
     return ["| step | uuid | problem | answer |", "| --- | --- | --- | --- |", *lines]
 
 
-def markdown(table: pd.DataFrame, rows: pd.DataFrame, seed: int, note: str) -> str:
+def markdown(table: pd.DataFrame, examples: list[dict[str, str]], note: str) -> str:
     """The funnel as Markdown: all rows with what is left of each subset and bucket, then by source, then examples.
 
-    table: of `funnel` for `rows`, which also need uuid, problem, answer.
+    table: of `funnel`; examples: of `egpo.data.build.examples`.
     """
     whole = table[table["subset"] == ALL].set_index("step")
     order = whole.index.tolist()
@@ -107,7 +102,7 @@ def markdown(table: pd.DataFrame, rows: pd.DataFrame, seed: int, note: str) -> s
             "",
             "## Examples of what was dropped",
             "",
-            *_examples(rows, order, seed),
+            *_examples(examples),
             *(["", note] if note else []),
             "",
         ]

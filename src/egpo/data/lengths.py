@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from egpo.common.answers import last_boxed
+from egpo.common.answers import extract_boxed
 from egpo.common.errors import UserError
 from egpo.data.filters import Measured
 from egpo.data.schema import Row
@@ -89,7 +89,7 @@ def measure(rows: list[Row], tokenizer: PreTrainedTokenizerBase, limit: int) -> 
     chats = [prompt(row.problem) for row in rows]
     texts = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False) if chats else []
     prompts = _count(tokenizer, texts)
-    boxes = [tuple(last_boxed(text) for text in (row.solution, *row.generations)) for row in rows]
+    boxes = [tuple(extract_boxed(text) for text in (row.solution, *row.generations)) for row in rows]
     responses = _shortest(rows, boxes, tokenizer, limit)
     return [
         Measured(*parts)  # in the order of its fields

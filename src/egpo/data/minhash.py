@@ -13,7 +13,7 @@ import numpy as np
 from datasketch import MinHash, MinHashLSH
 
 from egpo.config.data import Deduplication
-from egpo.data.texts import Runs, mixed
+from egpo.data.texts import Ngrams, mixed
 
 # datasketch changed its default scheme in 2.0; the signatures, and so the clusters, depend on both.
 SCHEME, SEED = "affine32", 1
@@ -35,9 +35,9 @@ class Layout:
 def layout(settings: Deduplication) -> Layout:
     """datasketch's own choice for the threshold in mode `paper`; in mode `verified` that of the settings."""
     if settings.mode == "paper":
-        chosen = MinHashLSH(threshold=settings.threshold, num_perm=settings.permutations)
+        chosen = MinHashLSH(threshold=settings.threshold, num_perm=settings.num_perm)
         return Layout(chosen.b, chosen.r)
-    return Layout(settings.bands, settings.permutations // settings.bands)
+    return Layout(settings.bands, settings.num_perm // settings.bands)
 
 
 def hash32(hashes: np.ndarray) -> np.ndarray:
@@ -61,7 +61,7 @@ def _chunks(starts: np.ndarray) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def signatures(runs: Runs, permutations: int) -> Iterator[tuple[int, np.ndarray]]:
+def signatures(runs: Ngrams, permutations: int) -> Iterator[tuple[int, np.ndarray]]:
     """(first text, (texts, permutations) uint32 signatures) of chunks of consecutive texts.
 
     Every text must have a run: raises ValueError otherwise, since the signatures of empty sets are all alike.
@@ -82,7 +82,7 @@ def signatures(runs: Runs, permutations: int) -> Iterator[tuple[int, np.ndarray]
         yield first, made.T
 
 
-def band_keys(runs: Runs, permutations: int, layout: Layout) -> np.ndarray:
+def band_keys(runs: Ngrams, permutations: int, layout: Layout) -> np.ndarray:
     """(texts, bands) uint64: two texts share band b exactly when their keys b are equal (up to 64-bit collisions)."""
     keys = np.zeros((len(runs.starts) - 1, layout.bands), dtype=np.uint64)
     for first, signature in signatures(runs, permutations):

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from egpo.data.texts import Runs
+from egpo.data.texts import Ngrams
 
 PAIRS = 200_000  # compared at a time
 
@@ -42,7 +42,7 @@ def distinct(pairs: list[np.ndarray], count: int) -> np.ndarray:
     return np.stack([first, second], axis=1)[first != second]
 
 
-def incidence(runs: Runs) -> sparse.csr_array:
+def incidence(runs: Ngrams) -> sparse.csr_array:
     """(texts, different runs) 0/1 matrix of which run occurs in which text; columns in the order of the hashes."""
     vocabulary, columns = np.unique(runs.hashes, return_inverse=True)
     matrix = sparse.csr_array(
@@ -53,7 +53,7 @@ def incidence(runs: Runs) -> sparse.csr_array:
     return matrix
 
 
-def jaccard(runs: Runs, pairs: np.ndarray) -> np.ndarray:
+def jaccard(runs: Ngrams, pairs: np.ndarray) -> np.ndarray:
     """(pairs,) exact Jaccard similarity of the sets of runs of two texts each; every text must have a run."""
     members, rows = np.unique(pairs, return_inverse=True)
     rows = rows.reshape(pairs.shape)
@@ -67,7 +67,7 @@ def jaccard(runs: Runs, pairs: np.ndarray) -> np.ndarray:
     return np.concatenate(similarities)
 
 
-def exact_pairs(runs: Runs, threshold: float) -> np.ndarray:
+def exact_pairs(runs: Ngrams, threshold: float) -> np.ndarray:
     """(pairs, 2): every two texts whose Jaccard similarity is `threshold` or more, the smaller number first.
 
     A prefix-filter join: with a set's runs in one order for all, here the rarest first, two sets of n runs or more

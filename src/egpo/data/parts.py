@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
-from egpo.common.files import sha256, whole
-from egpo.common.provenance import code_version, settings_hash
+from egpo.common.files import atomic_path, sha256
+from egpo.common.hashing import stable_hash
+from egpo.common.provenance import code_version
 from egpo.config.data import Data, ProblemsSource
 from egpo.data.filters import REASONS, Measured, bucket, judge
 from egpo.data.lengths import load_tokenizer, measure
@@ -87,7 +88,7 @@ _tokenizer = cache(load_tokenizer)  # once in each process
 def _judge(task: Task, data: Data, tokenizer: str) -> int:
     """Write the table of one shard, whole; how many rows it has."""
     count = 0
-    with whole(task.out) as temporary, pq.ParquetWriter(temporary, COLUMNS) as writer:
+    with atomic_path(task.out) as temporary, pq.ParquetWriter(temporary, COLUMNS) as writer:
         for batch in judged(task.shard, task.subset, data, _tokenizer(tokenizer)):
             writer.write_batch(batch)
             count += batch.num_rows
@@ -108,7 +109,7 @@ def tasks(source: Prepared, data: Data, tokenizer: Path | str, work: Path) -> li
         "code": code_version("data/parts.py"),
     }
     return [
-        Task(shard, subset, work / f"{settings_hash({**common, 'subset': subset, 'content': content})}.parquet")
+        Task(shard, subset, work / f"{stable_hash({**common, 'subset': subset, 'content': content})}.parquet")
         for shard, subset, content in source.shards
     ]
 

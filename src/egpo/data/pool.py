@@ -18,7 +18,7 @@ from egpo.config.data import Data
 from egpo.data import contamination, deduplicate, sample
 from egpo.data.filters import REASONS
 from egpo.data.near import exact_pairs
-from egpo.data.texts import Runs, Tokens, tokenised
+from egpo.data.texts import Ngrams, Tokens, tokenised
 
 DUPLICATE_UUID = "duplicate-uuid"
 HELD_OUT = "heldout"
@@ -41,7 +41,7 @@ class Pool:
     """The rows, the shingles of their problems, and what the steps found, for the manifest."""
 
     table: pd.DataFrame
-    shingles: Runs
+    shingles: Ngrams
     found: dict[str, Any] = field(default_factory=dict)
 
 

@@ -12,10 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from egpo.common.errors import UserError
+from egpo.common.paths import ROOT
 from egpo.config.data import ProblemsSource
 from egpo.data.schema import FOLDERS, SCHEMA, write_shards
 
 ROWS_PER_SHARD = 10_000
+
+
+def files_of(source: ProblemsSource) -> list[Path]:
+    """The .jsonl and .parquet files of the source, by name; empty if there is none."""
+    place = ROOT / source.path
+    found = place.iterdir() if place.is_dir() else [place]
+    return sorted(file for file in found if file.suffix in (".jsonl", ".parquet") and file.is_file())
 
 
 def _read_lines(file: Path) -> Iterator[dict[str, Any]]:
@@ -60,7 +68,7 @@ def rows(source: ProblemsSource) -> Iterator[dict[str, Any]]:
 
     Raises UserError for a broken file, and for one that lacks a column.
     """
-    for file in source.files:
+    for file in files_of(source):
         for row in _read(file):
             problem, answer = (_text(row, key, source, file) for key in ("problem", "answer"))
             if source.answer_after is not None:

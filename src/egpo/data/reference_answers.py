@@ -8,7 +8,7 @@ from functools import lru_cache
 import sympy
 from sympy.core.function import AppliedUndef
 
-from egpo.common.answers import last_boxed, normalised, read_by_math_verify
+from egpo.common.answers import extract_boxed, normalize_answer, read_by_math_verify
 
 NO_ANSWER = {"", "proof", "notfound", "not found", "none", "null", "nan", "n/a"}
 TRUTH_VALUES = {"yes", "no", "true", "false"}
@@ -60,7 +60,7 @@ _CHOICE = re.compile(r"\(?[A-H]\)?")
 def unboxed(answer: str) -> str:
     r"""The answer without blanks, dollars or a `\boxed{...}` around it, which some sources leave there."""
     short = answer.strip()
-    inner = last_boxed(short)
+    inner = extract_boxed(short)
     if inner is not None and short.strip("$ ") == f"\\boxed{{{inner}}}":
         short = inner
     return short.strip("$ ") if short.count("$") in (0, 2) and short.startswith("$") == short.endswith("$") else short
@@ -73,7 +73,7 @@ def is_missing(answer: str) -> bool:
 
 def is_truth_value(answer: str) -> bool:
     """Yes, no, true or false: a guess is right half of the time."""
-    return _IN_TEXT.sub(r"\1", normalised(answer)).lower() in TRUTH_VALUES
+    return _IN_TEXT.sub(r"\1", normalize_answer(answer)).lower() in TRUTH_VALUES
 
 
 def several_values(answer: str) -> bool:
@@ -85,7 +85,7 @@ def several_values(answer: str) -> bool:
 def not_a_value(answer: str) -> bool:
     """Whether the answer is a word, a letter to choose, a mixed number that math-verify misreads, or whatever else
     math-verify does not read as one finite expression or one assignment such as x = 5."""
-    short = normalised(answer.strip())
+    short = normalize_answer(answer.strip())
     if not short or _PLAIN.fullmatch(short) or _EXPRESSION.fullmatch(short):
         return False
     words = _COMMAND.sub(" ", _IN_TEXT.sub(r" \1 ", short))

@@ -15,7 +15,14 @@ from egpo.config.data import Quotas, Rows
 INCORRECT, NOT_SAMPLED, LONG_FINAL_PROMPT = "entirely-incorrect", "not-sampled", "long-final-prompt"
 BUCKETS = ("mixed", "correct", "incorrect", "unknown")
 
-Stratum = tuple[str, str]
+Stratum = tuple[str, str]  # subset and bucket
+
+
+def strata(quotas: Quotas | Rows) -> dict[Stratum, int]:
+    """Rows to sample from each stratum; a source without generations is one stratum."""
+    if isinstance(quotas, Rows):
+        return {("default", "unknown"): quotas.rows}
+    return {(name.split("_")[0], name.split("_")[1]): rows for name, rows in quotas.model_dump().items()}
 
 
 def ranked(uuids: pd.Series, seed: int, stage: str) -> list:
@@ -67,7 +74,7 @@ def _own_share(rows: pd.DataFrame, quotas: Quotas | Rows, cap: float | None, ord
     """(n,) bool, True for the rows that fill the quota of their own stratum."""
     taken = pd.Series(False, index=rows.index)
     by_hash = rows.loc[order]
-    for (subset, bucket), quota in quotas.strata.items():
+    for (subset, bucket), quota in strata(quotas).items():
         members = by_hash[(by_hash["subset"] == subset) & (by_hash["bucket"] == bucket)]
         counts = allocate(members["source"].value_counts().to_dict(), quota, cap)
         for source, count in counts.items():
@@ -109,9 +116,9 @@ def sample(rows: pd.DataFrame, quotas: Quotas | Rows, cap: float | None, max_def
     order = ranked(rows["uuid"], seed, "sample")
     taken = _own_share(rows, quotas, cap, order)
     own = rows[taken].groupby(["subset", "bucket"]).size()
-    deficits = {stratum: quota - int(own.get(stratum, 0)) for stratum, quota in quotas.strata.items()}
+    deficits = {stratum: quota - int(own.get(stratum, 0)) for stratum, quota in strata(quotas).items()}
     deficits = {stratum: missing for stratum, missing in deficits.items() if missing}
-    if sum(deficits.values()) > max_deficit * quotas.total:
+    if sum(deficits.values()) > max_deficit * sum(strata(quotas).values()):
         raise UserError(_too_short(rows, quotas, deficits, cap, max_deficit))
     filled = _fill(rows, taken, deficits, order)
     reasons = pd.Series(NOT_SAMPLED, index=rows.index)
@@ -125,7 +132,7 @@ def _too_short(
 ) -> str:
     sizes = rows.groupby(["subset", "bucket"]).size()
     lines = [
-        f"data.quotas.{'rows' if bucket == 'unknown' else f'{subset}_{bucket}'}: {quotas.strata[subset, bucket]} rows "
+        f"data.quotas.{'rows' if bucket == 'unknown' else f'{subset}_{bucket}'}: {strata(quotas)[subset, bucket]} rows "
         f"asked, {int(sizes.get((subset, bucket), 0))} available after the filters"
         f"{f', {missing} missing with data.source_cap {cap}' if cap else ''}."
         for (subset, bucket), missing in deficits.items()

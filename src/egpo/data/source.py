@@ -1,20 +1,23 @@
-"""Where the source rows come from: the stand-in, a folder, the Hub or own files. All end as a folder of shards."""
+"""Where the source rows come from: a folder, the Hub or a user's files. All end as a folder of shards.
+
+The stand-in is another one (egpo.synthetic.standin): what is fetched or read must not depend on its code.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 
 from egpo.common.errors import UserError
 from egpo.common.files import read_json, sha256, write_json
 from egpo.common.paths import ROOT
-from egpo.config.data import HubSource, ProblemsSource, Source, StandInSource
+from egpo.config.data import HubSource, LocalSource, ProblemsSource
 from egpo.data.problem_files import write_problems
 from egpo.data.schema import FOLDERS, open_shard, shards
-from egpo.synthetic.standin import write_standin
 
 Report = Callable[[str], None]
 
@@ -28,18 +31,14 @@ class Prepared:
     rows: int
 
 
-def prepare(source: Source, folder: Path, report: Report) -> None:
-    """Make or fetch the shards under `folder`, or find them where a local source says; check each one.
+def prepare(source: HubSource | LocalSource | ProblemsSource, folder: Path, report: Report) -> None:
+    """Fetch the shards into `folder`, or find them where a local source says, and `record` them.
 
-    Written last: `folder`/manifest.json with the shards' place, their rows and their hashes.
     Raises UserError for a missing, broken or incomplete shard, and when the Hub cannot be reached.
     """
     folder.mkdir(parents=True, exist_ok=True)
     place = folder
-    if isinstance(source, StandInSource):
-        report(f"writing {source.default_rows} + {source.extended_rows} synthetic rows in OpenR1-Math's schema")
-        write_standin(source, folder)
-    elif isinstance(source, HubSource):
+    if isinstance(source, HubSource):
         report(f"fetching {source.repo} at {source.revision}")
         fetch(source, folder)
     elif isinstance(source, ProblemsSource):
@@ -47,6 +46,14 @@ def prepare(source: Source, folder: Path, report: Report) -> None:
         write_problems(source, folder)
     else:
         place = ROOT / source.path
+    record(source.model_dump(mode="json"), place, folder, report)
+
+
+def record(source: dict[str, Any], place: Path, folder: Path, report: Report) -> None:
+    """Check every shard under `place`, and write `folder`/manifest.json with their place, rows and hashes.
+
+    Raises UserError for a missing, broken or incomplete shard.
+    """
     rows = {}
     for subset, files in shards(place).items():
         counts = {_name(file, place): open_shard(file).metadata.num_rows for file in files}
@@ -55,8 +62,7 @@ def prepare(source: Source, folder: Path, report: Report) -> None:
     hashes = {name: sha256(place / name) for name in rows}
     # A folder elsewhere is written as its absolute path, so that `folder / manifest["folder"]` is right for both.
     where = "." if place == folder else str(place.resolve())
-    found = {"source": source.model_dump(mode="json"), "folder": where, "rows": rows, "sha256": hashes}
-    write_json(folder / "manifest.json", found)
+    write_json(folder / "manifest.json", {"source": source, "folder": where, "rows": rows, "sha256": hashes})
 
 
 def fetch(source: HubSource, folder: Path) -> None:

@@ -39,7 +39,7 @@ class Tokens:
 
 
 @dataclass(frozen=True)
-class Runs:
+class Ngrams:
     """Hashes of the runs of tokens in n texts, possibly repeated: (runs,) uint64; starts: (n + 1,) int64 as above."""
 
     hashes: np.ndarray
@@ -50,12 +50,12 @@ class Runs:
         """(n,) how many runs each text has, repeated ones as often as they occur."""
         return np.diff(self.starts)
 
-    def take(self, members: np.ndarray) -> Runs:
+    def take(self, members: np.ndarray) -> Ngrams:
         """The runs of the texts numbered by `members`, in that order."""
         counts = self.counts[members]
         starts = np.concatenate([[0], np.cumsum(counts)])
         place = np.arange(starts[-1]) + np.repeat(self.starts[members] - starts[:-1], counts)
-        return Runs(self.hashes[place], starts)
+        return Ngrams(self.hashes[place], starts)
 
 
 def mixed(values: np.ndarray) -> np.ndarray:
@@ -140,7 +140,7 @@ def _runs(tokens: np.ndarray, starts: np.ndarray, size: int, short: bool) -> tup
     return mixed(hashes), made
 
 
-def runs(tokens: Tokens, size: int, short: bool = True) -> Runs:
+def runs(tokens: Tokens, size: int, short: bool = True) -> Ngrams:
     """Every run of `size` tokens; a text of fewer is one run by itself if `short`, else it has none.
 
     A text without tokens has no run.
@@ -151,7 +151,7 @@ def runs(tokens: Tokens, size: int, short: bool = True) -> Runs:
         parts.append(_runs(tokens.hashes[starts[0] : starts[-1]], starts - starts[0], size, short))
     counts = np.concatenate([np.empty(0, dtype=np.int64), *(made for _, made in parts)])
     hashes = np.concatenate([np.empty(0, dtype=np.uint64), *(part for part, _ in parts)])
-    return Runs(hashes, np.concatenate([[0], np.cumsum(counts)]))
+    return Ngrams(hashes, np.concatenate([[0], np.cumsum(counts)]))
 
 
 def whole_texts(tokens: Tokens) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from egpo.common.answers import last_boxed, same_answer
+from egpo.common.answers import answers_equivalent, extract_boxed
 from egpo.common.errors import UserError
 
 MODEL = "model"  # evalscope's name of the model, in its paths
@@ -116,8 +116,8 @@ def verified(response: str, target: str) -> bool | None:
     """
     if re.fullmatch(r"[A-Z]", target):
         return None
-    box, truth = last_boxed(response), last_boxed(target)
-    return box is not None and same_answer(box, target if truth is None else truth)
+    box, truth = extract_boxed(response), extract_boxed(target)
+    return box is not None and answers_equivalent(box, target if truth is None else truth)
 
 
 def trial_rows(

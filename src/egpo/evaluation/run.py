@@ -24,8 +24,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from egpo.common.errors import UserError
-from egpo.common.files import read_json, whole, write_json
-from egpo.common.provenance import origin, settings_hash
+from egpo.common.files import atomic_path, read_json, write_json
+from egpo.common.hashing import stable_hash
+from egpo.common.provenance import origin
 from egpo.config.backbones import Backbone
 from egpo.config.benchmarks import Benchmark
 from egpo.config.evaluation import Evaluation
@@ -90,7 +91,7 @@ def plan(
         files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
         data = {"benchmark": benchmark.model_dump(mode="json", exclude={"label"}), "files": hashes(files)}
         for number, seed in enumerate(settings.seeds, start=1):
-            key = settings_hash({**common, **data, "seed": seed})
+            key = stable_hash({**common, **data, "seed": seed})
             place = work / name / f"seed-{seed}"
             trials.append(Trial(name, benchmark, folder, seed, number, len(settings.seeds), key, place))
     return trials
@@ -141,7 +142,7 @@ def run_trials(
         }
         engine.wait()
         report(f"loaded in {duration(time.monotonic() - start)}")
-        progress = Progress(sum(trial.benchmark.items for trial in trials), report)
+        progress = Progress(sum(trial.benchmark.num_questions for trial in trials), report)
         for trial in trials:
             start = time.monotonic()
             rows = _run_whole(trial, counts[trial.name], settings, engine, progress.tick, report)
@@ -165,7 +166,7 @@ def _run_whole(
     if lost:
         report(f"{trial.label}: evalscope lost {lost} of {len(rows)} answers; running it again")
         rows = _run_once(trial, subsets, settings, engine, lambda: None)
-    with whole(trial.records) as temporary:
+    with atomic_path(trial.records) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
     write_json(trial.work / "finished.json", {"key": trial.key, "seconds": round(time.monotonic() - start, 3)})
     return rows
@@ -218,9 +219,9 @@ def oddities(rows: list[dict[str, Any]]) -> str:
 def write_records(trials: list[Trial], made: dict[str, Any], path: Path) -> pa.Table:
     """All records as one parquet file, `items` x seeds per benchmark; `made` goes into its metadata."""
     table = pa.concat_tables(pq.read_table(trial.records) for trial in trials)
-    expected = sum(trial.benchmark.items for trial in trials)
+    expected = sum(trial.benchmark.num_questions for trial in trials)
     assert table.num_rows == expected, f"{table.num_rows} records for {expected} questions"
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         pq.write_table(table.replace_schema_metadata({METADATA: json.dumps(made).encode()}), temporary)
     return table
 
@@ -279,4 +280,4 @@ def evaluate(
     manifest |= {"inputs": inputs, "model": str(model), "results": summary(rows)}
     # Of all trials together, whenever they were run: `snakemake plan` reckons with it.
     seconds = sum(read_json(trial.work / "finished.json")["seconds"] for trial in trials)
-    write_json(out / "manifest.json", {**manifest, "seconds": seconds, "concurrency": settings.concurrency})
+    write_json(out / "manifest.json", {**manifest, "seconds": seconds, "max_num_seqs": settings.max_num_seqs})

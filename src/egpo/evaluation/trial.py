@@ -108,10 +108,10 @@ def judge(name: str, benchmark: Benchmark) -> dict[str, Any]:
 
 
 def task(
-    model: ModelAPI | str, name: str, benchmark: Benchmark, folder: Path | None, concurrency: int, work: Path
+    model: ModelAPI | str, name: str, benchmark: Benchmark, folder: Path | None, max_num_seqs: int, work: Path
 ) -> TaskConfig:
     """evalscope's task for one benchmark."""
-    arguments: dict[str, Any] = {"few_shot_num": benchmark.shots}
+    arguments: dict[str, Any] = {"few_shot_num": benchmark.num_fewshot}
     if folder is not None:
         arguments["local_path"] = str(folder.resolve())
     if benchmark.subsets:
@@ -124,7 +124,7 @@ def task(
         eval_type="openai_api",
         datasets=[benchmark.adapter],
         dataset_args={benchmark.adapter: arguments},
-        eval_batch_size=concurrency,
+        eval_batch_size=max_num_seqs,
         judge=judge(name, benchmark),
         # One odd sample must not stop the others. It is counted all the same: see egpo.evaluation.records.
         ignore_errors=True,
@@ -159,11 +159,11 @@ def read_samples(name: str, benchmark: Benchmark, folder: Path | None, prompts: 
     # evalscope passes over a subset that the data does not have.
     if missing := [subset for subset in benchmark.subsets if not counts.get(subset)]:
         raise UserError(f"{where}.subsets: the data has no question of {', '.join(missing)}.")
-    if sum(counts.values()) != benchmark.items:
+    if sum(counts.values()) != benchmark.num_questions:
         found = ", ".join(f"{subset} {count}" for subset, count in counts.items())
         raise UserError(
-            f"{where}.items: {benchmark.items}, but evalscope reads {sum(counts.values())} questions ({found}). All "
-            f"accuracies are counted over `items`: correct it, or the data, or `subsets`."
+            f"{where}.num_questions: {benchmark.num_questions}, but evalscope reads {sum(counts.values())} questions "
+            f"({found}). All accuracies are counted over `num_questions`: correct it, or the data, or `subsets`."
         )
     return samples
 
@@ -186,4 +186,4 @@ def run_trial(
     """Ask and score every question of a benchmark once; evalscope's files appear in the empty folder `work`."""
     model = TrialModel(engine, seed, tick)
     with _reading(folder):
-        run_task(task(model, name, benchmark, folder, settings.concurrency, work))
+        run_task(task(model, name, benchmark, folder, settings.max_num_seqs, work))

@@ -29,7 +29,7 @@ def decoding(backbone: Backbone, settings: Evaluation) -> dict[str, Any]:
     return {
         **sampling_arguments(backbone, settings),
         "least_tokens": least_tokens(backbone),
-        "context": backbone.context,
+        "max_model_len": backbone.max_model_len,
         "dtype": settings.dtype,
         "platform": settings.platform,
         "gpus": settings.gpus if settings.platform == "cuda" else 0,

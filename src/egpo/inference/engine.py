@@ -66,8 +66,8 @@ def engine_arguments(model: Path | str, backbone: Backbone, settings: Evaluation
         # Weights in pickles, which vLLM would fall back to, can run code.
         "load_format": "safetensors",
         "dtype": settings.dtype,
-        "max_model_len": backbone.context,
-        "max_num_seqs": settings.concurrency,
+        "max_model_len": backbone.max_model_len,
+        "max_num_seqs": settings.max_num_seqs,
         # The model's own generation_config.json would fill in what we leave out.
         "generation_config": "vllm",
         # Log-probabilities are those of the model itself, whatever temperature, top-p and top-k choose with.
@@ -93,13 +93,13 @@ def sampling_arguments(backbone: Backbone, settings: Evaluation, logprobs: bool 
         "temperature": settings.temperature,
         "top_p": settings.top_p,
         "top_k": settings.top_k,
-        "max_tokens": backbone.evaluation_tokens,
+        "max_tokens": backbone.max_evaluation_length,
     }
 
 
 def least_tokens(backbone: Backbone) -> int:
     """Fewest tokens that a response may be given."""
-    return backbone.least_evaluation_tokens or backbone.evaluation_tokens
+    return backbone.min_evaluation_length or backbone.max_evaluation_length
 
 
 def environment(model: Path | str, settings: Evaluation) -> dict[str, str]:

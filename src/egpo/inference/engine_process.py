@@ -113,7 +113,7 @@ def load(arguments: dict[str, Any]) -> Any:
     except ValueError as error:
         if "max_model_len" in str(error) or "max_seq_len" in str(error):
             raise ValueError(
-                f"config/backbones.yaml: context: {arguments['max_model_len']} tokens are more than the model in "
+                f"config/backbones.yaml: max_model_len: {arguments['max_model_len']} tokens are more than the model in "
                 f"{arguments['model']} can do, or than the KV cache holds: lower it. vLLM says: {error}"
             ) from error
         raise

@@ -87,16 +87,20 @@ def what_was_run(catalogue: Catalogue) -> str:
     """The experiment in a table."""
     experiment = catalogue.experiment
     training, evaluation = experiment.training, experiment.evaluation
-    budget = f"{training.steps} steps" if training.steps else f"{training.epochs} epochs"
+    budget = (
+        f"{training.total_training_steps} steps" if training.total_training_steps else f"{training.total_epochs} epochs"
+    )
     rows = {
         "Models": ", ".join(catalogue.backbones[name].label for name in experiment.backbones),
         "Methods": ", ".join(catalogue.methods[name].label for name in experiment.methods),
-        "Training": f"{budget} of {training.prompts_per_step} prompts with {training.rollouts} rollouts, learning rate "
-        f"{training.learning_rate:g}, seeds {', '.join(map(str, experiment.training_seeds))}, on {training.platform}",
+        "Training": f"{budget} of {training.train_batch_size} prompts with {training.rollouts_per_prompt} rollouts, "
+        f"learning rate {training.learning_rate:g}, seeds "
+        f"{', '.join(map(str, experiment.training_seeds))}, on {training.platform}",
         "Data": f"{experiment.data.source.kind}, {experiment.data.quotas.total} rows sampled, "
         f"{experiment.data.validation_rows} of them to validate, {experiment.data.heldout_rows} more held out",
         "Benchmarks": ", ".join(
-            f"{catalogue.benchmarks[name].label} ({catalogue.benchmarks[name].items})" for name in experiment.benchmarks
+            f"{catalogue.benchmarks[name].label} ({catalogue.benchmarks[name].num_questions})"
+            for name in experiment.benchmarks
         ),
         "Trials": f"{len(evaluation.seeds)} per question, temperature {evaluation.temperature}, top-p "
         f"{evaluation.top_p}, top-k {evaluation.top_k}",

@@ -63,7 +63,7 @@ def _terminate(*_: object) -> None:
 
 
 @contextlib.contextmanager
-def stage(name: str, log: str | Path) -> Iterator[Reporter]:
+def job_context(name: str, log: str | Path) -> Iterator[Reporter]:
     """Send all output of this process and its children to `log`; report on the terminal.
 
     The log of an attempt that failed stays as `<log>.previous` when the next begins; Snakemake removes `log` itself.

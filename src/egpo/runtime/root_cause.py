@@ -84,7 +84,7 @@ def _root(raised: list[Raised]) -> str | None:
     return raised[0].text if raised else None
 
 
-def telling_line(log: str) -> str | None:
+def root_cause(log: str) -> str | None:
     """The line of a job's log that says why it failed; None where it did not fail, or was stopped from outside.
 
     That is a message for the user where there is one, else the root of the last traceback: the first exception of a

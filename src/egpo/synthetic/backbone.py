@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from egpo.common.errors import UserError
 from egpo.common.files import write_json
-from egpo.common.provenance import code_version, origin
+from egpo.common.provenance import origin, stage_code
 from egpo.config.backbones import Backbone, SyntheticModel
 from egpo.synthetic.tokenizer import make_tokenizer
 from egpo.synthetic.warm_up import Teacher, make_model, measure, shortcomings
@@ -25,7 +25,7 @@ def synthetic(backbone: Backbone) -> SyntheticModel:
 
 def write_tokenizer(backbone: Backbone, folder: Path) -> None:
     source = synthetic(backbone)
-    make_tokenizer(backbone.thinks, source.seed, backbone.context).save_pretrained(folder)
+    make_tokenizer(backbone.thinks, source.seed, backbone.max_model_len).save_pretrained(folder)
 
 
 def write_backbone(
@@ -37,7 +37,7 @@ def write_backbone(
     """
     source = synthetic(backbone)
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    model = make_model(source, tokenizer, backbone.context)
+    model = make_model(source, tokenizer, backbone.max_model_len)
     teacher = Teacher(model, tokenizer, source, backbone.thinks, report)
     teacher.round(source.warm_up.steps)
     # The same steps end elsewhere on another processor: what is short of the range is taught on, little by little.
@@ -52,12 +52,12 @@ def write_backbone(
         raise UserError(
             f"config/backbones.yaml: {backbone.label}: after its warm-up the model is no fair start for reinforcement: "
             + "; ".join(found)
-            + ". Change source.warm_up.steps (more steps, higher pass rate) or source.width."
+            + ". Change source.warm_up.steps (more steps, higher pass rate) or source.hidden_size."
         )
     shutil.rmtree(model_folder, ignore_errors=True)
     model.save_pretrained(model_folder)
     tokenizer.save_pretrained(model_folder)
-    code = code_version("synthetic/backbone.py")
+    code = stage_code("backbone_warm_up")
     files = sorted(path for path in model_folder.iterdir() if path.is_file())
     write_json(
         manifest, {"synthetic": True, "measured": shares, **origin(backbone.model_dump(mode="json"), code, files)}

@@ -90,8 +90,8 @@ def draw_items(source: SyntheticBenchmark, count: int) -> list[Problem]:
                 break
         else:
             raise UserError(
-                f"config/benchmarks.yaml: items: '{source.templates}' do not give {count} different problems, only "
-                f"about {index}: lower the number of items."
+                f"config/benchmarks.yaml: num_questions: '{source.templates}' do not give {count} different problems, "
+                f"only about {index}: lower the number of items."
             )
     return list(problems.values())
 
@@ -112,10 +112,10 @@ def write_benchmark(benchmark: Benchmark, folder: Path) -> None:
         )
     form = FORMATS[benchmark.adapter]
     subjects = benchmark.subsets or ("sums",)
-    problems = draw_items(source, benchmark.items + SHOTS * len(subjects))
-    parts = {form.questions: problems[: benchmark.items]}
+    problems = draw_items(source, benchmark.num_questions + SHOTS * len(subjects))
+    parts = {form.questions: problems[: benchmark.num_questions]}
     if form.examples is not None:
-        parts[form.examples] = problems[benchmark.items :]
+        parts[form.examples] = problems[benchmark.num_questions :]
     for split, part in parts.items():
         rows = [form.row(problem, index, subjects[index % len(subjects)]) for index, problem in enumerate(part)]
         write_text(folder / f"{split}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -14,10 +14,11 @@ from uuid import UUID
 
 import pandas as pd
 
-from egpo.common.answers import last_boxed
+from egpo.common.answers import extract_boxed
 from egpo.common.hashing import digest, generator
 from egpo.config.data import StandInSource
 from egpo.data.schema import FOLDERS, write_shards
+from egpo.data.source import Report, record
 from egpo.synthetic.planted import planted_cases
 from egpo.synthetic.problems import Problem, correct_generation, draw_problem, without_think_tags, wrong_generation
 
@@ -107,8 +108,8 @@ def _spoil(row: dict[str, Any], kind: str, problem: Problem, rng: Random) -> Non
         row["question_type"] = rng.choice(("MCQ", "proof"))
     elif kind == "wrong-reference":
         row["solution"] = without_think_tags(wrong_generation(problem, rng))
-        row["answer"] = last_boxed(row["solution"])
-        row["correctness_math_verify"] = [last_boxed(text) == row["answer"] for text in row["generations"]]
+        row["answer"] = extract_boxed(row["solution"])
+        row["correctness_math_verify"] = [extract_boxed(text) == row["answer"] for text in row["generations"]]
         row["correctness_llama"] = [True] * count
     elif kind == "llama-only":
         row["correctness_llama"] = row["correctness_math_verify"]
@@ -160,3 +161,11 @@ def write_standin(source: StandInSource, folder: Path) -> None:
             columns=["uuid", "case", "bucket", "reasons", "cluster"],
         )
         table.to_csv(folder / "planted.csv", index=False)
+
+
+def make_source(source: StandInSource, folder: Path, report: Report) -> None:
+    """Write the stand-in under `folder`, and record it as egpo.data.source does with rows that are fetched."""
+    report(f"writing {source.default_rows} + {source.extended_rows} synthetic rows in OpenR1-Math's schema")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_standin(source, folder)
+    record(source.model_dump(mode="json"), folder, folder, report)

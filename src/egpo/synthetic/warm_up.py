@@ -9,7 +9,7 @@ from random import Random
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from egpo.common.answers import last_boxed, same_answer
+from egpo.common.answers import answers_equivalent, extract_boxed
 from egpo.config.backbones import Backbone, SyntheticModel, WarmUp
 from egpo.data.verl_rows import prompt
 from egpo.runtime.job import duration
@@ -26,11 +26,11 @@ def make_model(source: SyntheticModel, tokenizer: PreTrainedTokenizerFast, conte
     torch.manual_seed(source.seed)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=source.width,
-        intermediate_size=2 * source.width,
-        num_hidden_layers=source.layers,
-        num_attention_heads=source.heads,
-        num_key_value_heads=source.heads,
+        hidden_size=source.hidden_size,
+        intermediate_size=2 * source.hidden_size,
+        num_hidden_layers=source.num_hidden_layers,
+        num_attention_heads=source.num_attention_heads,
+        num_key_value_heads=source.num_attention_heads,
         max_position_embeddings=context,
         tie_word_embeddings=True,
         bos_token_id=None,
@@ -73,7 +73,7 @@ class Teacher:
         report: Report,
     ) -> None:
         self._model, self._pad, self._report = model, tokenizer.pad_token_id, report
-        self._batch, self._rate = source.warm_up.batch, source.warm_up.learning_rate
+        self._batch, self._rate = source.warm_up.batch_size, source.warm_up.learning_rate
         self._rng = Random(f"warm-up {source.seed}")
         problems = [draw_problem(self._rng, "train") for _ in range(source.warm_up.problems)]
         self._corpus = [example(problem, self._rng, thinks, tokenizer) for problem in problems]
@@ -132,7 +132,7 @@ def sample_groups(
     texts = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     answers = [problem.answer for problem in problems for _ in range(rollouts)]
     right = [
-        (boxed := last_boxed(text)) is not None and same_answer(boxed, answer)
+        (boxed := extract_boxed(text)) is not None and answers_equivalent(boxed, answer)
         for text, answer in zip(texts, answers, strict=True)
     ]
     return torch.tensor(right).view(len(problems), rollouts)
@@ -169,7 +169,7 @@ def measure(
     """`group_shares` on 128 fresh problems, and the pass rate at each level of difficulty."""
     rng = Random("pass rate")
     problems = [draw_problem(rng, "train") for _ in range(128)]
-    right = sample_groups(model, tokenizer, problems, rollouts, backbone.response_tokens, seed=0)
+    right = sample_groups(model, tokenizer, problems, rollouts, backbone.max_response_length, seed=0)
     shares = group_shares(right)
     for level in sorted({problem.level for problem in problems}):
         rows = torch.tensor([problem.level == level for problem in problems])

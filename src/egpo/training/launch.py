@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import secrets
@@ -21,17 +22,16 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from egpo.common.errors import UserError
 from egpo.common.files import read_json, sha256, write_json, write_text
-from egpo.common.provenance import settings_hash
+from egpo.common.hashing import stable_hash
 from egpo.runtime.guard import descendants
 from egpo.runtime.job import duration
 from egpo.runtime.processes import SET_CHILD_SUBREAPER, prctl
 from egpo.training import checkpoints
-from egpo.training.cpu_environment import RUN_FOLDER, cpu_environment
+from egpo.training.cpu import cpu_environment
 from egpo.training.limits import Limits
-from egpo.training.nodes import ADDRESS, check_nodes
-from egpo.training.progress import REWARD, SAVED_AND_ENDED, STOP, forget_after, read_lines, read_phase
+from egpo.training.nodes import ADDRESS, RUN_FOLDER, check_nodes
+from egpo.training.progress import FAILURE, REWARD, SAVED_AND_ENDED, STOP, forget_after, read_lines, read_phase
 from egpo.training.settings import as_text
-from egpo.verl_plugin.driver import FAILURE
 
 Report = Callable[[str], None]
 POLL_SECONDS = 0.5
@@ -85,7 +85,7 @@ def _identity(config: DictConfig) -> str:
     files = [Path(config.data.train_files), Path(config.data.val_files), *sorted(model.glob("*.safetensors"))]
     settings = OmegaConf.to_container(config, resolve=True)
     del settings["trainer"]["save_freq"]  # changes no result
-    return settings_hash([settings, [sha256(file) for file in files]])
+    return stable_hash([settings, [sha256(file) for file in files]])
 
 
 def _prepare(config: DictConfig, work: Path, report: Report) -> int:
@@ -93,8 +93,11 @@ def _prepare(config: DictConfig, work: Path, report: Report) -> int:
     work.mkdir(parents=True, exist_ok=True)
     mark, identity = work / "identity.json", _identity(config)
     if mark.exists() and read_json(mark) != identity:
-        report("settings or inputs differ from those of the saved checkpoints: starting anew")
-        shutil.rmtree(work)
+        aside = _set_aside(work)
+        report(
+            "settings, code or inputs differ from those of the checkpoints: starting anew. "
+            f"The old work is kept in {aside}; once it is not needed: rm -r {aside}"
+        )
         work.mkdir()
     write_json(mark, identity)
     start = checkpoints.repair(config.trainer.default_local_dir, report)
@@ -104,6 +107,13 @@ def _prepare(config: DictConfig, work: Path, report: Report) -> int:
     if start:
         report(f"resuming after step {start}")
     return start
+
+
+def _set_aside(work: Path) -> Path:
+    """Rename a folder of work; the new name."""
+    numbers = itertools.count(1)
+    aside = next(place for number in numbers if not (place := work.with_name(f"{work.name}.old-{number}")).exists())
+    return work.rename(aside)
 
 
 # --- during ----------------------------------------------------------------------------------------

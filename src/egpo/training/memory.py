@@ -23,8 +23,8 @@ keys, G GPUs, and T = ppo_max_token_len_per_gpu tokens in a micro batch, in byte
 - logits = 2 x 2 T V in the update (logits and their scaled copy in bf16; the backward works in place), or
   2 x 2 T V + 3 x 4 x 2048 V in the pass for log-probabilities and entropies (which verl takes in chunks of 2048).
 - update = state + gathered + activations + the larger logits + 6 GiB allowance.
-- rollout = state + rollout_memory x gpu_gib + 6 GiB allowance: vLLM beside the resident shards.
-- KV cache = rollout_memory x gpu_gib - 2 P - 4 GiB workspace, at 4 L k bytes a token.
+- rollout = state + gpu_memory_utilization x gpu_gib + 6 GiB allowance: vLLM beside the resident shards.
+- KV cache = gpu_memory_utilization x gpu_gib - 2 P - 4 GiB workspace, at 4 L k bytes a token.
 
 Assumed: one PPO mini-batch, tensor parallel size 1, packed sequences without a mask (training.attention: packed, or
 flash-attention), no offloading."""
@@ -55,17 +55,17 @@ class Memory:
             found.append(
                 f"the update needs about {self.update:.0f} of {self.limit:.0f} GiB a GPU: use more GPUs "
                 "(training.gpus_per_node, nodes), shorter responses, or offload "
-                "(training.verl: actor_rollout_ref.actor.fsdp_config.optimizer_offload: true)"
+                "(training.overrides: actor_rollout_ref.actor.fsdp_config.optimizer_offload: true)"
             )
         if self.rollout > self.limit:
             found.append(
                 f"vLLM beside the actor needs about {self.rollout:.0f} of {self.limit:.0f} GiB a GPU: "
-                "lower training.rollout_memory"
+                "lower training.gpu_memory_utilization"
             )
         if self.kv_tokens < self.longest_tokens:
             found.append(
                 f"vLLM's cache holds {max(self.kv_tokens, 0)} tokens, fewer than one response of "
-                f"{self.longest_tokens}: raise training.rollout_memory or shorten the responses"
+                f"{self.longest_tokens}: raise training.gpu_memory_utilization or shorten the responses"
             )
         return found
 
@@ -81,11 +81,11 @@ def estimate(model: Architecture, backbone: Backbone, training: Training, micro_
     """FORMULA for one training. micro_tokens: verl's ppo_max_token_len_per_gpu."""
     gpus = training.nodes * training.gpus_per_node
     state = STATES * FP32 * model.parameters / gpus
-    gathered = 2 * BF16 * max(model.layer_parameters, model.vocabulary * model.hidden)
-    checkpoints = BF16 * micro_tokens * model.hidden * model.layers
-    activations = checkpoints + BF16 * micro_tokens * (8 * model.hidden + 4 * model.intermediate)
-    logits = 2 * BF16 * micro_tokens * model.vocabulary + 3 * FP32 * ENTROPY_CHUNK * model.vocabulary
-    vllm = training.rollout_memory * training.gpu_gib * GIB
+    gathered = 2 * BF16 * max(model.layer_parameters, model.vocab_size * model.hidden_size)
+    checkpoints = BF16 * micro_tokens * model.hidden_size * model.num_hidden_layers
+    activations = checkpoints + BF16 * micro_tokens * (8 * model.hidden_size + 4 * model.intermediate_size)
+    logits = 2 * BF16 * micro_tokens * model.vocab_size + 3 * FP32 * ENTROPY_CHUNK * model.vocab_size
+    vllm = training.gpu_memory_utilization * training.gpu_gib * GIB
     cache = vllm - BF16 * model.parameters - VLLM_WORKSPACE * GIB
     return Memory(
         state=state / GIB,
@@ -94,7 +94,7 @@ def estimate(model: Architecture, backbone: Backbone, training: Training, micro_
         logits=logits / GIB,
         update=(state + gathered + activations + logits) / GIB + ALLOWANCE,
         rollout=(state + vllm) / GIB + ALLOWANCE,
-        kv_tokens=int(cache // (2 * BF16 * model.layers * model.kv_width)),
-        longest_tokens=backbone.prompt_tokens + backbone.response_tokens,
+        kv_tokens=int(cache // (2 * BF16 * model.num_hidden_layers * model.kv_width)),
+        longest_tokens=backbone.max_prompt_length + backbone.max_response_length,
         limit=training.gpu_gib,
     )

@@ -14,8 +14,8 @@ import time
 import ray
 
 from egpo.common.errors import UserError
-from egpo.training.cpu_environment import RUN_FOLDER
 
+RUN_FOLDER = "EGPO_RUN_FOLDER"  # a folder of one training alone, with a short path
 ADDRESS, JOB = "RAY_ADDRESS", "SLURM_JOB_ID"
 SECONDS_TO_JOIN = 300
 

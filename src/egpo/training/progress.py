@@ -13,6 +13,7 @@ from egpo.common.errors import UserError
 from egpo.common.files import write_json, write_text
 
 REWARD = "critic/score/mean"  # verl's name of the mean reward of a step's rollouts
+FAILURE = "failure.txt"  # beside the heartbeat: why the training ended, as a message for the user
 STOP = "stop"  # beside the heartbeat: asks the trainer to save after the step at hand, and to end
 SAVED_AND_ENDED = 75  # exit code of a training that did so
 

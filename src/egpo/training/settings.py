@@ -14,9 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from egpo.common.errors import UserError
 from egpo.config.backbones import Backbone
-from egpo.config.methods import Method, Overlong
+from egpo.config.methods import Method, OverlongBuffer
 from egpo.config.training import Training
-from egpo.training.cpu_environment import CPUS
+from egpo.training.cpu import cpu_settings
 
 ACTOR, ROLLOUT, MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
 # Epochs that no training reaches: with a number of steps given, the steps end it.
@@ -27,42 +27,42 @@ def _method(method: Method, backbone: Backbone) -> dict[str, Any]:
     return {
         "algorithm.adv_estimator": "egpo",
         "algorithm.egpo": method.calibration.model_dump(mode="json"),
-        "algorithm.egpo_penalty": method.overlong.penalty if method.overlong else 0.0,
+        "algorithm.egpo_penalty": method.overlong_buffer.penalty_factor if method.overlong_buffer else 0.0,
         # Old log-probabilities must be the actor's own: Eq. (5) reads them.
         "algorithm.rollout_correction.bypass_mode": False,
         "algorithm.use_kl_in_reward": False,
         "algorithm.filter_groups.enable": method.dynamic_sampling,
         "algorithm.filter_groups.metric": "acc",
-        f"{ACTOR}.clip_ratio": method.clip_low,
-        f"{ACTOR}.clip_ratio_low": method.clip_low,
-        f"{ACTOR}.clip_ratio_high": method.clip_high,
-        f"{ACTOR}.clip_ratio_c": method.clip_dual,
+        f"{ACTOR}.clip_ratio": method.clip_ratio_low,
+        f"{ACTOR}.clip_ratio_low": method.clip_ratio_low,
+        f"{ACTOR}.clip_ratio_high": method.clip_ratio_high,
+        f"{ACTOR}.clip_ratio_c": method.clip_ratio_c,
         f"{ACTOR}.loss_agg_mode": "token-mean",
         f"{ACTOR}.use_kl_loss": False,
         f"{ACTOR}.entropy_coeff": 0,
         "trainer.v1.trainer_mode": "egpo",
         "reward.custom_reward_function.path": "pkg://egpo.training.reward",
         "reward.custom_reward_function.name": "compute_score",
-        **_overlong(method.overlong, backbone),
+        **_overlong(method.overlong_buffer, backbone),
     }
 
 
-def _overlong(overlong: Overlong | None, backbone: Backbone) -> dict[str, Any]:
-    if overlong is None:
+def _overlong(overlong_buffer: OverlongBuffer | None, backbone: Backbone) -> dict[str, Any]:
+    if overlong_buffer is None:
         return {}
-    if overlong.buffer >= backbone.response_tokens:
+    if overlong_buffer.len >= backbone.max_response_length:
         raise UserError(
-            f"overlong.buffer: {overlong.buffer} tokens leave none unpunished of the {backbone.response_tokens} that "
-            f"{backbone.label} may write: give fewer."
+            f"overlong_buffer.len: {overlong_buffer.len} tokens leave none unpunished of the "
+            f"{backbone.max_response_length} that {backbone.label} may write: give fewer."
         )
     return {
         "reward.reward_manager.name": "dapo",
         "reward.reward_kwargs": {
-            "max_resp_len": backbone.response_tokens,
+            "max_resp_len": backbone.max_response_length,
             "overlong_buffer_cfg": {
                 "enable": True,
-                "len": overlong.buffer,
-                "penalty_factor": overlong.penalty,
+                "len": overlong_buffer.len,
+                "penalty_factor": overlong_buffer.penalty_factor,
                 "log": False,
             },
         },
@@ -71,21 +71,21 @@ def _overlong(overlong: Overlong | None, backbone: Backbone) -> dict[str, Any]:
 
 def micro_batch_tokens(backbone: Backbone) -> int:
     """Tokens in a micro batch: verl wants room for the longest sequence, and logits take memory for each."""
-    return max(16384, backbone.prompt_tokens + backbone.response_tokens)
+    return max(16384, backbone.max_prompt_length + backbone.max_response_length)
 
 
 def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, Any]:
-    longest = backbone.prompt_tokens + backbone.response_tokens
+    longest = backbone.max_prompt_length + backbone.max_response_length
     return {
-        "data.train_batch_size": training.prompts_per_step,
-        "data.max_prompt_length": backbone.prompt_tokens,
-        "data.max_response_length": backbone.response_tokens,
+        "data.train_batch_size": training.train_batch_size,
+        "data.max_prompt_length": backbone.max_prompt_length,
+        "data.max_response_length": backbone.max_response_length,
         # A prompt that is too long stops the training: the data stage has filtered by length.
         "data.truncation": "error",
         "data.shuffle": True,
         "data.seed": seed,
         f"{ACTOR}.optim.lr": training.learning_rate,
-        f"{ACTOR}.ppo_mini_batch_size": training.prompts_per_step,
+        f"{ACTOR}.ppo_mini_batch_size": training.train_batch_size,
         f"{ACTOR}.ppo_epochs": 1,
         f"{ACTOR}.use_dynamic_bsz": True,
         f"{ACTOR}.ppo_max_token_len_per_gpu": micro_batch_tokens(backbone),
@@ -98,7 +98,7 @@ def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, 
         f"{ACTOR}.checkpoint.save_contents": ["model", "optimizer", "extra", "hf_model"],
         f"{ACTOR}.checkpoint.load_contents": ["model", "optimizer", "extra"],
         f"{ROLLOUT}.name": "vllm",
-        f"{ROLLOUT}.n": training.rollouts,
+        f"{ROLLOUT}.n": training.rollouts_per_prompt,
         f"{ROLLOUT}.temperature": training.temperature,
         f"{ROLLOUT}.top_p": training.top_p,
         f"{ROLLOUT}.top_k": training.top_k,
@@ -107,10 +107,10 @@ def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, 
         f"{ROLLOUT}.max_model_len": longest,
         "trainer.nnodes": training.nodes,
         "trainer.n_gpus_per_node": training.gpus_per_node,
-        "trainer.total_training_steps": training.steps,
-        "trainer.total_epochs": training.epochs or ENDLESS,
-        "trainer.save_freq": training.save_every,
-        "trainer.test_freq": training.validate_every,
+        "trainer.total_training_steps": training.total_training_steps,
+        "trainer.total_epochs": training.total_epochs or ENDLESS,
+        "trainer.save_freq": training.save_freq,
+        "trainer.test_freq": training.test_freq,
         "trainer.resume_mode": "auto",
         "ray_kwargs.ray_init.include_dashboard": False,
         "trainer.logger": ["tensorboard"],
@@ -139,41 +139,11 @@ def _files(model: Path, train_file: Path, validation_file: Path, work: Path) -> 
 def _cuda(training: Training) -> dict[str, Any]:
     """For GPUs of 80 GB and models up to 7B; egpo.training.memory estimates what that needs."""
     return {
-        f"{ROLLOUT}.gpu_memory_utilization": training.rollout_memory,
+        f"{ROLLOUT}.gpu_memory_utilization": training.gpu_memory_utilization,
         # Up to 7B a model fits a GPU: eight engines of one GPU each are quicker than fewer larger ones.
         f"{ROLLOUT}.tensor_model_parallel_size": 1,
         # verl computes entropies beside every log-probability; at once they would cost copies of all logits in fp32.
         f"{ACTOR}.entropy_from_logits_with_chunking": True,
-    }
-
-
-def _cpu() -> dict[str, Any]:
-    """One process of each kind, float32, and none of what a CPU build lacks (see egpo.verl_plugin.cpu.platform)."""
-    return {
-        "trainer.device": "cpu",
-        f"{ROLLOUT}.tensor_model_parallel_size": 1,
-        "ray_kwargs.ray_init.num_cpus": CPUS,
-        "ray_kwargs.ray_init.num_gpus": 1,
-        "ray_kwargs.ray_init.object_store_memory": 2**29,
-        "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
-        "data.dataloader_num_workers": 0,
-        "reward.num_workers": 1,
-        f"{ROLLOUT}.agent.num_workers": 1,
-        # verl's bf16 would make the actor's log-probabilities differ from the rollout's.
-        f"{ACTOR}.fsdp_config.mixed_precision": {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"},
-        f"{ACTOR}.fsdp_config.use_torch_compile": False,
-        f"{ACTOR}.use_torch_compile": False,
-        f"{MODEL}.enable_gradient_checkpointing": False,
-        f"{ROLLOUT}.dtype": "float32",
-        f"{ROLLOUT}.enforce_eager": True,
-        f"{ROLLOUT}.enable_sleep_mode": False,
-        f"{ROLLOUT}.free_cache_engine": False,
-        f"{ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": 64,
-        f"{ROLLOUT}.engine_kwargs.vllm": {
-            "worker_extension_cls": "egpo.verl_plugin.cpu.worker.CpuWorkerExtension",
-            "kv_cache_memory_bytes": 2**30,
-            "distributed_executor_backend": "uni",  # the model in the engine's own process
-        },
     }
 
 
@@ -191,7 +161,7 @@ def verl_config(
 
     model: folder in Hugging Face format. train_file, validation_file: parquet of egpo.data.verl_rows.
     seed: order of the data, vLLM's sampler and torch. work: where checkpoints, metrics and heartbeat go.
-    Keys of `training.verl` win over everything here. Raises UserError for one that verl does not have.
+    Keys of `training.overrides` win over everything here. Raises UserError for one that verl does not have.
     """
     with initialize_config_dir(str(_verl_folder() / "trainer" / "config"), version_base=None):
         config = compose(config_name="ppo_trainer")
@@ -199,8 +169,8 @@ def verl_config(
         **_method(method, backbone),
         **_experiment(training, backbone, seed),
         **_files(model, train_file, validation_file, work),
-        "egpo_run.most_batches": method.most_batches,
-        **(_cpu() if training.platform == "cpu" else _cuda(training)),
+        "egpo_run.max_num_gen_batches": method.max_num_gen_batches,
+        **(cpu_settings() if training.platform == "cpu" else _cuda(training)),
         **_users(training, config),
     }
     with open_dict(config):
@@ -215,15 +185,15 @@ def as_text(config: DictConfig) -> str:
 
 
 def _users(training: Training, config: DictConfig) -> dict[str, Any]:
-    """`training.verl`, where a key that verl does not have must start with "+", as on Hydra's command line."""
+    """`training.overrides`, where a key that verl does not have must start with "+", as on Hydra's command line."""
     settings = {}
-    for key, value in training.verl.items():
+    for key, value in training.overrides.items():
         parent, _, name = key.removeprefix("+").rpartition(".")
         beside = OmegaConf.select(config, parent) if parent else config
         if not key.startswith("+") and (not isinstance(beside, DictConfig) or name not in beside):
             close = get_close_matches(name, list(beside)) if isinstance(beside, DictConfig) else []
             raise UserError(
-                f"training.verl: verl has no setting '{key}'."
+                f"training.overrides: verl has no setting '{key}'."
                 + (f" Did you mean '{parent}.{close[0]}'?" if close else "")
                 + f" To add a new one, write '+{key}'."
             )
@@ -253,5 +223,5 @@ def check(config: DictConfig) -> None:
     except (AssertionError, ValueError, HydraException, OmegaConfBaseException) as error:
         raise UserError(
             f"verl refuses the settings of this training: {error}\nLook at the section `training` of the experiment, "
-            "above all at prompts_per_step, rollouts, nodes, gpus_per_node and the keys under `verl`."
+            "above all at train_batch_size, rollouts_per_prompt, nodes, gpus_per_node and the keys under `overrides`."
         ) from error

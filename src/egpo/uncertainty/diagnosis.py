@@ -90,7 +90,7 @@ def diagnose(catalogue: Catalogue, measures: dict[Model, Path]) -> dict[tuple[st
     """
     chosen = catalogue.experiment.uncertainty
     assert chosen is not None
-    asked = (catalogue.experiment.data.heldout_rows, chosen.rollouts)
+    asked = (catalogue.experiment.data.heldout_rows, chosen.rollouts_per_prompt)
     frames: dict[tuple[str, str], list[pd.DataFrame]] = {}
     for (backbone, method, seed), path in measures.items():
         table = pd.read_parquet(path)

@@ -16,10 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from egpo.common.answers import last_boxed, same_answer
+from egpo.common.answers import answers_equivalent, extract_boxed
 from egpo.common.errors import UserError
-from egpo.common.files import whole, write_json
-from egpo.common.provenance import origin, settings_hash
+from egpo.common.files import atomic_path, write_json
+from egpo.common.hashing import stable_hash
+from egpo.common.provenance import origin
 from egpo.config.backbones import Backbone
 from egpo.config.evaluation import Evaluation, Uncertainty
 from egpo.inference.decoding import METADATA, decoding, hashes, model_files
@@ -70,7 +71,7 @@ def shards(
     for number, start in enumerate(range(0, len(problems), size)):
         part = list(enumerate(problems[start : start + size], start=start))
         texts = [(problem["prompt"][0]["content"], problem["reward_model"]["ground_truth"]) for _, problem in part]
-        key = settings_hash({"model": model, "made": made, "code": code, "problems": texts, "first": start})
+        key = stable_hash({"model": model, "made": made, "code": code, "problems": texts, "first": start})
         cut.append(Shard(part, work / f"shard-{number:04d}.parquet", key))
     return cut
 
@@ -109,15 +110,15 @@ def _row(row: Row, truth: str, answer: Answer) -> Row:
     if answer.overflow:
         raise UserError(
             f"data.final_prompt_tokens: problem {row['uuid']} is too long for this model: {answer.error}. Lower it, or "
-            "evaluation_tokens of the backbone."
+            "max_evaluation_length of the backbone."
         )
     if answer.error is not None:
         raise EngineError(f"problem {row['uuid']}, trial {row['trial']}: {answer.error}")
     assert len(answer.token_ids) == len(answer.logprobs) == answer.tokens, "a token without its log-probability"
-    box = last_boxed(answer.text)
+    box = extract_boxed(answer.text)
     return {
         **row,
-        "correct": box is not None and same_answer(box, truth),
+        "correct": box is not None and answers_equivalent(box, truth),
         "truncated": answer.truncated,
         "prompt_tokens": answer.prompt_tokens,
         "tokens": answer.token_ids,
@@ -129,7 +130,7 @@ def _row(row: Row, truth: str, answer: Answer) -> Row:
 def _finish(shard: Shard, asked: list[tuple[Row, str, Future[Answer]]], report: Report) -> None:
     rows = [_row(row, truth, answer.result()) for row, truth, answer in asked]
     table = pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata({KEY: shard.key.encode()}))
-    with whole(shard.file) as temporary:
+    with atomic_path(shard.file) as temporary:
         pq.write_table(table, temporary)
     report(f"{shard.file.stem}: {sum(row['correct'] for row in rows)} of {len(rows)} right")
 
@@ -162,7 +163,7 @@ def _joined(made: list[Shard], metadata: dict[str, Any], path: Path) -> int:
     """All shards as one file; its number of rows. One shard at a time: together they may be larger than memory."""
     rows = 0
     schema = SCHEMA.with_metadata({METADATA: json.dumps(metadata).encode()})
-    with whole(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for shard in made:
             table = pq.read_table(shard.file).replace_schema_metadata(schema.metadata)
             writer.write_table(table)
@@ -181,7 +182,7 @@ def roll_out(
     code: str,
     report: Report,
 ) -> None:
-    """Answer every problem `uncertainty.rollouts` times, with the decoding of the evaluation.
+    """Answer every problem `uncertainty.rollouts_per_prompt` times, with the decoding of the evaluation.
 
     model: a folder in Hugging Face format or a name on the Hub; problems: heldout.parquet of the data stage; work:
     keeps finished shards. Writes out/rollouts.parquet (SCHEMA: a row per problem and trial) and, last,
@@ -190,7 +191,7 @@ def roll_out(
     inputs = hashes(model_files(model))
     made = {
         **decoding(backbone, settings),
-        "rollouts": uncertainty.rollouts,
+        "rollouts_per_prompt": uncertainty.rollouts_per_prompt,
         "end_of_thought": end_of_thought(model, backbone),
     }
     rows = read_problems(problems)
@@ -199,9 +200,9 @@ def roll_out(
     if len(pending) < len(cut):
         report(f"{len(cut) - len(pending)} of {len(cut)} shards are finished already")
     if pending:
-        _run(pending, model, backbone, settings, uncertainty.rollouts, report)
+        _run(pending, model, backbone, settings, uncertainty.rollouts_per_prompt, report)
     written = _joined(cut, made, out / "rollouts.parquet")
-    assert written == len(rows) * uncertainty.rollouts, f"{written} rollouts for {len(rows)} problems"
+    assert written == len(rows) * uncertainty.rollouts_per_prompt, f"{written} rollouts for {len(rows)} problems"
     manifest = origin({"decoding": made, "problems": len(rows)}, code, [problems])
     write_json(out / "manifest.json", {**manifest, "inputs": {**inputs, **manifest["inputs"]}, "model": str(model)})
 

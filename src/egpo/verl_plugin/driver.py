@@ -21,14 +21,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from egpo.common.errors import UserError
 from egpo.common.files import write_text
-from egpo.training.cpu_environment import RUN_FOLDER
-from egpo.training.nodes import ADDRESS, gather
-from egpo.training.progress import SAVED_AND_ENDED, Stopped
+from egpo.training.nodes import ADDRESS, RUN_FOLDER, gather
+from egpo.training.progress import FAILURE, SAVED_AND_ENDED, Stopped
 from egpo.training.settings import check
 from egpo.verl_plugin import quick_start  # noqa: F401
 from egpo.verl_plugin.cpu.server import start_server
 
-FAILURE = "failure.txt"  # beside verl.yaml: a message for the user
 SECONDS_FOR_LOGS = 2  # Ray brings its workers' last words with a delay
 
 

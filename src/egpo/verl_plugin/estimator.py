@@ -3,7 +3,7 @@
 verl hands an estimator rewards, mask, prompt ids and `config.algorithm`, but nothing of the policy's. The
 trainer (egpo.verl_plugin.trainer) hands over the tokens' entropies through `handover`, in the same process and
 the same order of rows; the settings come as `config.egpo` (the fields of egpo.config.methods.Calibration) and
-`config.egpo_penalty` (of egpo.config.methods.Overlong).
+`config.egpo_penalty` (of egpo.config.methods.OverlongBuffer).
 """
 
 from __future__ import annotations

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from egpo.common.answers import last_boxed
-from egpo.verl_plugin.verifier_process import same_answer_in_time
+from egpo.common.answers import extract_boxed
+from egpo.verl_plugin.verifier_process import answers_equivalent_in_time
 
 
 def compute_score(
     data_source: str, solution_str: str, ground_truth: str, extra_info: Any = None, **_: Any
 ) -> dict[str, float]:
     """Score (+1 or -1) and accuracy (1 or 0) of one response; `acc` is what dynamic sampling and validation read."""
-    answer = last_boxed(solution_str)
-    correct = answer is not None and same_answer_in_time(answer, str(ground_truth))
+    answer = extract_boxed(solution_str)
+    correct = answer is not None and answers_equivalent_in_time(answer, str(ground_truth))
     return {"score": 1.0 if correct else -1.0, "acc": float(correct)}

@@ -96,12 +96,12 @@ class EgpoTrainer(PPOTrainerSync):
     def _submit_batch_to_rollout(self, batch: TensorDict) -> int:
         places = range(self.generated, self.generated + len(batch))
         self.generated += len(batch)
-        size, most = self.config.data.train_batch_size, self.settings.most_batches
+        size, most = self.config.data.train_batch_size, self.settings.max_num_gen_batches
         if self.generated > most * size:
             raise UserError(
                 f"step {self.global_steps} generated {most * size} groups and found fewer than {size} mixed ones. "
-                "The problems are too easy or too hard for the model: change the data, or raise most_batches of the "
-                "method."
+                "The problems are too easy or too hard for the model: change the data, or raise "
+                "max_num_gen_batches of the method."
             )
         assign_non_tensor_stack(batch, "uid", [group_name(self.global_steps, place) for place in places])
         return super()._submit_batch_to_rollout(batch)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 
-from egpo.common.answers import normalised, same_answer
+from egpo.common.answers import answers_equivalent, normalize_answer
 
 SECONDS = 20  # for one comparison; math-verify's own limits are shorter, and hold in the judge's main thread
 SECONDS_TO_START = 120  # its first answer also takes the imports
@@ -66,17 +66,17 @@ _JUDGE = Judge()
 atexit.register(_JUDGE.stop)
 
 
-def same_answer_in_time(candidate: str, truth: str) -> bool:
-    """egpo.common.answers.same_answer, from any thread, and within SECONDS."""
-    if normalised(candidate) == normalised(truth):
-        return same_answer(candidate, truth)  # decided on strings alone
+def answers_equivalent_in_time(candidate: str, truth: str) -> bool:
+    """egpo.common.answers.answers_equivalent, from any thread, and within SECONDS."""
+    if normalize_answer(candidate) == normalize_answer(truth):
+        return answers_equivalent(candidate, truth)  # decided on strings alone
     return _JUDGE.same(candidate, truth)
 
 
 def _serve() -> None:
     for line in sys.stdin.buffer:
         candidate, truth = json.loads(line)
-        answer = json.dumps(same_answer(candidate, truth)).encode() + b"\n"
+        answer = json.dumps(answers_equivalent(candidate, truth)).encode() + b"\n"
         sys.stdout.buffer.write(answer)
         sys.stdout.buffer.flush()
 

@@ -47,7 +47,7 @@ def verl_takes(catalogue: Catalogue, models: dict[str, str]) -> Finding:
 
     models: where the weights of each backbone are, or will be.
     """
-    from egpo.training.cpu_environment import cpu_environment
+    from egpo.training.cpu import cpu_environment
     from egpo.training.settings import verl_config
 
     experiment = catalogue.experiment
@@ -95,14 +95,20 @@ def tiny(folder: Path, gpus: int) -> Backbone:
     from egpo.synthetic.warm_up import make_model
 
     heads = max(2, gpus)
-    never = {"problems": 1, "steps": 1, "batch": 1, "learning_rate": 1.0}
+    never = {"problems": 1, "steps": 1, "batch_size": 1, "learning_rate": 1.0}
     # A head of 64, which all of vLLM's kernels for attention can do.
-    source = {"kind": "synthetic", "layers": 1, "width": 64 * heads, "heads": heads, "warm_up": never}
-    tokens = {"context": 256, "prompt_tokens": 128, "response_tokens": 1, "evaluation_tokens": 1}
+    source = {
+        "kind": "synthetic",
+        "num_hidden_layers": 1,
+        "hidden_size": 64 * heads,
+        "num_attention_heads": heads,
+        "warm_up": never,
+    }
+    tokens = {"max_model_len": 256, "max_prompt_length": 128, "max_response_length": 1, "max_evaluation_length": 1}
     backbone = Backbone.model_validate({"label": "tiny", "source": source, **tokens})
-    tokenizer = make_tokenizer(False, 1, backbone.context)
+    tokenizer = make_tokenizer(False, 1, backbone.max_model_len)
     tokenizer.save_pretrained(folder)
-    make_model(backbone.source, tokenizer, backbone.context).save_pretrained(folder)
+    make_model(backbone.source, tokenizer, backbone.max_model_len).save_pretrained(folder)
     return backbone
 
 
@@ -111,7 +117,7 @@ def vllm_answers(evaluation: Evaluation) -> Finding:
     from egpo.inference.decoding import vllm_version
 
     what = f"vLLM {vllm_version()}"
-    settings = evaluation.model_copy(update={"kv_cache_gib": 0.25, "concurrency": 1})
+    settings = evaluation.model_copy(update={"kv_cache_gib": 0.25, "max_num_seqs": 1})
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="egpo-doctor-") as place:
         backbone = tiny(Path(place), settings.gpus if settings.platform == "cuda" else 1)

@@ -46,8 +46,8 @@ def _caption(catalogue: Catalogue, figure: Figure, text: str) -> None:
     chosen = experiment.uncertainty
     assert chosen is not None
     whole = (
-        f"{text} {experiment.data.heldout_rows} held-out problems, {chosen.rollouts} responses each; training seeds: "
-        f"{len(experiment.training_seeds)}. {note(catalogue)}"
+        f"{text} {experiment.data.heldout_rows} held-out problems, {chosen.rollouts_per_prompt} responses each; "
+        f"training seeds: {len(experiment.training_seeds)}. {note(catalogue)}"
     )
     caption(figure, whole)
 

@@ -50,7 +50,7 @@ def table1(catalogue: Catalogue) -> Table:
     """Every backbone alone and with each method, and the further models, on every benchmark."""
     experiment = catalogue.experiment
     groups = [[(name, BASE), *((name, method) for method in experiment.methods)] for name in experiment.backbones]
-    groups += [[(name, BASE)] for name in experiment.also_evaluate]
+    groups += [[(name, BASE)] for name in experiment.extra_models]
     caption = "Accuracy in percent, mean pass@1 over the trials; in brackets the change against the base."
     printed = read_yaml(ROOT / PAPER)["table1"]
     return Table("table1", "Table 1", caption, groups, list(experiment.benchmarks), True, False, printed)
@@ -60,7 +60,7 @@ def table2(catalogue: Catalogue) -> Table:
     """The ablations, between their backbone alone and the method that they change."""
     ablations = catalogue.experiment.ablations
     assert ablations is not None
-    methods = dict.fromkeys([BASE, *ablations.methods, ablations.reference])
+    methods = dict.fromkeys([BASE, *ablations.methods, catalogue.experiment.main_method])
     caption = (
         f"Ablations on {catalogue.backbones[ablations.backbone].label}: accuracy in percent, mean pass@1 over the "
         "trials, and its average over the benchmarks."
@@ -165,14 +165,14 @@ def notes(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]], ma
     experiment = catalogue.experiment
     cells = [cell for rows in groups for row in rows for cell in row if cell.benchmark != AVERAGE]
     questions = ", ".join(
-        f"{catalogue.benchmarks[name].label} {catalogue.benchmarks[name].items}" for name in table.benchmarks
+        f"{catalogue.benchmarks[name].label} {catalogue.benchmarks[name].num_questions}" for name in table.benchmarks
     )
     lines = [
         f"Questions: {questions}. Trials per question: {len(experiment.evaluation.seeds)}, each with a seed of its "
         f"own. Training seeds per method: {len(experiment.training_seeds)}. Best of each group in bold.",
         f"Decoding: temperature {values(made, 'temperature')}, top-p {values(made, 'top_p')}, top-k "
         f"{values(made, 'top_k')}, at most {values(made, 'max_tokens')} tokens in a context of "
-        f"{values(made, 'context')}, {values(made, 'dtype')}. The whole response is scored, thoughts included.",
+        f"{values(made, 'max_model_len')}, {values(made, 'dtype')}. The whole response is scored, thoughts included.",
         f"Prompts, extraction and rule scores of evalscope {values(made, 'evalscope')}; vLLM {values(made, 'vllm')}.",
         _errors(table, cells),
         _lost(catalogue, cells),

@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 
 from egpo.analysis.measured import NOT_SCORED, Measured, Model, label, measure, note
 from egpo.analysis.statistics import length_quantiles, majority_at_k, pass_at_k
-from egpo.common.answers import normalised
+from egpo.common.answers import normalize_answer
 from egpo.common.files import write_text
 from egpo.common.hashing import digest
 from egpo.config.experiment import Catalogue
@@ -34,7 +34,7 @@ def keys(measured: Measured) -> np.ndarray:
     nothing from is one of its own.
     """
     extracted = measured.column("extracted")
-    texts = [normalised(text) if isinstance(text, str) and text.strip() else None for text in extracted.ravel()]
+    texts = [normalize_answer(text) if isinstance(text, str) and text.strip() else None for text in extracted.ravel()]
     found = np.array(texts, dtype=object).reshape(extracted.shape)
     found[measured.column("status") != "scored"] = None
     found[measured.correct & pd.isnull(found)] = ""

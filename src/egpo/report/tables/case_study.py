@@ -15,7 +15,7 @@ from egpo.common.hashing import digest
 from egpo.common.paths import BASE
 from egpo.config.experiment import Catalogue
 from egpo.uncertainty.diagnosis import Model
-from egpo.uncertainty.rollouts import read_problems, read_rollouts
+from egpo.uncertainty.rollouts_per_prompt import read_problems, read_rollouts
 
 COLUMNS = ["problem", "uuid", "trial", "correct", "logprobs", "response"]
 LONGEST = 4000  # characters of a response that are shown
@@ -77,9 +77,9 @@ def section(
 
 
 def write_case_study(catalogue: Catalogue, rollouts: dict[Model, Path], problems: Path, out: Path) -> None:
-    """Write the page: per backbone, its base against the last of the experiment's methods, first training seed."""
+    """Write the page: per backbone, its base against the main method, first training seed."""
     experiment = catalogue.experiment
-    method = experiment.methods[-1]
+    method = experiment.main_method
     rows = read_problems(problems)
     lines = [
         "# Case study",

@@ -68,7 +68,7 @@ def notes(catalogue: Catalogue, table: pd.DataFrame) -> list[str]:
         if any(_lost(row, name) for name in row.index)
     ]
     return [
-        f"{experiment.data.heldout_rows} problems that no training saw, {chosen.rollouts} responses to each "
+        f"{experiment.data.heldout_rows} problems that no training saw, {chosen.rollouts_per_prompt} responses to each "
         f"(temperature {evaluation.temperature}, top-p {evaluation.top_p}, top-k {evaluation.top_k}), correct by the "
         "training's verifier, Eq. (1). Entropy: mean of -log p of the tokens, Eq. (5), in nats, of the model itself at "
         "temperature 1. Thinking: before the token that ends the thoughts; answer: after it, without the last token.",

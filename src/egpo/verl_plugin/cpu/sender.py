@@ -6,7 +6,7 @@ from typing import Any
 
 from verl.workers.rollout.vllm_rollout.vllm_rollout import ServerAdapter
 
-from egpo.training.cpu_environment import own_socket
+from egpo.verl_plugin.cpu.socket import own_socket
 
 
 class CpuServerAdapter(ServerAdapter):

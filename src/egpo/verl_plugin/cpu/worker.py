@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
 
-from egpo.training.cpu_environment import own_socket
+from egpo.verl_plugin.cpu.socket import own_socket
 
 
 def keep_weights() -> None:

@@ -24,37 +24,39 @@ from egpo.config.data import LocalSource, ProblemsSource, Quotas, StandInSource
 from egpo.config.experiment import Catalogue, Experiment
 from egpo.config.files import read_files
 from egpo.config.loader import load
+from egpo.config.matrix import possible_trainings
 from egpo.config.methods import Calibration, Method
 from egpo.config.training import Training
+from egpo.data.problem_files import files_of
 from egpo.synthetic.benchmark import FORMATS
 
 # verl's settings that are ours to give, with the key that gives them; "" where another value would break the run.
 _ACTOR, _ROLLOUT = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
 OURS = {
-    "data.train_batch_size": "training.prompts_per_step",
-    f"{_ACTOR}.ppo_mini_batch_size": "training.prompts_per_step",
-    f"{_ROLLOUT}.n": "training.rollouts",
+    "data.train_batch_size": "training.train_batch_size",
+    f"{_ACTOR}.ppo_mini_batch_size": "training.train_batch_size",
+    f"{_ROLLOUT}.n": "training.rollouts_per_prompt",
     f"{_ROLLOUT}.temperature": "training.temperature",
     f"{_ROLLOUT}.top_p": "training.top_p",
     f"{_ROLLOUT}.top_k": "training.top_k",
-    f"{_ROLLOUT}.gpu_memory_utilization": "training.rollout_memory",
+    f"{_ROLLOUT}.gpu_memory_utilization": "training.gpu_memory_utilization",
     f"{_ACTOR}.optim.lr": "training.learning_rate",
-    "trainer.total_training_steps": "training.steps",
-    "trainer.total_epochs": "training.epochs",
-    "trainer.save_freq": "training.save_every",
-    "trainer.test_freq": "training.validate_every",
+    "trainer.total_training_steps": "training.total_training_steps",
+    "trainer.total_epochs": "training.total_epochs",
+    "trainer.save_freq": "training.save_freq",
+    "trainer.test_freq": "training.test_freq",
     "trainer.nnodes": "training.nodes",
     "trainer.n_gpus_per_node": "training.gpus_per_node",
     "trainer.device": "training.platform",
     "data.seed": "training_seeds",
     "actor_rollout_ref.model.trust_remote_code": "",
     "data.trust_remote_code": "",
-    "data.max_prompt_length": "prompt_tokens of the backbone",
-    "data.max_response_length": "response_tokens of the backbone",
-    f"{_ACTOR}.clip_ratio": "clip_low and clip_high of the method",
-    f"{_ACTOR}.clip_ratio_low": "clip_low of the method",
-    f"{_ACTOR}.clip_ratio_high": "clip_high of the method",
-    f"{_ACTOR}.clip_ratio_c": "clip_dual of the method",
+    "data.max_prompt_length": "max_prompt_length of the backbone",
+    "data.max_response_length": "max_response_length of the backbone",
+    f"{_ACTOR}.clip_ratio": "clip_ratio_low and clip_ratio_high of the method",
+    f"{_ACTOR}.clip_ratio_low": "clip_ratio_low of the method",
+    f"{_ACTOR}.clip_ratio_high": "clip_ratio_high of the method",
+    f"{_ACTOR}.clip_ratio_c": "clip_ratio_c of the method",
     "algorithm.filter_groups": "dynamic_sampling of the method",
     "algorithm.egpo": "calibration of the method",
     "algorithm.adv_estimator": "",
@@ -91,30 +93,29 @@ def check(catalogue: Catalogue, source: str) -> None:
         raise UserError("\n".join(lines))
 
 
+def load_checked(values: dict[str, Any], source: str) -> Catalogue:
+    """The experiment described by `values`, with every check. `source` is the file that messages name.
+
+    Raises UserError, one line per mistake.
+    """
+    catalogue = load(values, source)
+    check(catalogue, source)
+    return catalogue
+
+
 def place(catalogue: Catalogue, source: str, kind: str, name: str) -> str:
     """File and key of an entry of a catalogue: the experiment's own, or that of config/<kind>.yaml."""
-    if name in catalogue.experiment.also_evaluate and kind == "backbones":
-        return f"{source}: also_evaluate.{name}"
+    if name in catalogue.experiment.extra_models and kind == "backbones":
+        return f"{source}: extra_models.{name}"
     own = name in getattr(catalogue.experiment.define, kind)
     return f"{source}: define.{kind}.{name}" if own else f"config/{kind}.yaml: {name}"
-
-
-def trained(catalogue: Catalogue) -> Iterator[tuple[str, str]]:
-    """(backbone, method) of every training that a target of this experiment may ask for."""
-    experiment = catalogue.experiment
-    ablations = experiment.ablations
-    asked = (*experiment.methods, *(ablations.methods if ablations else ()), *experiment.define.methods)
-    for method in dict.fromkeys(asked):
-        alone = ablations is not None and method not in experiment.methods
-        for backbone in [ablations.backbone] if alone else experiment.backbones:
-            yield backbone, method
 
 
 def _labels(catalogue: Catalogue, source: str) -> Iterator[str]:
     """Tables know a row by its label."""
     experiment = catalogue.experiment
     methods = (*experiment.methods, *(experiment.ablations.methods if experiment.ablations else ()))
-    models = (*experiment.backbones, *experiment.also_evaluate)
+    models = (*experiment.backbones, *experiment.extra_models)
     for kind, names in (("methods", methods), ("backbones", models), ("benchmarks", experiment.benchmarks)):
         entries, first = getattr(catalogue, kind), {}
         for name in dict.fromkeys(names):
@@ -132,7 +133,7 @@ def _labels(catalogue: Catalogue, source: str) -> Iterator[str]:
 def _methods(catalogue: Catalogue, source: str) -> Iterator[str]:
     for name in catalogue.experiment.define.methods:
         yield from _own_method(name, catalogue.methods[name], f"{source}: define.methods.{name}")
-    for backbone_name, name in trained(catalogue):
+    for backbone_name, name in possible_trainings(catalogue.experiment):
         method, backbone = catalogue.methods[name], catalogue.backbones[backbone_name]
         where, scope = place(catalogue, source, "methods", name), method.calibration.scope
         if method.calibration.own is not None:
@@ -143,10 +144,10 @@ def _methods(catalogue: Catalogue, source: str) -> Iterator[str]:
                 f"'{backbone_name}' have none: set scope: response, or, if its prompts open <think>, thinks: true in "
                 "its entry."
             )
-        if method.overlong and method.overlong.buffer >= backbone.response_tokens:
+        if method.overlong_buffer and method.overlong_buffer.len >= backbone.max_response_length:
             yield (
-                f"{where}.overlong.buffer: {method.overlong.buffer} tokens leave none unpunished of the "
-                f"{backbone.response_tokens} that '{backbone_name}' may write: give fewer."
+                f"{where}.overlong_buffer.len: {method.overlong_buffer.len} tokens leave none unpunished of the "
+                f"{backbone.max_response_length} that '{backbone_name}' may write: give fewer."
             )
 
 
@@ -193,21 +194,22 @@ def _lengths(catalogue: Catalogue, source: str) -> Iterator[str]:
     final = experiment.data.final_prompt_tokens
     for name in experiment.backbones:
         backbone, where = catalogue.backbones[name], place(catalogue, source, "backbones", name)
-        if backbone.prompt_tokens + backbone.response_tokens > backbone.context:
+        if backbone.max_prompt_length + backbone.max_response_length > backbone.max_model_len:
             yield (
-                f"{where}.context: {backbone.context} is less than prompt_tokens {backbone.prompt_tokens} and "
-                f"response_tokens {backbone.response_tokens} together: lower these."
+                f"{where}.max_model_len: {backbone.max_model_len} is less than max_prompt_length "
+                f"{backbone.max_prompt_length} and max_response_length {backbone.max_response_length} together: "
+                "lower these."
             )
-        if final > backbone.prompt_tokens:
+        if final > backbone.max_prompt_length:
             yield (
                 f"{source}: data.final_prompt_tokens: {final} lets prompts through that stop a training of '{name}', "
-                f"whose prompt_tokens are {backbone.prompt_tokens}: lower it, or raise those."
+                f"whose max_prompt_length is {backbone.max_prompt_length}: lower it, or raise that."
             )
-        least = backbone.least_evaluation_tokens or backbone.evaluation_tokens
-        if experiment.uncertainty is not None and final + least > backbone.context:
+        least = backbone.min_evaluation_length or backbone.max_evaluation_length
+        if experiment.uncertainty is not None and final + least > backbone.max_model_len:
             yield (
-                f"{where}.evaluation_tokens: {least} and a prompt of data.final_prompt_tokens {final} are more than "
-                f"context {backbone.context}: `uncertainty` could not ask it. Lower one of them."
+                f"{where}.max_evaluation_length: {least} and a prompt of data.final_prompt_tokens {final} are more "
+                f"than max_model_len {backbone.max_model_len}: `uncertainty` could not ask it. Lower one of them."
             )
 
 
@@ -218,8 +220,8 @@ def _models(catalogue: Catalogue, source: str) -> Iterator[str]:
             continue
         folder = ROOT / backbone.source.path
         where = place(catalogue, source, "backbones", name)
-        where += ".model" if where.startswith(f"{source}: also_evaluate") else ".source.path"
-        runs = name in catalogue.experiment.backbones or name in catalogue.experiment.also_evaluate
+        where += ".model" if where.startswith(f"{source}: extra_models") else ".source.path"
+        runs = name in catalogue.experiment.backbones or name in catalogue.experiment.extra_models
         if runs and not any(folder.glob("*.safetensors")):
             yield f"{where}: '{folder}' holds no *.safetensors: save the model with save_pretrained."
         tokenizer = folder / "tokenizer_config.json"
@@ -280,14 +282,14 @@ def _data(experiment: Experiment, source: str) -> Iterator[str]:
                     "OpenR1-Math's two folders of shards, data/ and extended/. For files of problems and answers, "
                     "take kind problems."
                 )
-    if isinstance(found, ProblemsSource) and not found.files:
+    if isinstance(found, ProblemsSource) and not files_of(found):
         yield (
             f"{source}: data.source.path: '{found.path}' is no .jsonl or .parquet file, and no folder that holds one. "
             "Give the path of your problems."
         )
     if isinstance(found, StandInSource) and isinstance(data.quotas, Quotas):
         for subset, rows in (("default", found.default_rows), ("extended", found.extended_rows)):
-            asked = sum(quota for (part, _), quota in data.quotas.strata.items() if part == subset)
+            asked = sum(quota for key, quota in data.quotas.model_dump().items() if key.startswith(subset))
             if asked > rows:
                 yield (
                     f"{source}: data.quotas: {asked} rows of {subset} are asked, but data.source makes {rows}: raise "
@@ -302,10 +304,10 @@ def _ablations(experiment: Experiment, source: str) -> Iterator[str]:
         names = getattr(experiment.ablations, key)
         if len(set(names)) < len(names):
             yield f"{source}: ablations.{key}: an entry stands twice. Take one out."
-    if experiment.ablations.reference in experiment.ablations.methods:
+    if experiment.main_method in experiment.ablations.methods:
         yield (
-            f"{source}: ablations.methods: '{experiment.ablations.reference}' is ablations.reference, which the table "
-            "has anyway: take it out."
+            f"{source}: ablations.methods: '{experiment.main_method}' is main_method, which the table has "
+            "anyway: take it out."
         )
 
 
@@ -325,22 +327,25 @@ def _trainings(catalogue: Catalogue, source: str) -> Iterator[str]:
     backbone = catalogue.backbones[experiment.backbones[0]]
     for mine, where in _each(experiment, experiment.backbones, source):
         training = mine.training
-        gpus, responses = training.nodes * training.gpus_per_node, training.prompts_per_step * training.rollouts
+        gpus, responses = (
+            training.nodes * training.gpus_per_node,
+            training.train_batch_size * training.rollouts_per_prompt,
+        )
         if training.platform == "cuda" and responses % gpus:
             yield (
-                f"{where}training.prompts_per_step: {training.prompts_per_step} x rollouts {training.rollouts} "
-                f"responses cannot be shared out evenly to {gpus} GPUs: take a multiple."
+                f"{where}training.train_batch_size: {training.train_batch_size} x rollouts_per_prompt "
+                f"{training.rollouts_per_prompt} responses cannot be shared out evenly to {gpus} GPUs: take a multiple."
             )
         if training.platform == "cpu" and gpus > 1:
             yield f"{where}training.gpus_per_node: {gpus} GPUs, but platform: cpu. Set platform: cuda, or 1 GPU."
         rows = mine.data.quotas.total - mine.data.validation_rows
-        steps = training.steps or rows // training.prompts_per_step * (training.epochs or 0)
-        if training.save_every > steps:
+        steps = training.total_training_steps or rows // training.train_batch_size * (training.total_epochs or 0)
+        if training.save_freq > steps:
             yield (
-                f"{where}training.save_every: {training.save_every} is more than the {steps} steps of a training, so "
+                f"{where}training.save_freq: {training.save_freq} is more than the {steps} steps of a training, so "
                 f"a failure would lose all of it: give at most {steps}."
             )
-        if training.verl:
+        if training.overrides:
             yield from _verl(training, backbone, where)
 
 
@@ -354,14 +359,15 @@ def _flat(settings: dict[str, Any], above: str = "") -> Iterator[str]:
 
 
 def _verl(training: Training, backbone: Backbone, where: str) -> Iterator[str]:
-    for key in _flat(training.verl):
+    for key in _flat(training.overrides):
         ours = next((name for name in OURS if key == name or key.startswith(f"{name}.")), None)
         if ours is not None:
             remedy = f"set {OURS[ours]}" if OURS[ours] else "take it out: the workflow depends on its own value"
-            yield f"{where}training.verl.{key}: is not for `verl` to say; {remedy}."
-    for key, value in training.verl.items():
+            yield f"{where}training.overrides.{key}: is not for `overrides` to say; {remedy}."
+    for key, value in training.overrides.items():
         if isinstance(value, dict) and "." not in key and not key.startswith("+"):
-            yield f"{where}training.verl.{key}: write dotted keys, such as {key}.{next(iter(value), 'name')}: value."
+            example = f"{key}.{next(iter(value), 'name')}: value"
+            yield f"{where}training.overrides.{key}: write dotted keys, such as {example}."
     # Hydra takes a second: only those who change verl's settings pay for it.
     from egpo.training.settings import verl_config
 
@@ -389,6 +395,6 @@ def _evaluations(experiment: Experiment, source: str) -> Iterator[str]:
 
 if __name__ == "__main__":  # files as Snakemake would lay them over each other, checked in a second
     try:
-        load(read_files(sys.argv[1:]), " + ".join(sys.argv[1:]))
+        load_checked(read_files(sys.argv[1:]), " + ".join(sys.argv[1:]))
     except UserError as error:
         sys.exit(str(error))

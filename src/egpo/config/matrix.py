@@ -1,0 +1,73 @@
+"""Which models an experiment trains, evaluates and diagnoses: the rules and the commands read it here.
+
+A model is (backbone, method, training seed). The untrained backbone is the method `base` with seed 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from egpo.common.paths import BASE, BASE_SEED, Model
+from egpo.config.experiment import Experiment
+
+
+def table1_models(experiment: Experiment) -> list[Model]:
+    """Every backbone alone and with each method, and the extra models, in the order of the rows of Table 1."""
+    models: list[Model] = []
+    for backbone in experiment.backbones:
+        models.append((backbone, BASE, BASE_SEED))
+        models += [(backbone, method, seed) for method in experiment.methods for seed in experiment.training_seeds]
+    return models + [(name, BASE, BASE_SEED) for name in experiment.extra_models]
+
+
+def table2_models(experiment: Experiment) -> list[Model]:
+    """Base, main method and ablations on the backbone of the ablations; none without the section `ablations`."""
+    ablations = experiment.ablations
+    if ablations is None:
+        return []
+    methods = (experiment.main_method, *ablations.methods)
+    trained = [(ablations.backbone, method, seed) for method in methods for seed in experiment.training_seeds]
+    return [(ablations.backbone, BASE, BASE_SEED), *trained]
+
+
+def evaluated_models(experiment: Experiment) -> list[Model]:
+    """The models of both tables."""
+    return list(dict.fromkeys([*table1_models(experiment), *table2_models(experiment)]))
+
+
+def trained_models(experiment: Experiment) -> list[Model]:
+    """The models of both tables that a training makes."""
+    return [model for model in evaluated_models(experiment) if model[1] != BASE]
+
+
+def diagnosed_models(experiment: Experiment) -> list[Model]:
+    """The models whose entropies are measured: those of Table 1, with the section `uncertainty`."""
+    return [] if experiment.uncertainty is None else table1_models(experiment)
+
+
+def backbones_of(experiment: Experiment, method: str) -> tuple[str, ...]:
+    """The backbones that a method is trained on: a method outside of Table 1 belongs to the ablations."""
+    if method in experiment.methods or experiment.ablations is None:
+        return experiment.backbones
+    return (experiment.ablations.backbone,)
+
+
+def benchmarks_of(experiment: Experiment, method: str) -> tuple[str, ...]:
+    """The benchmarks that a method is evaluated on: a method outside of Table 1 gets those of the ablations."""
+    if method == BASE or method in experiment.methods or experiment.ablations is None:
+        return experiment.benchmarks
+    return experiment.ablations.benchmarks
+
+
+def possible_trainings(experiment: Experiment) -> Iterator[tuple[str, str]]:
+    """(backbone, method) of every training that a target may ask for: the tables' and the experiment's own methods."""
+    ablations = experiment.ablations.methods if experiment.ablations else ()
+    for method in dict.fromkeys([*experiment.methods, *ablations, *experiment.define.methods]):
+        for backbone in backbones_of(experiment, method):
+            yield backbone, method
+
+
+def decontamination_benchmarks(experiment: Experiment) -> tuple[str, ...]:
+    """The benchmarks whose questions the training data must not contain."""
+    chosen = experiment.data.decontamination.benchmarks
+    return experiment.benchmarks if chosen is None else chosen

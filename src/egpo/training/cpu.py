@@ -1,0 +1,65 @@
+"""A training on a CPU: its environment, and verl's settings for it. Trainings on GPUs do not depend on this code."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+ACTOR, ROLLOUT, MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
+
+# Logical CPUs of a training's Ray: three that verl reserves for the actor, three for its other workers.
+CPUS = 6
+
+
+def cpu_environment() -> dict[str, str]:
+    """Variables for all processes of a training on this machine's CPU."""
+    cores = str(len(os.sched_getaffinity(0)))
+    return {
+        "VERL_PLATFORM": "cpu",
+        "CUDA_VISIBLE_DEVICES": "0",  # the one logical GPU that Ray is started with
+        "VLLM_TARGET_DEVICE": "cpu",
+        # Ray would give each actor one thread. Actor and rollouts take turns, so each may use all cores.
+        "OMP_NUM_THREADS": cores,
+        # Idle threads sleep after some microseconds, not milliseconds: the cores are for the process whose turn it is.
+        "GOMP_SPINCOUNT": "10000",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # else vLLM gives a CPU worker a process of its own
+        "TQ_NUM_THREADS": cores,
+        "TQ_CLIENT_ZMQ_IO_THREADS": "1",
+        # Compiling costs minutes at the start and saves nothing on a tiny model.
+        "TORCHDYNAMO_DISABLE": "1",
+        # Ray starts a worker for each logical CPU at once, and each begins with the imports that all share,
+        # while the driver does its own: actors then find a worker that is ready.
+        "RAY_prestart_worker_first_driver": "1",
+        "RAY_preload_python_modules": "egpo.verl_plugin.quick_start,verl",
+    }
+
+
+def cpu_settings() -> dict[str, Any]:
+    """One process of each kind, float32, and none of what a CPU build lacks (see egpo.verl_plugin.cpu.platform)."""
+    return {
+        "trainer.device": "cpu",
+        f"{ROLLOUT}.tensor_model_parallel_size": 1,
+        "ray_kwargs.ray_init.num_cpus": CPUS,
+        "ray_kwargs.ray_init.num_gpus": 1,
+        "ray_kwargs.ray_init.object_store_memory": 2**29,
+        "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
+        "data.dataloader_num_workers": 0,
+        "reward.num_workers": 1,
+        f"{ROLLOUT}.agent.num_workers": 1,
+        # verl's bf16 would make the actor's log-probabilities differ from the rollout's.
+        f"{ACTOR}.fsdp_config.mixed_precision": {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"},
+        f"{ACTOR}.fsdp_config.use_torch_compile": False,
+        f"{ACTOR}.use_torch_compile": False,
+        f"{MODEL}.enable_gradient_checkpointing": False,
+        f"{ROLLOUT}.dtype": "float32",
+        f"{ROLLOUT}.enforce_eager": True,
+        f"{ROLLOUT}.enable_sleep_mode": False,
+        f"{ROLLOUT}.free_cache_engine": False,
+        f"{ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": 64,
+        f"{ROLLOUT}.engine_kwargs.vllm": {
+            "worker_extension_cls": "egpo.verl_plugin.cpu.worker.CpuWorkerExtension",
+            "kv_cache_memory_bytes": 2**30,
+            "distributed_executor_backend": "uni",  # the model in the engine's own process
+        },
+    }
