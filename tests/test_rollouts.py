@@ -16,7 +16,7 @@ from egpo.config.evaluation import Uncertainty
 from egpo.data.verl_rows import verl_row
 from egpo.inference.engine import Answer, EngineError
 from egpo.uncertainty.measures import measure_rollouts
-from egpo.uncertainty.rollouts_per_prompt import _row, end_of_thought, roll_out
+from egpo.uncertainty.rollouts import _row, end_of_thought, roll_out
 
 THINKS = BACKBONE.model_copy(update={"thinks": True})
 ASKED = Uncertainty(rollouts_per_prompt=3, problems_per_shard=2)

@@ -29,7 +29,7 @@ from egpo.evaluation.run import plan
 from egpo.runtime.lease import hold
 from egpo.runtime.root_cause import root_cause, slurm_line
 from egpo.training.progress import REWARD, Heartbeat, MetricsLog
-from egpo.uncertainty.rollouts_per_prompt import shards
+from egpo.uncertainty.rollouts import shards
 
 # --- the line that matters -------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ from egpo.uncertainty.measures import (
     resampled,
     roc,
 )
-from egpo.uncertainty.rollouts_per_prompt import METADATA, SCHEMA
+from egpo.uncertainty.rollouts import METADATA, SCHEMA
 
 END = 4  # </think>
 STOP = 2

@@ -7,7 +7,7 @@ from egpo.config.evaluation import Evaluation, Uncertainty
 from egpo.runtime.gpus import own as own_gpus
 from egpo.runtime.job import job_context
 from egpo.runtime.lease import hold
-from egpo.uncertainty.rollouts_per_prompt import roll_out
+from egpo.uncertainty.rollouts import roll_out
 
 with (
     job_context(snakemake.params.name, snakemake.log[0]) as report,

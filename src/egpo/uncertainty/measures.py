@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_curve
 
-from egpo.uncertainty.rollouts_per_prompt import how_made, read_rollouts
+from egpo.uncertainty.rollouts import how_made, read_rollouts
 
 PARTS = ("response", "thinking", "answer")
 RESAMPLES = 1000
