@@ -17,6 +17,7 @@ SMALL = {
     "note": "Synthetic, of the tests: these numbers mean nothing.",
     "backbones": ["minute"],
     "methods": ["egpo"],
+    "main_method": "egpo",
     "define": {
         "backbones": {
             "minute": {
