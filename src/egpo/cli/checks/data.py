@@ -63,8 +63,8 @@ def data(experiment: Experiment, source: str) -> Iterator[str]:
                 )
     if isinstance(found, ProblemsSource) and not files_of(found):
         yield (
-            f"{source}: data.source.path: '{found.path}' is not a .jsonl or .parquet file, or a folder with one. "
-            "Give the path of your problems."
+            f"{source}: data.source.path: there is no .jsonl or .parquet file at '{found.path}'. Give the path of your "
+            "problems: a file, or a folder of files."
         )
     if isinstance(found, StandInSource) and isinstance(data.quotas, Quotas):
         for subset, rows in (("default", found.default_rows), ("extended", found.extended_rows)):
