@@ -81,6 +81,6 @@ def overrides(training: Training, backbone: Backbone, where: str) -> Iterator[st
     from egpo.training.settings import verl_config
 
     try:
-        verl_config(training, Method(label="any"), backbone, ROOT, ROOT, ROOT, 1, ROOT)
+        verl_config(training, Method.model_validate({"label": "any"}), backbone, ROOT, ROOT, ROOT, 1, ROOT)
     except UserError as error:
         yield f"{where}{error}"

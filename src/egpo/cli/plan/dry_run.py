@@ -88,9 +88,13 @@ def dry_run(files: list[str], given: dict[str, Any], snakefile: Path = ROOT / "S
     Raises:
         UserError: Snakemake refuses the workflow; with its message.
     """
-    # What decides which finished jobs run again stands in the profile; the API reads no profile.
-    triggers = {RerunTrigger.parse_choice(name) for name in read_yaml(PROFILE)["rerun-triggers"]}
-    settings = DAGSettings(targets={"all"}, force_incomplete=True, rerun_triggers=triggers)
+    # The profile decides which finished jobs run again; the API reads no profile.
+    profile = read_yaml(PROFILE)
+    settings = DAGSettings(
+        targets={"all"},
+        force_incomplete=profile["rerun-incomplete"],
+        rerun_triggers=RerunTrigger.parse_choices_set(profile["rerun-triggers"]),
+    )
     events = _Events()
     with contextlib.redirect_stdout(sys.stderr), SnakemakeApi(OutputSettings(dryrun=True)) as api:
         logger.handlers[:] = [events]
@@ -103,6 +107,6 @@ def dry_run(files: list[str], given: dict[str, Any], snakefile: Path = ROOT / "S
             workflow.dag(settings).execute_workflow("dryrun", execution_settings=ExecutionSettings(lock=False))
         except Exception as error:
             api.print_exception(error)  # to the log, with the lines of the rules
-            message = "\n".join(events.errors)
+            message = "\n".join(events.errors) or repr(error)
             raise UserError(f"Snakemake cannot plan `all`; fix this first:\n{message}") from error
     return events.jobs
