@@ -17,7 +17,8 @@ import pytest
 import yaml
 from small_experiment import SNAKEMAKE
 
-from egpo.cli.check import OURS, load_checked
+from egpo.cli.check import load_checked
+from egpo.cli.checks.overrides import RESERVED
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
 from egpo.config.files import read_files
@@ -497,7 +498,7 @@ def test_what_is_ours_is_what_verl_would_be_given(demo):
     catalogue = load_checked(demo, "mine.yaml")
     parts = catalogue.experiment.training, catalogue.methods["egpo"], catalogue.backbones["tiny-math"]
     config = verl_config(*parts, ROOT, ROOT, ROOT, 1, ROOT)
-    for key in OURS:
+    for key in RESERVED:
         node: Any = config
         for part in key.split("."):
             assert part in node, key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,12 +12,13 @@ from pathlib import Path
 import pytest
 from small_runs import CATALOGUES, make_inputs
 
-from egpo.cli.doctor import inputs, machine
+from egpo.cli.doctor import gpus, inputs, machine, models, software
 from egpo.cli.doctor import slurm as cluster
-from egpo.cli.doctor.engines import tiny, verl_takes, vllm_answers
+from egpo.cli.doctor.engines import tiny_model, verl_accepts, vllm_answers
 from egpo.cli.doctor.examination import all_checks, examine, on_a_node
 from egpo.cli.doctor.finding import answer, ok, warning
-from egpo.cli.doctor.machine import Gpu, Need
+from egpo.cli.doctor.gpus import Gpu
+from egpo.cli.doctor.needs import Need, needs_cuda, needs_of
 from egpo.cli.doctor.slurm import Partition
 from egpo.common.paths import Paths
 from egpo.config.backbones import LocalModel
@@ -25,7 +27,7 @@ from egpo.config.data import LocalSource
 from egpo.synthetic.standin import make_source
 
 DEMO, PAPER = CATALOGUES["demo"], CATALOGUES["paper"]
-NEED = Need("train_model", "jobs.train", minutes=2855, cpus=16, memory_gib=200, gpus=8)
+NEED = Need("train_model", "jobs.train", 2855, cpus=16, memory_gib=200, gpus=8, gpus_key="training.gpus_per_node")
 
 
 # --- lines -----------------------------------------------------------------------------------------
@@ -36,7 +38,7 @@ def test_a_finding_is_one_line_with_its_remedy():
     assert warning("cores", "two\nlines", "Use more").line() == "warning  cores: two lines. Use more"
 
 
-def test_every_check_is_shown_and_one_that_breaks_keeps_no_other_from_its_turn():
+def test_every_check_is_shown_and_one_that_breaks_does_not_stop_the_others():
     lines: list[str] = []
     checks = [
         ("first", lambda: 1 / 0),
@@ -50,7 +52,7 @@ def test_every_check_is_shown_and_one_that_breaks_keeps_no_other_from_its_turn()
 
 
 def test_a_command_that_fails_hangs_or_is_not_there_is_told_apart():
-    assert answer("sh", "-c", "echo word") == (True, "word\n")
+    assert answer("sh", "-c", "echo text") == (True, "text\n")
     assert answer("sh", "-c", "echo first >&2; echo last >&2; exit 1") == (False, "last")
     assert answer("sleep", "5", seconds=0.1) == (False, "sleep does not answer in 0 s")
     assert answer("no-such-command")[0] is False
@@ -71,44 +73,45 @@ def test_a_command_that_fails_hangs_or_is_not_there_is_told_apart():
     ],
 )
 def test_packages(version, rows, file, state, words):
-    finding = machine.judge_packages(version, ((3, 11), (3, 12)), rows, file)
+    finding = software.assess_packages(version, ((3, 11), (3, 12)), rows, file)
     assert finding.state == state and words in finding.line()
 
 
 def test_packages_of_this_environment_are_those_of_the_cpu_list_and_not_of_the_gpu_list():
-    assert machine.packages(cuda=False).state == "ok"
-    assert machine.packages(cuda=True).state == "FAILED"
+    assert software.packages(cuda=False).state == "ok"
+    assert software.packages(cuda=True).state == "FAILED"
 
 
 def test_the_compiler_is_really_called(monkeypatch, tmp_path):
-    assert machine.compiler(cuda=False).state == "ok"
+    assert software.compiler(cuda=False).state == "ok"
     broken = tmp_path / "cc"
     broken.write_text("#!/bin/sh\necho no header >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("CC", str(broken))
-    assert "cannot compile: no header" in machine.compiler(cuda=False).line()
+    assert "cannot compile: no header" in software.compiler(cuda=False).line()
     monkeypatch.setenv("CC", "no-such-compiler")
-    assert machine.compiler(cuda=False).line().startswith("FAILED   C compiler: no no-such-compiler. Install one")
+    assert software.compiler(cuda=False).line().startswith("FAILED   C compiler: no no-such-compiler. Install one")
 
 
 def test_needs_are_the_largest_of_all_backbones():
-    train, evaluate, data = machine.needs_of(PAPER)
+    data, train, evaluate, rollouts = needs_of(PAPER)
     jobs = PAPER.experiment.jobs
     assert (train.rule, train.gpus, train.cpus) == ("train_model", 8, jobs.train.cpus)
     assert train.minutes > jobs.train.minutes + jobs.train.grace_minutes
-    assert (evaluate.gpus, data.gpus) == (1, 0)
+    assert (evaluate.gpus, rollouts.gpus, data.gpus) == (1, 1, 0)
+    assert (evaluate.key, rollouts.key, data.key) == ("jobs.evaluate", "jobs.evaluate", "jobs.data")
     over = {"deepseek-r1-7b": {"training": {"nodes": 2, "gpus_per_node": 16}, "jobs": {"train": {"memory_gib": 900}}}}
     experiment = PAPER.experiment.model_validate({**PAPER.experiment.model_dump(), "by_backbone": over})
-    larger = machine.needs_of(PAPER.model_copy(update={"experiment": experiment}))[0]
+    larger = needs_of(PAPER.model_copy(update={"experiment": experiment}))[1]
     assert (larger.gpus, larger.memory_gib, larger.minutes) == (16, 900, train.minutes)
-    assert machine.needs_cuda(PAPER) and not machine.needs_cuda(DEMO)
+    assert needs_cuda(PAPER) and not needs_cuda(DEMO)
 
 
 def test_cores_and_memory_name_the_key():
-    few, small = machine.judge_capacity(4, 32.0, [NEED])
+    few, small = machine.assess_capacity(4, 32.0, [NEED])
     assert few.state == small.state == "warning"
     assert "jobs.train.cpus" in few.remedy and "jobs.train.memory_gib" in small.remedy
-    assert [found.state for found in machine.judge_capacity(16, 199.0, [NEED])] == ["ok", "ok"]
+    assert [found.state for found in machine.assess_capacity(16, 199.0, [NEED])] == ["ok", "ok"]
 
 
 def test_the_memory_of_a_container_counts():
@@ -116,9 +119,9 @@ def test_the_memory_of_a_container_counts():
 
 
 def test_shared_memory_of_a_container_is_too_little():
-    assert machine.judge_shared_memory(0.0625, 1.0).state == "FAILED"
-    assert "--shm-size" in machine.judge_shared_memory(0.0625, 1.0).remedy
-    assert machine.judge_shared_memory(1.0, 1.0).state == "ok"
+    assert machine.assess_shared_memory(0.0625, 1.0).state == "FAILED"
+    assert "--shm-size" in machine.assess_shared_memory(0.0625, 1.0).remedy
+    assert machine.assess_shared_memory(1.0, 1.0).state == "ok"
 
 
 def test_disk_that_the_largest_training_needs():
@@ -132,9 +135,9 @@ def test_results_folder(tmp_path):
     assert found.state == "ok" and list((tmp_path / "results").iterdir()) == []
     (tmp_path / "file").write_text("")
     assert machine.results(tmp_path / "file" / "results", 0.001).state == "FAILED"
-    assert machine.judge_results(free=10, wanted=340, ahead=0).state == "FAILED"
-    assert "NTP" in machine.judge_results(free=400, wanted=340, ahead=-90).remedy
-    assert "-90 s" in machine.judge_results(free=400, wanted=340, ahead=-90).found
+    assert machine.assess_results(free=10, wanted=340, ahead=0).state == "FAILED"
+    assert "NTP" in machine.assess_results(free=400, wanted=340, ahead=-90).remedy
+    assert "-90 s" in machine.assess_results(free=400, wanted=340, ahead=-90).found
 
 
 # --- GPUs ------------------------------------------------------------------------------------------
@@ -143,54 +146,54 @@ EIGHT = "NVIDIA H100 80GB HBM3, 81559, 550.54.15\n" * 8
 
 
 def test_gpus_are_read_from_nvidia_smi():
-    assert machine.parse_gpus(EIGHT) == [Gpu("NVIDIA H100 80GB HBM3", 81559 / 1024, "550.54.15")] * 8
-    assert machine.parse_gpus("No devices were found\n") == []
+    assert gpus.parse_gpus(EIGHT) == [Gpu("NVIDIA H100 80GB HBM3", 81559 / 1024, "550.54.15")] * 8
+    assert gpus.parse_gpus("No devices were found\n") == []
 
 
 def test_gpus_against_the_configuration():
-    eight, needs = machine.parse_gpus(EIGHT), machine.needs_of(PAPER)
-    assert machine.judge_gpus(eight, needs, 80).state == "ok", "80 GB are 79.6 GiB"
-    assert machine.judge_gpus([], needs, 80).state == "FAILED"
-    few = machine.judge_gpus(eight[:4], needs, 80)
+    eight, needs = gpus.parse_gpus(EIGHT), needs_of(PAPER)
+    assert gpus.assess_gpus(eight, needs, 80).state == "ok", "80 GB are 79.6 GiB"
+    assert gpus.assess_gpus([], needs, 80).state == "FAILED"
+    few = gpus.assess_gpus(eight[:4], needs, 80)
     assert few.state == "FAILED" and "Set training.gpus_per_node to 4" in few.remedy
-    small = machine.judge_gpus([Gpu("A100", 40.0, "550")] * 8, needs, 80)
+    small = gpus.assess_gpus([Gpu("A100", 40.0, "550")] * 8, needs, 80)
     assert (small.state, "Set it to 40" in small.remedy) == ("warning", True)
 
 
 def test_what_torch_says_of_the_gpus():
-    assert [found.state for found in machine.judge_torch(True, "some noise\n13.0 8\n")] == ["ok"]
-    none, flash = machine.judge_torch(True, "some noise\nnone 0\nmissing flash_attention_3\n")
+    assert [found.state for found in gpus.assess_torch(True, "some noise\n13.0 8\n")] == ["ok"]
+    none, flash = gpus.assess_torch(True, "some noise\nnone 0\nmissing flash_attention_3\n")
     assert (none.state, flash.state) == ("FAILED", "FAILED")
     assert "training.attention" in flash.remedy and "envs/gpu.txt" in none.remedy
 
 
 def test_a_missing_package_for_an_attention_is_found():
     """Here flash-attention is not installed; the others need no package."""
-    found = machine.torch_sees_gpus({"packed", "sdpa", "flash_attention_2"})
+    found = gpus.torch_sees_gpus({"packed", "sdpa", "flash_attention_2"})
     assert [one.found for one in found if one.what == "attention"] == [
         "transformers finds no package for flash_attention_2"
     ]
-    assert [found.state for found in machine.judge_torch(False, "No module named 'torch'")] == ["FAILED"]
+    assert [found.state for found in gpus.assess_torch(False, "No module named 'torch'")] == ["FAILED"]
 
 
 def test_on_a_login_node_missing_gpus_are_a_warning_with_the_command_for_a_compute_node():
-    found = on_a_node([NEED], "snakemake --cores 1 doctor --configfile config/paper.yaml")
+    found = on_a_node([NEED], "egpo doctor config/paper.yaml")
     assert found.state == "warning"
-    assert "srun --gpus=8 --cpus-per-task=16 --mem=200G snakemake --cores 1 doctor" in found.remedy
+    assert "srun --gpus=8 --cpus-per-task=16 --mem=200G egpo doctor config/paper.yaml" in found.remedy
 
 
 # --- models, data, benchmarks, judges --------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def atomic_path(tmp_path_factory) -> Path:
+def whole(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     make_inputs(folder)
     return folder / "model"
 
 
 def test_a_whole_model_has_no_shortcomings(whole):
-    assert inputs.shortcomings(whole) == []
+    assert models.shortcomings(whole) == []
 
 
 def cut(folder: Path) -> None:
@@ -235,7 +238,7 @@ def test_shortcomings_of_a_local_model(whole, tmp_path, harm, words):
     folder = shutil.copytree(whole, tmp_path / "model")
     harm(folder)
     backbone = DEMO.backbones["tiny-math"].model_copy(update={"source": LocalModel(kind="local", path=folder)})
-    found = inputs.model("mine", backbone, folder, tmp_path / "manifest.json", "snakemake")
+    found = models.model("mine", backbone, folder, tmp_path / "manifest.json", "snakemake")
     assert found.state == "FAILED" and words in found.found and "mine.source.path" in found.remedy
 
 
@@ -243,20 +246,20 @@ def test_a_model_that_was_fetched_is_looked_into_and_one_to_be_made_is_fine(whol
     backbone = PAPER.backbones["qwen2.5-math-1.5b"]
     (tmp_path / "manifest.json").write_text("{}")
     arguments = backbone, tmp_path / "model", tmp_path / "manifest.json", "snakemake"
-    assert inputs.model("mine", *arguments).state == "FAILED", "the manifest alone is no model"
+    assert models.model("mine", *arguments).state == "FAILED", "the manifest alone is no model"
     shutil.copytree(whole, tmp_path / "model")
-    assert inputs.model("mine", *arguments).state == "ok"
+    assert models.model("mine", *arguments).state == "ok"
     tiny_math = DEMO.backbones["tiny-math"]
-    assert inputs.model("tiny", tiny_math, tmp_path / "x", tmp_path / "none", "snakemake").found == "will be made here"
+    assert models.model("tiny", tiny_math, tmp_path / "x", tmp_path / "none", "snakemake").found == "will be made here"
 
 
 def test_offline_a_model_of_the_hub_fails_with_the_way_out():
     """In a process of its own: the Hub's client reads HF_HUB_OFFLINE when it is imported."""
     code = (
-        "from egpo.cli.doctor.inputs import on_hub; print(on_hub('model m', 'model', 'a/b', 'main', 'REMEDY').line())"
+        "from egpo.cli.doctor.models import on_hub; print(on_hub('model m', 'model', 'a/b', 'main', 'REMEDY').line())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env={"HF_HUB_OFFLINE": "1", "HOME": "/tmp"}, capture_output=True, text=True
+        [sys.executable, "-c", code], env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True
     )
     assert done.stdout.startswith("FAILED   model m: the Hub does not answer for a/b (OfflineModeIsEnabled"), (
         done.stderr
@@ -284,11 +287,11 @@ def test_benchmarks_in_an_empty_folder_fail(tmp_path):
         "num_fewshot": 0,
         "source": {"kind": "local", "path": str(tmp_path)},
     }
-    chosen, folders = {"mine": Benchmark.model_validate(entry)}, {"mine": str(tmp_path)}
-    (found,) = inputs.benchmarks(chosen, folders, Paths("never-run"))
+    chosen = {"mine": Benchmark.model_validate(entry)}
+    (found,) = inputs.benchmarks(chosen, Paths("never-run"))
     assert found.state == "FAILED" and "is empty" in found.found
     (tmp_path / "test.jsonl").write_text("{}")
-    assert [each.state for each in inputs.benchmarks(chosen, folders, Paths("never-run"))] == ["ok"]
+    assert [each.state for each in inputs.benchmarks(chosen, Paths("never-run"))] == ["ok"]
 
 
 @pytest.mark.parametrize(
@@ -364,7 +367,7 @@ def test_minutes_as_slurm_writes_them(text, minutes):
 )
 def test_a_rule_against_its_partition(need, partition, state, words):
     wanted = Need(**{**NEED.__dict__, **need})
-    found = cluster.judge_rule(wanted, partition, cluster.parse_partitions(SINFO))
+    found = cluster.assess_rule(wanted, partition, cluster.parse_partitions(SINFO))
     assert found.state == state and words in found.line()
 
 
@@ -390,20 +393,20 @@ def test_the_partition_is_the_profiles():
     ],
 )
 def test_accounting(works, chosen, age, state, words):
-    found = cluster.judge_accounting(works, "Slurm accounting storage is disabled", chosen, age)
+    found = cluster.assess_accounting(works, "Slurm accounting storage is disabled", chosen, age)
     assert found.state == state and words in found.line()
 
 
 def test_a_folder_that_the_nodes_do_not_share():
-    assert cluster.judge_shared(True, "", "node7").state == "ok"
-    assert "does not see" in cluster.judge_shared(False, "exit 1", None).found
-    assert "not seen here" in cluster.judge_shared(True, "", None).found
+    assert cluster.assess_shared(True, "", "node7").state == "ok"
+    assert "does not see" in cluster.assess_shared(False, "exit 1", None).found
+    assert "not seen here" in cluster.assess_shared(True, "", None).found
 
 
 def test_without_slurm(monkeypatch):
     monkeypatch.setattr(cluster.shutil, "which", lambda name: None)
     (fine,) = cluster.cluster([NEED], wanted=False)
-    assert (fine.state, fine.found) == ("ok", "not asked: without --profile slurm all runs on this machine")
+    assert (fine.state, fine.found) == ("ok", "not checked: without --slurm everything runs on this machine")
     (wanted,) = cluster.cluster([NEED], wanted=True)
     assert wanted.state == "FAILED" and "login node" in wanted.remedy
 
@@ -416,24 +419,26 @@ def with_verl(key: str, value: object):
     return DEMO.model_copy(update={"experiment": DEMO.experiment.model_copy(update={"training": training})})
 
 
-def test_verl_takes_the_demo():
-    assert "takes the settings of tiny-math grpo" in verl_takes(DEMO, {"tiny-math": "/nowhere"}).found
+def test_verl_accepts_the_demo():
+    assert "accepts the settings of tiny-math grpo" in verl_accepts(DEMO, {"tiny-math": Path("/nowhere")}).found
 
 
 @pytest.mark.slow
 def test_verls_own_refusal_is_shown():
-    refused = verl_takes(with_verl("actor_rollout_ref.actor.loss_agg_mode", "mean-token"), {"tiny-math": "/nowhere"})
+    refused = verl_accepts(
+        with_verl("actor_rollout_ref.actor.loss_agg_mode", "mean-token"), {"tiny-math": Path("/nowhere")}
+    )
     assert refused.state == "FAILED" and "loss_agg_mode" in refused.found
 
 
 def test_a_key_that_verl_does_not_have_is_named():
-    refused = verl_takes(with_verl("trainer.no_such", 1), {"tiny-math": "/nowhere"})
+    refused = verl_accepts(with_verl("trainer.no_such", 1), {"tiny-math": Path("/nowhere")})
     assert refused.state == "FAILED" and "trainer.no_such" in refused.found
 
 
 def test_the_tiny_model_is_one_that_can_be_shared_by_gpus(tmp_path):
-    assert tiny(tmp_path, gpus=4).source.num_attention_heads == 4
-    assert inputs.shortcomings(tmp_path) == []
+    assert tiny_model(tmp_path, gpus=4).source.num_attention_heads == 4
+    assert models.shortcomings(tmp_path) == []
 
 
 @pytest.mark.slow
@@ -452,32 +457,27 @@ def test_a_vllm_that_cannot_start_is_a_failure(monkeypatch):
 # --- the whole -------------------------------------------------------------------------------------
 
 
-def names(catalogue, **changes) -> list[str]:
-    models = {name: "/nowhere" for name in catalogue.backbones}
-    folders = dict.fromkeys(catalogue.benchmarks)
-    return [
-        name for name, _ in all_checks(catalogue, ["config/x.yaml"], models, folders, **{"slurm": False, **changes})
-    ]
+def names(catalogue) -> list[str]:
+    return [name for name, _ in all_checks(catalogue, ["config/x.yaml"], slurm=False)]
 
 
 def test_the_checks_of_an_experiment(monkeypatch):
     assert names(DEMO)[-3:] == ["Slurm", "verl", "vLLM"]
     assert "GPUs" not in names(DEMO)
-    monkeypatch.setattr(machine, "read_gpus", list)
+    monkeypatch.setattr(gpus, "read_gpus", list)
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/sinfo" if name == "sinfo" else None)
     login = names(PAPER)
     assert "GPUs" in login and not {"vLLM", "torch", "/dev/shm", "cores and memory"} & set(login)
     assert [name for name in login if name.startswith("model ")] == [f"model {name}" for name in PAPER.backbones]
-    monkeypatch.setattr(machine, "read_gpus", lambda: machine.parse_gpus(EIGHT))
+    monkeypatch.setattr(gpus, "read_gpus", lambda: gpus.parse_gpus(EIGHT))
     assert {"GPUs", "torch", "vLLM", "cores and memory"} <= set(names(PAPER))
 
 
 def test_a_hub_models_remedy_is_a_command_that_snakemake_takes(monkeypatch):
     """The target stands before --configfile, which takes every word that follows for a file."""
     found = {}
-    monkeypatch.setattr(inputs, "on_hub", lambda what, kind, repo, revision, remedy: found.setdefault(what, remedy))
-    models = {name: "/nowhere" for name in PAPER.backbones}
-    checks = dict(all_checks(PAPER, ["config/paper.yaml"], models, dict.fromkeys(PAPER.benchmarks), slurm=False))
+    monkeypatch.setattr(models, "on_hub", lambda what, kind, repo, revision, remedy: found.setdefault(what, remedy))
+    checks = dict(all_checks(PAPER, ["config/paper.yaml"], slurm=False))
     checks["model deepseek-r1-7b"]()
     target = "results/paper/backbones/deepseek-r1-7b/manifest.json"
     assert f"snakemake --cores 1 {target} --configfile config/paper.yaml`" in found["model deepseek-r1-7b"]

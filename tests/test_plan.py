@@ -1,4 +1,4 @@
-"""`snakemake plan`: which jobs it reads from Snakemake's own dry run, and the arithmetic of hours and disk.
+"""`egpo plan`: which jobs it takes from Snakemake's dry run, and the arithmetic of hours and disk.
 
 No number here was measured on a GPU: the sums of the estimate are checked, not whether it comes true.
 """
@@ -6,6 +6,7 @@ No number here was measured on a GPU: the sums of the estimate are checked, not 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 import subprocess
@@ -15,8 +16,11 @@ import pytest
 import yaml
 from small_experiment import SNAKEMAKE
 
-from egpo.cli import cost
-from egpo.cli.plan import Costed, Job, disk_gib, dry_run, read_jobs, steps_done, too_large, too_long, wall_clock
+from egpo.cli.main import main
+from egpo.cli.plan import cost, earlier
+from egpo.cli.plan.dry_run import Job, dry_run
+from egpo.cli.plan.fit import disk_gib, too_large, too_long
+from egpo.cli.plan.hours import Costed, costed, steps_done, wall_clock
 from egpo.common.errors import UserError
 from egpo.common.files import write_json
 from egpo.common.paths import ROOT
@@ -38,9 +42,12 @@ def job(rule: str, method: str = "egpo", gpus: int = 8, backbone: str = "qwen2.5
     return Job(rule, {"backbone": backbone, "method": method, "seed": "1"}, threads=2, gpus=gpus, limit=48)
 
 
-# --- what Snakemake says ---------------------------------------------------------------------------
+# --- Snakemake's dry run -----------------------------------------------------------------------------
 
 SNAKEFILE = """
+print("a line of the Snakefile")
+
+
 rule all:
     input:
         "made/tiny/egpo/1",
@@ -51,70 +58,72 @@ rule train_model:
         "made/{backbone}/{method}/{seed}",
     log:
         "logs/{backbone}/{method}/{seed}.log",
+    params:
+        word=config.get("word"),
     threads: 6
     resources:
         runtime=90,
-        gpu=8,
+        gpu=16,
         nodes=2,
     shell:
         config["command"]
 """
+WILDCARDS = {"backbone": "tiny", "method": "egpo", "seed": "1"}
+JOB = Job("train_model", WILDCARDS, threads=6, gpus=16, limit=1.5)
 
 
 @pytest.fixture
 def workflow(tmp_path, monkeypatch) -> Path:
-    """A folder with a workflow of one job, for Snakemake itself to plan."""
+    """A folder with a workflow of one job."""
     (tmp_path / "Snakefile").write_text(SNAKEFILE)
     (tmp_path / "config.yaml").write_text("command: touch {output}\n")
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return tmp_path / "Snakefile"
 
 
-def test_a_dry_run_is_read_before_and_after_the_job(workflow):
-    wildcards = {"backbone": "tiny", "method": "egpo", "seed": "1"}
-    text = dry_run(["config.yaml"], {})
-    assert read_jobs(text) == [Job("train_model", wildcards, threads=6, gpus=16, limit=1.5)]
-    with pytest.raises(RuntimeError, match="2 jobs, and 1 were read"):  # what a new format would do
-        read_jobs(text.replace("rule all:", "Rule 'all'"))
-    with pytest.raises(RuntimeError, match="no number of jobs"):
-        read_jobs("")
-    output = workflow / "made" / "tiny" / "egpo" / "1"
+def test_a_dry_run_has_the_jobs_that_are_not_done(workflow, capfd):
+    assert dry_run(["config.yaml"], {}, workflow) == [JOB]
+    assert capfd.readouterr().out == ""
+    assert not logging.getLogger("snakemake.logging").handlers
+    assert not any(Path(".snakemake/locks").iterdir())
+    output = Path("made/tiny/egpo/1")
     output.parent.mkdir(parents=True)
     output.touch()
     subprocess.run(
         [SNAKEMAKE, "--touch", "--cores", "1", "--configfile", "config.yaml"], check=True, capture_output=True
     )
-    assert read_jobs(dry_run(["config.yaml"], {})) == []
+    assert dry_run(["config.yaml"], {}, workflow) == []
 
 
-def test_what_snakemake_says_against_a_plan_is_shown(workflow):
-    (workflow / "Snakefile").write_text('rule all:\n    input: "nobody-makes-this"\n')
+def test_jobs_run_again_for_what_the_profile_names(workflow):
+    """For a changed parameter, not for a changed command: profiles/default leaves `code` out."""
+    command = [SNAKEMAKE, "--cores", "1", "--configfile", "config.yaml", "--config", "word=old"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert dry_run(["config.yaml"], {"word": "old"}, workflow) == []
+    assert dry_run(["config.yaml"], {"word": "new"}, workflow) == [JOB]
+    workflow.write_text(SNAKEFILE.replace('config["command"]', 'config["command"] + " "'))
+    assert dry_run(["config.yaml"], {"word": "old"}, workflow) == []
+
+
+def test_why_snakemake_refuses_a_workflow_is_shown(workflow):
+    workflow.write_text('rule all:\n    input: "nobody-makes-this"\n')
     with pytest.raises(UserError, match=r"(?s)cannot plan `all`.*nobody-makes-this"):
-        dry_run(["config.yaml"], {})
+        dry_run(["config.yaml"], {}, workflow)
 
 
-@pytest.mark.slow
-def test_the_demo_is_planned_with_what_config_says_too(tmp_path, demo):
+def test_the_demo_is_planned_with_keys_of_the_command_line(tmp_path, demo, capfd):
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(demo | {"experiment": "only-planned"}))
-    shutil.rmtree(results := ROOT / "results" / "only-planned", ignore_errors=True)
-    run = subprocess.run(
-        [SNAKEMAKE, "plan", "--cores", "1", "--configfile", str(file), "--config", "methods=[egpo]"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        stdin=subprocess.DEVNULL,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    rows = re.findall(r"^(train|evaluate|rollouts) tiny-math +(\d+) +2 core ", run.stdout, flags=re.MULTILINE)
-    assert rows == [("train", "1"), ("evaluate", "2"), ("rollouts", "2")], run.stdout
-    made = {path.name for path in results.rglob("*") if path.is_file()}
-    shutil.rmtree(results)
-    assert made == {"plan.log"}
+    shutil.rmtree(ROOT / "results" / "only-planned", ignore_errors=True)
+    assert main(["plan", str(file), "--config", "methods=[egpo]"]) == 0
+    text = capfd.readouterr().out
+    assert text.startswith("results/only-planned: ")
+    rows = re.findall(r"^(train|evaluate|rollouts) tiny-math +(\d+) +2 core ", text, flags=re.MULTILINE)
+    assert rows == [("train", "1"), ("evaluate", "2"), ("rollouts", "2")], text
+    assert not (ROOT / "results" / "only-planned").exists()
 
 
-# --- what the jobs take ----------------------------------------------------------------------------
+# --- hours ----------------------------------------------------------------------------
 
 
 def test_the_hours_of_a_step_are_those_of_the_sums_on_paper():
@@ -132,50 +141,97 @@ def test_the_hours_of_a_step_are_those_of_the_sums_on_paper():
     assert steps["dapo"] == pytest.approx(update + 2 * decode, rel=1e-3)
 
 
-def test_only_a_run_of_the_same_settings_counts_as_measured(tmp_path):
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """The folder of results, in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return Path("results")
+
+
+def test_only_a_run_of_the_same_settings_counts_as_measured(here):
     catalogue = paper()
     name, training, method = "qwen2.5-math-7b", catalogue.experiment.training, catalogue.methods["egpo"]
     backbone = catalogue.backbones[name]
-    folder = tmp_path / "earlier" / "train" / name / "c3" / "seed-1"
+    folder = here / "earlier" / "train" / name / "c3" / "seed-1"
     folder.mkdir(parents=True)
     lines = [{"step": step, "timing_s/step": seconds} for step, seconds in enumerate((90, 30, 31, 32, 33), start=1)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     config = verl_config(training, method, backbone, NOWHERE, NOWHERE, NOWHERE, 1, NOWHERE)
     (folder / "verl.yaml").write_text(as_text(config))
-    assert cost.measured_step(tmp_path, name, cost.wanted(training, method, backbone)) == 32
+    settings = earlier.step_settings(training, method, backbone)
+    assert earlier.step_seconds(name, settings) == 32
     for change in ({"gpus_per_node": 4}, {"rollouts_per_prompt": 8}, {"train_batch_size": 32}, {"platform": "cpu"}):
         other = training.model_copy(update=change)
-        assert cost.measured_step(tmp_path, name, cost.wanted(other, method, backbone)) is None, change
-    assert cost.measured_step(tmp_path, name, cost.wanted(training, catalogue.methods["dapo"], backbone)) is None
-    assert cost.measured_step(tmp_path, "deepseek-r1-7b", cost.wanted(training, method, backbone)) is None
+        assert earlier.step_seconds(name, earlier.step_settings(other, method, backbone)) is None, change
+    assert earlier.step_seconds(name, earlier.step_settings(training, catalogue.methods["dapo"], backbone)) is None
+    assert earlier.step_seconds("deepseek-r1-7b", settings) is None
 
 
-def test_a_training_under_way_is_a_measurement_too(tmp_path):
+def test_a_running_training_is_a_measurement_too(here):
     catalogue = paper()
     name, training, method = "qwen2.5-math-7b", catalogue.experiment.training, catalogue.methods["egpo"]
-    folder = tmp_path / "now" / "train" / name / "egpo" / "seed-1"
+    folder = here / "now" / "train" / name / "egpo" / "seed-1"
     (folder / "work").mkdir(parents=True)
     (folder / "work" / "metrics.jsonl").write_text('{"step": 1, "timing_s/step": 12}\n{"step": 2, "timi')
     config = verl_config(training, method, catalogue.backbones[name], NOWHERE, NOWHERE, NOWHERE, 1, NOWHERE)
     (folder / "verl.yaml").write_text(as_text(config))
-    assert cost.measured_step(tmp_path, name, cost.wanted(training, method, catalogue.backbones[name])) == 12
+    assert earlier.step_seconds(name, earlier.step_settings(training, method, catalogue.backbones[name])) == 12
 
 
-def test_the_seconds_of_an_answer_are_those_of_equal_decoding(tmp_path):
+def test_the_seconds_of_an_answer_are_those_of_equal_decoding(here):
     catalogue = paper()
     name, evaluation = "qwen2.5-math-7b", catalogue.experiment.evaluation
     backbone = catalogue.backbones[name]
-    like = cost.wanted_answers(backbone, evaluation)
-    assert cost.measured_answer(tmp_path, name, like) is None
-    file = tmp_path / "earlier" / "evaluate" / name / "base" / "seed-0" / "manifest.json"
+    settings = earlier.answer_settings(backbone, evaluation)
+    assert earlier.answer_seconds(name, settings) is None
+    file = here / "earlier" / "evaluate" / name / "base" / "seed-0" / "manifest.json"
     manifest = {"settings": {"decoding": decoding(backbone, evaluation)}, "results": {"math_500": {"records": 4000}}}
     write_json(file, manifest)  # as it was before evaluations were timed
-    assert cost.measured_answer(tmp_path, name, like) is None
+    assert earlier.answer_seconds(name, settings) is None
     write_json(file, manifest | {"seconds": 2000, "max_num_seqs": evaluation.max_num_seqs})
-    assert cost.measured_answer(tmp_path, name, like) == 0.5
+    assert earlier.answer_seconds(name, settings) == 0.5
     for change in ({"max_num_seqs": 32}, {"gpus": 2}, {"dtype": "float32"}, {"platform": "cpu"}):
         other = evaluation.model_copy(update=change)
-        assert cost.measured_answer(tmp_path, name, cost.wanted_answers(backbone, other)) is None, change
+        assert earlier.answer_seconds(name, earlier.answer_settings(backbone, other)) is None, change
+
+
+def usage(results: Path, file: str, seconds: float) -> None:
+    """A benchmark file as Snakemake writes it."""
+    path = results / f"{file}.tsv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"s\th:m:s\tmax_rss\tcpu_time\n{seconds:.4f}\t0:00:10\t98.5\t-\n")
+
+
+def test_jobs_without_another_measurement_learn_from_snakemakes_benchmarks(here, demo):
+    catalogue = load(demo, "demo.yaml")
+    model = {"backbone": "tiny-math", "method": "egpo", "seed": "1"}
+    training = Job("train_model", model, 2, 0, 1.0)
+    measures = Job("measure_rollouts", model, 1, 0, 1.0)
+    assert costed(training, catalogue) == Costed(training, 1.0, "limit")
+    for experiment, seconds in (("a", 360), ("b", 720), ("c", 7200)):
+        usage(here, f"{experiment}/usage/train/tiny-math/grpo/seed-3", seconds)
+        usage(here, f"{experiment}/usage/train/tiny-think/grpo/seed-3", 1)
+    usage(here, "a/usage/uncertainty/tiny-math/egpo/seed-1", 1)
+    usage(here, "a/usage/uncertainty/tiny-math/egpo/seed-1-measures", 36)
+    assert costed(training, catalogue) == Costed(training, 0.2, "measured")
+    assert costed(measures, catalogue) == Costed(measures, 0.01, "measured")
+    figure = Job("learning_curve", {}, 1, 0, 0.25)
+    assert costed(figure, catalogue) == Costed(figure, 0.25, "limit")
+    on_gpus = job("train_model")
+    usage(here, "a/usage/train/qwen2.5-math-7b/egpo/seed-1", 1)
+    assert costed(on_gpus, paper()).basis == "estimate"
+
+
+def test_jobs_of_other_source_data_say_nothing_of_these(here, demo):
+    catalogue = load(demo, "demo.yaml")
+    pool = Job("data_pool", {}, 2, 0, 1.0)
+    usage(here, "paper/usage/data/pool", 7200)
+    source = catalogue.experiment.data.source.model_dump(mode="json")
+    write_json(here / "paper" / "source" / "manifest.json", {"source": source | {"default_rows": 200_000}})
+    assert costed(pool, catalogue).basis == "limit"
+    usage(here, "demo/usage/data/pool", 18)
+    write_json(here / "demo" / "source" / "manifest.json", {"source": source})
+    assert costed(pool, catalogue) == Costed(pool, 0.005, "measured")
 
 
 def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint(tmp_path):
@@ -205,21 +261,20 @@ def test_evaluations_wait_for_their_training_and_for_gpus():
     assert wall_clock(jobs, 1, "threads") == 25  # jobs of 2 threads take what there is
 
 
-# --- what will not fit -----------------------------------------------------------------------------
+# --- disk, memory and limits -----------------------------------------------------------------------------
 
 
-def test_checkpoints_that_lie_there_are_not_written_again(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    before = sum(disk_gib([job("train_model")], paper(), {}).values())
-    checkpoint = tmp_path / "results/paper/train/qwen2.5-math-7b/egpo/seed-1/work/checkpoints/global_step_20"
+def test_checkpoints_that_exist_are_not_written_again(here):
+    before = sum(disk_gib([job("train_model")], paper()).values())
+    checkpoint = here / "paper/train/qwen2.5-math-7b/egpo/seed-1/work/checkpoints/global_step_20"
     checkpoint.mkdir(parents=True)
     with (checkpoint / "sparse").open("wb") as file:
         file.truncate(100 * 2**30)
-    assert before - sum(disk_gib([job("train_model")], paper(), {}).values()) == pytest.approx(100)
+    assert before - sum(disk_gib([job("train_model")], paper()).values()) == pytest.approx(100)
 
 
 def test_a_training_of_7b_leaves_two_checkpoints_and_a_model():
-    needed = disk_gib([job("train_model")], paper(), {})
+    needed = disk_gib([job("train_model")], paper())
     billions = 7.616e9 / 2**30
     assert sum(needed.values()) == pytest.approx((2 * 16 + 4 + 16) * billions, rel=1e-3)
 

@@ -1,4 +1,4 @@
-"""`snakemake status`: what it tells of folders in every state, and which line of a log it picks.
+"""`egpo status`: what it shows of folders in every state, and which line of a log it picks.
 
 Files of running jobs are written here by the code that writes them in a real run; Ray's errors are Ray's own.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +20,9 @@ import pytest
 import yaml
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from egpo.cli.status import WIDTH, status, total_steps
+from egpo.cli.main import main
+from egpo.cli.status.page import WIDTH, status
+from egpo.cli.status.progress import total_steps
 from egpo.common.files import write_json
 from egpo.common.paths import ROOT
 from egpo.config.loader import load
@@ -198,18 +199,6 @@ def test_slurm_said_nothing():
 
 # --- the view --------------------------------------------------------------------------------------
 
-MODELS = [("tiny-math", "grpo", 1), ("tiny-math", "egpo", 1)]
-TRAIN_LOG = r"results/demo/logs/train/(?P<backbone>tiny\-math)/(?P<method>base|grpo|egpo)/seed\-(?P<seed>\d+)\.log$"
-RULES = [
-    ("train_model", TRAIN_LOG, "results/demo/train/{backbone}/{method}/seed-{seed}/manifest.json"),
-    (
-        "evaluate_model",
-        TRAIN_LOG.replace("logs/train", "logs/evaluate"),
-        "results/demo/evaluate/{backbone}/{method}/seed-{seed}/manifest.json",
-    ),
-    ("data_pool", r"results/demo/logs/data/pool\.log$", "results/demo/data/flags.parquet"),
-]
-
 
 @pytest.fixture
 def catalogue(demo, tmp_path, monkeypatch):
@@ -221,12 +210,6 @@ def catalogue(demo, tmp_path, monkeypatch):
 def held():
     with ExitStack() as stack:
         yield lambda work: stack.enter_context(hold(work, print))
-
-
-def page(catalogue) -> str:
-    names = list(catalogue.experiment.benchmarks)
-    evaluated = {("tiny-math", "base", 0): names, **{model: names for model in MODELS}}
-    return status(catalogue, evaluated, MODELS, list(evaluated), RULES)
 
 
 def columns(text: str, table: str, model: str) -> list[str]:
@@ -258,7 +241,7 @@ def write_log(kind: str, text: str) -> Path:
 
 
 def test_an_empty_experiment_waits(catalogue):
-    text = page(catalogue)
+    text = status(catalogue)
     steps, items = (
         catalogue.experiment.training.total_training_steps,
         sum(one.num_questions for one in catalogue.benchmarks.values()),
@@ -281,7 +264,7 @@ def test_a_training_that_runs_has_step_reward_pace_and_time_left(catalogue, held
     write_steps(folder / "work", 4)
     held(folder / "work")
     held(Path("results/demo/driver"))
-    text = page(catalogue)
+    text = status(catalogue)
     state, step, reward, pace, left, age = columns(text, "Training", "tiny-math egpo 1")
     assert (state, step, reward, pace) == ("running", f"4/{steps}", "0.00", "20.0")
     minutes, seconds = divmod(20 * (steps - 4), 60)
@@ -298,7 +281,7 @@ def test_files_that_were_cut_off_do_no_harm(catalogue, held):
     metrics.write_text(metrics.read_text()[:-20])
     (folder / "work" / "heartbeat.json").write_text('{"phase": "st')
     held(folder / "work")
-    assert columns(page(catalogue), "Training", "tiny-math egpo 1")[:2] == ["running", f"3/{steps}"]
+    assert columns(status(catalogue), "Training", "tiny-math egpo 1")[:2] == ["running", f"3/{steps}"]
 
 
 def test_a_training_without_its_process_has_stopped(catalogue):
@@ -307,7 +290,7 @@ def test_a_training_without_its_process_has_stopped(catalogue):
     write_steps(folder / "work", 4)
     script = "import os, pathlib, sys; from egpo.runtime.lease import Lease; Lease(pathlib.Path(sys.argv[1])).take(1)"
     subprocess.run([sys.executable, "-c", script, str(folder / "work")], check=True)
-    text = page(catalogue)
+    text = status(catalogue)
     assert columns(text, "Training", "tiny-math egpo 1")[0] == "stopped"
     assert "1 waiting, 1 stopped" in text
 
@@ -317,9 +300,9 @@ def test_a_holder_elsewhere_that_shows_no_life_has_stopped(catalogue):
     write_steps(folder / "work", 4)
     file = folder / "work.lease" / "3.json"
     write_json(file, {"host": "gpu7", "pids_of": ["another boot", 1], "pid": 1, "started": 0, "job": "12"})
-    assert columns(page(catalogue), "Training", "tiny-math egpo 1")[0] == "running"
+    assert columns(status(catalogue), "Training", "tiny-math egpo 1")[0] == "running"
     os.utime(file, (time.time() - 600,) * 2)
-    assert columns(page(catalogue), "Training", "tiny-math egpo 1")[0] == "stopped"
+    assert columns(status(catalogue), "Training", "tiny-math egpo 1")[0] == "stopped"
 
 
 def test_a_finished_training(catalogue):
@@ -328,7 +311,7 @@ def test_a_finished_training(catalogue):
     (folder / "work" / "metrics.jsonl").rename(folder / "metrics.jsonl")
     (folder / "manifest.json").touch()
     write_log("train", OWN_END)  # of an earlier attempt, by hand
-    text = page(catalogue)
+    text = status(catalogue)
     assert columns(text, "Training", "tiny-math egpo 1") == [
         "done",
         f"{steps}/{steps}",
@@ -341,21 +324,21 @@ def test_a_finished_training(catalogue):
 def test_a_failure_has_its_job_its_line_and_its_log(catalogue, held):
     write_steps(train_folder("egpo") / "work", 2)
     log = write_log("train", OUT_OF_MEMORY + OWN_END)
-    text = page(catalogue)
+    text = status(catalogue)
     assert columns(text, "Training", "tiny-math egpo 1")[0] == "failed"
     ended = text.split("\n\n")[-2].splitlines()
     assert ended[:2] == ["Ended without a result:", "  train_model tiny-math egpo 1"]
     assert ended[2].startswith("    torch.OutOfMemoryError: CUDA out of memory.")
     assert ended[-1] == f"    {log}"
     held(train_folder("egpo") / "work")  # run again: what it will write is not there yet
-    assert "Ended without a result" not in page(catalogue)
+    assert "Ended without a result" not in status(catalogue)
 
 
 def test_a_failure_before_any_work_and_of_another_rule(catalogue):
     log = Path("results/demo/logs/data/pool.log")
     log.parent.mkdir(parents=True)
     log.write_text("[10:00:00] data: error: data.quotas: too few rows\n")
-    text = page(catalogue)
+    text = status(catalogue)
     assert "  data_pool\n    data.quotas: too few rows\n    results/demo/logs/data/pool.log" in text
     assert columns(text, "Training", "tiny-math egpo 1")[0] == "waiting"
 
@@ -366,11 +349,11 @@ def test_what_slurm_ended_is_told_by_slurms_own_log(catalogue):
     slurm = Path(".snakemake/slurm_logs/rule_train_model/tiny-math_egpo_1/7.log")
     slurm.parent.mkdir(parents=True)
     slurm.write_text("slurmstepd: error: *** JOB 7 ON gpu1 CANCELLED AT 2026-07-01T10:00:00 DUE TO TIME LIMIT ***\n")
-    text = page(catalogue)
+    text = status(catalogue)
     assert columns(text, "Training", "tiny-math egpo 1")[0] == "failed"
     assert "JOB 7 ON gpu1 CANCELLED AT 2026-07-01T10:00:00 DUE TO TIME LIMIT" in text
     os.utime(slurm, (time.time() - 3600,) * 2)  # the log is of a later attempt, which Slurm did not end
-    assert columns(page(catalogue), "Training", "tiny-math egpo 1")[0] == "stopped", log
+    assert columns(status(catalogue), "Training", "tiny-math egpo 1")[0] == "stopped", log
 
 
 def test_an_evaluation_under_way_counts_answers_and_trials(catalogue, held):
@@ -386,12 +369,12 @@ def test_an_evaluation_under_way_counts_answers_and_trials(catalogue, held):
     held(work)
     write_log("evaluate", "[10:00:00] evaluate m: 3/99 answers, 5 min 00 s left\nx: 9/99 answers, 2 min 00 s left\n")
     asked = sum(trial.benchmark.num_questions for trial in trials)
-    state, answers, done, left, age = columns(page(catalogue), "Evaluation", "tiny-math egpo 1")
+    state, answers, done, left, age = columns(status(catalogue), "Evaluation", "tiny-math egpo 1")
     assert (state, answers, done) == ("running", f"{whole.benchmark.num_questions + 4}/{asked}", f"1/{len(trials)}")
     assert left == "2 min 00 s" and age.endswith(" s")
     (work.parent / "manifest.json").touch()
     done = ["done", f"{asked}/{asked}", f"{len(trials)}/{len(trials)}"]
-    assert columns(page(catalogue), "Evaluation", "tiny-math egpo 1") == done
+    assert columns(status(catalogue), "Evaluation", "tiny-math egpo 1") == done
 
 
 def test_rollouts_count_shards(catalogue):
@@ -407,7 +390,7 @@ def test_rollouts_count_shards(catalogue):
     made = shards(problems, {}, {}, size, "code", work)
     made[0].file.touch()
     assert len(made) == 3
-    assert columns(page(catalogue), "Rollouts", "tiny-math egpo 1")[:2] == ["stopped", "1/3"]
+    assert columns(status(catalogue), "Rollouts", "tiny-math egpo 1")[:2] == ["stopped", "1/3"]
 
 
 def test_steps_of_epochs_are_verls(catalogue, tmp_path):
@@ -422,33 +405,56 @@ def test_steps_of_epochs_are_verls(catalogue, tmp_path):
 
 
 def test_long_names_and_lines_fit_the_terminal(catalogue):
-    long = ("a-backbone-of-a-name-that-is-much-too-long", "egpo-answer", 1)
-    work = Path("results/demo/train").joinpath(*long[:2], "seed-1", "work")
-    write_steps(work, 3)
-    write_log("train", f"[10:00:00] train: error: {'a line that is long ' * 30}\n")
-    text = status(catalogue, {}, [long], [], RULES)
+    name = "a-backbone-of-a-name-that-is-much-too-long"
+    experiment = catalogue.experiment.model_copy(update={"backbones": (name,), "methods": ("egpo-answer",)})
+    backbones = {name: catalogue.backbones["tiny-math"]}
+    long = catalogue.model_copy(update={"experiment": experiment, "backbones": backbones})
+    write_steps(Path("results/demo/train") / name / "egpo-answer" / "seed-1" / "work", 3)
+    log = Path("results/demo/logs/data/pool.log")
+    log.parent.mkdir(parents=True)
+    log.write_text(f"[10:00:00] data: error: {'a line that is long ' * 30}\n")
+    text = status(long)
+    assert "a line that is long" in text
     assert max(map(len, text.splitlines())) <= WIDTH
     assert "-too-long egpo-answer 1 " in text
 
 
-def test_the_target_prints_the_view_and_knows_every_rule_by_its_log(tmp_path, demo):
-    """The tokenizer's log is one that the pattern of another rule would fit, were it not for its constraints."""
+def test_tables_and_figures_that_failed_are_shown(catalogue):
+    logs = Path("results/demo/logs/report")
+    logs.mkdir(parents=True)
+    for name in ("table1", "table3", "entropy_figures", "report"):
+        (logs / f"{name}.log").write_text(f"[10:00:00] x: error: of {name}\n")
+    Path("results/demo/tables").mkdir()
+    Path("results/demo/tables/table3.md").touch()
+    text = status(catalogue)
+    assert [line for line in text.splitlines() if line.startswith("    of ")] == [
+        "    of entropy_figures",
+        "    of report",
+        "    of table1",
+    ]
+    Path("results/demo/figures").mkdir()
+    Path("results/demo/figures/entropy_density.png").touch()
+    Path("results/demo/report.html").touch()
+    assert "    of table1" in status(catalogue) and status(catalogue).count("    of ") == 1
+
+
+def test_a_log_belongs_to_the_rule_that_the_configuration_uses(catalogue):
+    """Two rules make a model, or the source data, and share a log; a third one's log begins in the same way."""
+    logs = Path("results/demo/logs")
+    for name in ("backbones/tiny-math", "backbones/tiny-math-tokenizer", "data/source"):
+        (logs / name).parent.mkdir(parents=True, exist_ok=True)
+        (logs / f"{name}.log").write_text("[10:00:00] x: error: no\n")
+    text = status(catalogue)
+    names = [line.strip() for line in text.splitlines() if re.fullmatch(r"  \w+( tiny-math)?", line)]
+    assert names == ["backbone_tokenizer tiny-math", "backbone_warm_up tiny-math", "data_standin"]
+
+
+def test_the_command_prints_the_page(tmp_path, demo, capsys):
     demo["experiment"] = f"status-{os.getpid()}"
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(demo))
-    root = ROOT / "results" / demo["experiment"]
-    log = root / "logs/backbones/tiny-math-tokenizer.log"
-    log.parent.mkdir(parents=True)
-    log.write_text("[10:00:00] tokenizer tiny-math: error: no\n")
-    command = [Path(sys.executable).with_name("snakemake"), "--cores", "1", "status", "--configfile", str(file)]
-    try:
-        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
-    finally:
-        shutil.rmtree(root)
-    assert run.returncode == 0, run.stderr
-    where = f"results/{demo['experiment']}"
-    ended = f"Ended without a result:\n  backbone_tokenizer tiny-math\n    no\n    {where}/logs/backbones/"
-    assert run.stdout.startswith(f"{where}: no Snakemake is running it\n"), run.stdout
-    assert ended in run.stdout
-    assert run.stdout.count("Ended") == 1 and run.stdout.count("    no\n") == 1
-    assert "Trainings: 0 done, 0 running, 2 waiting" in run.stdout
+    assert main(["status", str(file)]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"results/{demo['experiment']}: no Snakemake is running it\n")
+    assert "Trainings: 0 done, 0 running, 2 waiting" in text
+    assert not (ROOT / "results" / demo["experiment"]).exists()

@@ -1,6 +1,6 @@
 """5. Two steps of EGPO on a random model of Qwen2.5-Math-1.5B's shape, at the paper's lengths: memory and speed.
 
-Beside each: what `training/memory.py` and `cli/cost.py` say before the training. In the same steps verl's own
+Beside each: what `training/memory.py` and `cli/plan/cost.py` say before the training. In the same steps verl's own
 GRPO estimator is timed on the same batch: the difference is what EGPO's adds.
 """
 
@@ -10,7 +10,7 @@ import os
 import time
 from typing import Any
 
-from egpo.cli import cost
+from egpo.cli.plan import cost
 from egpo.common.paths import ROOT
 from egpo.config.backbones import Backbone
 from egpo.config.files import read_yaml

@@ -278,6 +278,6 @@ def evaluate(
     rows = table.select(["benchmark", "correct", "status", "truncated"]).to_pylist()
     manifest = origin(asked, code, [])
     manifest |= {"inputs": inputs, "model": str(model), "results": summary(rows)}
-    # Of all trials together, whenever they were run: `snakemake plan` reckons with it.
+    # Of all trials together, whenever they were run: `egpo plan` reckons with it.
     seconds = sum(read_json(trial.work / "finished.json")["seconds"] for trial in trials)
     write_json(out / "manifest.json", {**manifest, "seconds": seconds, "max_num_seqs": settings.max_num_seqs})

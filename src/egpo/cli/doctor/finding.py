@@ -1,4 +1,4 @@
-"""What a check of the doctor's hands back."""
+"""What a check of the doctor returns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's. remedy: a command, or a key of the configuration; none where all is well."""
+    """One line of the doctor. remedy: a command, or a key of the configuration; empty where nothing is wrong."""
 
     state: Literal["ok", "warning", "FAILED"]
     what: str
@@ -34,7 +34,7 @@ def failed(what: str, found: str, remedy: str) -> Finding:
 
 
 def answer(*command: str, seconds: float = 20) -> tuple[bool, str]:
-    """Whether a command ended well within `seconds`, and what it printed, or what it said against it."""
+    """Whether a command succeeded within `seconds`, and its output, or the last line of its errors."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:

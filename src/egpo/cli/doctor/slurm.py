@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from egpo.cli.doctor.finding import Finding, answer, failed, ok, warning
-from egpo.cli.doctor.machine import Need
+from egpo.cli.doctor.needs import Need
 from egpo.common.paths import ROOT
 from egpo.config.files import read_yaml
 
@@ -61,10 +61,11 @@ def parse_partitions(text: str) -> dict[str, Partition]:
         name, up, limit, cpus, mib, gres = line.strip().split("|")
         default, name = name.endswith("*"), name.rstrip("*")
         gpus = sum(int(count) for count in re.findall(r"(?:^|,)gpu(?::[^:,()]+)?:(\d+)", gres))
-        sizes = [int(re.match(r"\d+", size)[0]) for size in (cpus, mib)]  # "128+" where nodes differ
+        most_cpus, most_mib = int(cpus.rstrip("+")), int(mib.rstrip("+"))  # "128+" where nodes differ
         if before := found.get(name):
-            sizes, gpus = [max(sizes[0], before.cpus), max(sizes[1], before.mib)], max(gpus, before.gpus)
-        found[name] = Partition(name, default, up == "up", minutes_of(limit), *sizes, gpus)
+            most_cpus, most_mib = max(most_cpus, before.cpus), max(most_mib, before.mib)
+            gpus = max(gpus, before.gpus)
+        found[name] = Partition(name, default, up == "up", minutes_of(limit), most_cpus, most_mib, gpus)
     return found
 
 
@@ -76,19 +77,19 @@ def _settings(values: Any) -> dict[str, str]:
 
 
 def partition_of(rule: str, profile: dict[str, Any]) -> str | None:
-    """The partition that the profile gives a rule; None for Slurm's own default."""
-    own = profile.get("set-resources") or {}
-    own = _settings(own.get(rule)) if isinstance(own, dict) else {}
-    return own.get("slurm_partition") or _settings(profile.get("default-resources")).get("slurm_partition")
+    """The partition that the profile gives a rule; None for Slurm's default."""
+    of_rules = profile.get("set-resources") or {}
+    of_rule = _settings(of_rules.get(rule)) if isinstance(of_rules, dict) else {}
+    return of_rule.get("slurm_partition") or _settings(profile.get("default-resources")).get("slurm_partition")
 
 
-def judge_rule(need: Need, name: str | None, partitions: dict[str, Partition]) -> Finding:
+def assess_rule(need: Need, name: str | None, partitions: dict[str, Partition]) -> Finding:
     """Whether a partition has, on one node, what a job of this rule asks for. name: None for Slurm's default."""
     what, known = f"Slurm for {need.rule}", ", ".join(partitions)
     found = partitions.get(name) if name else next((each for each in partitions.values() if each.default), None)
     if found is None:
-        asked = f"there is no partition {name}" if name else "Slurm has no default partition"
-        return failed(what, asked, f"Set slurm_partition in slurm/config.yaml to one of: {known}")
+        text = f"there is no partition {name}" if name else "Slurm has no default partition"
+        return failed(what, text, f"Set slurm_partition in slurm/config.yaml to one of: {known}")
     if not found.up:
         return failed(what, f"the partition {found.name} is not up", f"Choose another one of: {known}; or wait")
     if found.minutes is not None and need.minutes > found.minutes:
@@ -111,15 +112,15 @@ def judge_rule(need: Need, name: str | None, partitions: dict[str, Partition]) -
 
 
 def accounting(profile: dict[str, Any]) -> Finding:
-    """How the plug-in learns what became of a job: sacct, or squeue, which forgets jobs after MinJobAge."""
+    """How the plug-in learns how a job ended: sacct, or squeue, which forgets jobs after MinJobAge."""
     from snakemake_executor_plugin_slurm.job_status_query import get_min_job_age
 
     command = ("sacct", "--noheader", "--allocations", "--starttime=now-1minutes", "--format=JobID")
     well, said = answer(*command) if shutil.which("sacct") else (False, "no sacct here")
-    return judge_accounting(well, said.strip(), profile.get("slurm-status-command"), get_min_job_age())
+    return assess_accounting(well, said.strip(), profile.get("slurm-status-command"), get_min_job_age())
 
 
-def judge_accounting(works: bool, said: str, chosen: str | None, age: int | None) -> Finding:
+def assess_accounting(works: bool, said: str, chosen: str | None, age: int | None) -> Finding:
     """age: Slurm's MinJobAge in seconds, None if it does not say."""
     what = "Slurm's accounting"
     if works and chosen != "squeue":
@@ -134,7 +135,7 @@ def judge_accounting(works: bool, said: str, chosen: str | None, age: int | None
 
 
 def shared_folder(options: Iterable[str]) -> Finding:
-    """A job of a few seconds looks for a file of ours and writes one; both must be seen on both sides."""
+    """A job of a few seconds looks for a file written here and writes one; each side must see the other's file."""
     what = "shared folder"
     if "SLURM_JOB_ID" in os.environ:
         return ok(what, "not tried: this is a Slurm job itself")
@@ -153,17 +154,17 @@ def shared_folder(options: Iterable[str]) -> Finding:
         while well and not (seen := folder / "there").exists() and time.monotonic() < end:
             time.sleep(1)
         node = seen.read_text().strip() if well and seen.exists() else None
-    return judge_shared(well, said.strip(), node)
+    return assess_shared(well, said.strip(), node)
 
 
-def judge_shared(well: bool, said: str, node: str | None) -> Finding:
+def assess_shared(well: bool, said: str, node: str | None) -> Finding:
     """node: which compute node wrote the file that was seen here, if one did."""
     what = "shared folder"
     remedy = "Work in a folder that this machine and the compute nodes share, with the environment in it"
     if not well:
         return failed(what, f"a compute node does not see {Path.cwd()} or {sys.executable} ({said})", remedy)
     if node is None:
-        return failed(what, f"what a node writes is not seen here within {SEEN_SECONDS:.0f} s", remedy)
+        return failed(what, f"a file that a node writes is not seen here within {SEEN_SECONDS:.0f} s", remedy)
     where = " (the same machine)" if node == socket.gethostname() else ""
     return ok(what, f"written by {node}{where}, seen here")
 
@@ -172,11 +173,11 @@ def judge_shared(well: bool, said: str, node: str | None) -> Finding:
 
 
 def cluster(needs: list[Need], wanted: bool) -> list[Finding]:
-    """wanted: the profile slurm is in use."""
+    """wanted: the experiment will run with the profile slurm."""
     if not wanted:
-        return [ok("Slurm", "not asked: without --profile slurm all runs on this machine")]
+        return [ok("Slurm", "not checked: without --slurm everything runs on this machine")]
     if not shutil.which("sinfo"):
-        return [failed("Slurm", "no sinfo here", "Run this on a login node of the cluster, or without --profile slurm")]
+        return [failed("Slurm", "no sinfo here", "Run this on a login node of the cluster, or without --slurm")]
     if find_spec("snakemake_executor_plugin_slurm") is None:
         return [failed("Slurm", "snakemake-executor-plugin-slurm is not installed", "Run `make env`")]
     well, said = answer(*SINFO)
@@ -184,7 +185,7 @@ def cluster(needs: list[Need], wanted: bool) -> list[Finding]:
         return [failed("Slurm", said, "Ask those who run the cluster: slurmctld does not answer")]
     profile, partitions = read_yaml(PROFILE), parse_partitions(said)
     findings = [ok("Slurm", f"partitions {', '.join(partitions)}")]
-    findings += [judge_rule(need, partition_of(need.rule, profile), partitions) for need in needs]
+    findings += [assess_rule(need, partition_of(need.rule, profile), partitions) for need in needs]
     account, partition = _settings(profile.get("default-resources")).get("slurm_account"), partition_of("", profile)
     options = [f"--{key}={value}" for key, value in (("account", account), ("partition", partition)) if value]
     return [*findings, accounting(profile), shared_folder(options)]

@@ -1,0 +1,147 @@
+"""The console script `egpo`: what a person asks about an experiment before and beside a run of Snakemake."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from egpo.cli.check import load_checked
+from egpo.common.errors import UserError
+from egpo.common.paths import ROOT
+from egpo.config.experiment import Catalogue
+from egpo.config.files import merged, read_files
+
+DEFAULT_CONFIG = "config/demo.yaml"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    Attributes:
+        files: configuration files, each laid over those before it.
+        given: keys of `--config`, laid over the files.
+        slurm: whether the experiment will run with Snakemake's profile `slurm`.
+    """
+
+    files: list[str]
+    given: dict[str, Any]
+    slurm: bool = False
+
+    @property
+    def source(self) -> str:
+        """How messages name the configuration."""
+        return " + ".join([*self.files, *(["--config"] if self.given else [])])
+
+    def catalogue(self) -> Catalogue:
+        """The experiment, with every check. Raises UserError."""
+        return load_checked(merged(read_files(self.files), self.given), self.source)
+
+
+# --- the commands: each prints its page and returns the exit code ------------------------------------
+
+
+def check(request: Request) -> int:
+    """Check the configuration, in seconds; nothing runs."""
+    request.catalogue()
+    print(f"{request.source}: no mistakes found.")
+    return 0
+
+
+def plan(request: Request) -> int:
+    """Show which jobs would run now, their hours, GPUs and disk, and what will not fit."""
+    from egpo.cli.plan.page import plan
+
+    print(plan(request.catalogue(), request.files, request.given))
+    return 0
+
+
+def status(request: Request) -> int:
+    """Show how far the experiment is, and why jobs ended without a result."""
+    from egpo.cli.status.page import status
+
+    print(status(request.catalogue()))
+    return 0
+
+
+def doctor(request: Request) -> int:
+    """Check that this machine can run the experiment; each problem is shown with its remedy."""
+    from egpo.cli.doctor.examination import doctor
+
+    return 0 if doctor(request.catalogue(), request.files, request.slurm) else 1
+
+
+COMMANDS = {command.__name__: command for command in (check, plan, status, doctor)}
+
+# --- the command line --------------------------------------------------------------------------------
+
+
+def _key_value(text: str) -> tuple[str, Any]:
+    """`key=value`, with the value as YAML reads it."""
+    match = re.fullmatch(r"([A-Za-z_]\w*)=(.*)", text, flags=re.DOTALL)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not key=value")
+    try:
+        return match[1], yaml.safe_load(match[2])
+    except yaml.YAMLError:
+        raise argparse.ArgumentTypeError(f"'{text}': the value is not valid YAML") from None
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    whole = argparse.ArgumentParser(prog="egpo", description="Commands around an experiment of this repository.")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        one = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        one.add_argument(
+            "files",
+            nargs="*",
+            metavar="CONFIG",
+            help=f"configuration files, each laid over those before it (default: {DEFAULT_CONFIG})",
+        )
+        one.add_argument(
+            "--config",
+            nargs="+",
+            action="extend",
+            default=[],
+            type=_key_value,
+            metavar="KEY=VALUE",
+            help="keys laid over the files, as Snakemake's --config",
+        )
+        if command is doctor:
+            one.add_argument("--slurm", action="store_true", help="the experiment will run with --profile slurm")
+    return whole
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the command line without the program's name; that of this process if not given.
+
+    Returns:
+        The exit code: 1 for a mistake of the user, and where a check of the doctor has failed.
+    """
+    options = parser().parse_args(arguments)
+    files = options.files or [DEFAULT_CONFIG]
+    if options.files and Path.cwd() != ROOT:
+        files = [str(Path(file).absolute()) for file in files]
+    request = Request(files, dict(options.config), getattr(options, "slurm", False))
+    with contextlib.chdir(ROOT):
+        try:
+            return COMMANDS[options.command](request)
+        except UserError as error:
+            print(error, file=sys.stderr)
+            return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

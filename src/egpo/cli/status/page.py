@@ -1,0 +1,113 @@
+"""How far an experiment is, read from its files: the page of `egpo status`.
+
+No running job is asked, and nothing is written. The files that exist are counted: work of other settings, which a job
+would do again, counts until the job starts.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from pathlib import Path
+
+from tabulate import tabulate
+
+from egpo.cli.status.ended import Ended, ended_jobs, worker
+from egpo.cli.status.progress import evaluation_columns, rollouts_columns, rows, total_steps, training_columns
+from egpo.common.paths import Model, Paths
+from egpo.common.stages import STAGES
+from egpo.config.experiment import Catalogue
+from egpo.config.matrix import benchmarks_of, diagnosed_models, evaluated_models, trained_models
+
+WIDTH, NAME = 100, 38  # of the terminal and of a job's name, in characters
+Table = dict[Model, list[str]]
+
+
+def _state(output: Path, failed: set[Path]) -> str:
+    if output.exists():
+        return "done"
+    if worker(output.parent / "work"):
+        return "running"
+    if output in failed:
+        return "failed"
+    return "stopped" if (output.parent / "work").exists() else "waiting"
+
+
+class _Reader:
+    """The tables of an experiment, one model at a time."""
+
+    def __init__(self, catalogue: Catalogue, failed: set[Path]) -> None:
+        self.catalogue, self.experiment, self.failed = catalogue, catalogue.experiment, failed
+        self.paths = Paths(self.experiment.experiment)
+
+    def _job(self, rule: str, model: Model) -> tuple[Path, Path, str]:
+        """Folder, log and state of a model's job."""
+        wildcards = {"backbone": model[0], "method": model[1], "seed": str(model[2])}
+        output = self.paths.output(rule, **wildcards)
+        return output.parent, self.paths.log(rule, **wildcards), _state(output, self.failed)
+
+    def training(self, model: Model) -> list[str]:
+        folder, _, state = self._job("train_model", model)
+        training, train_file = self.experiment.of(model[0]).training, self.paths.output("data_pool", "train")
+        return training_columns(folder, state, total_steps(training, self.experiment.data, train_file))
+
+    def evaluation(self, model: Model) -> list[str]:
+        folder, log, state = self._job("evaluate_model", model)
+        names = benchmarks_of(self.experiment, model[1])
+        questions = {name: self.catalogue.benchmarks[name].num_questions for name in names}
+        return evaluation_columns(folder, log, state, questions, self.experiment.of(model[0]).evaluation.seeds)
+
+    def rollouts(self, model: Model) -> list[str]:
+        assert self.experiment.uncertainty is not None, "no model is diagnosed without"
+        folder, log, state = self._job("roll_out", model)
+        problems = rows(self.paths.heldout, self.experiment.data.heldout_rows)
+        return rollouts_columns(folder, log, state, -(-problems // self.experiment.uncertainty.problems_per_shard))
+
+
+def _name(model: Model) -> str:
+    """The end of a long name is what distinguishes it from others."""
+    name = " ".join(map(str, model))
+    return name if len(name) <= NAME else f"…{name[1 - NAME :]}"
+
+
+def _table(title: str, rule: str, headers: list[str], table: Table) -> str:
+    """headers: between that of the counts and the last two."""
+    unit = (STAGES[rule].unit or "").capitalize()
+    body = [[_name(model), *columns] for model, columns in table.items()]
+    whole = [title, "State", unit, *headers, "Left", "Last sign"]
+    align = ["left", "left", *["right"] * (len(whole) - 2)]
+    return tabulate(body, whole, tablefmt="plain", colalign=align, disable_numparse=True)
+
+
+def _causes(ended: list[Ended]) -> str:
+    lines = ["Ended without a result:"]
+    for one in ended:
+        cause = textwrap.wrap(one.line, WIDTH - 4, max_lines=3, placeholder=" …")
+        lines += [f"  {one.name}", *(f"    {part}" for part in [*cause, str(one.log)])]
+    return "\n".join(lines)
+
+
+def _totals(trainings: Table, paths: Paths) -> str:
+    states = Counter(columns[0] for columns in trainings.values())
+    counted = [f"{states[state]} {state}" for state in ("done", "running", "waiting", "stopped", "failed")]
+    return f"Trainings: {', '.join(counted)}. Logs: {paths.root / 'logs'}/"
+
+
+def status(catalogue: Catalogue) -> str:
+    """Trainings, evaluations, rollouts, and what ended without a result, as text for a terminal."""
+    experiment, paths = catalogue.experiment, Paths(catalogue.experiment.experiment)
+    ended = ended_jobs(paths, catalogue)
+    read = _Reader(catalogue, {one.output for one in ended})
+    trainings = {model: read.training(model) for model in trained_models(experiment)}
+    evaluations = {model: read.evaluation(model) for model in evaluated_models(experiment)}
+    rollouts = {model: read.rollouts(model) for model in diagnosed_models(experiment)}
+    driver = worker(paths.root / "driver")
+    parts = [
+        f"{paths.root}: " + (f"run by {driver}" if driver else "no Snakemake is running it"),
+        _table("Training", "train_model", ["Reward", "s/step"], trainings),
+        _table("Evaluation", "evaluate_model", ["Trials"], evaluations),
+        _table("Rollouts", "roll_out", [], rollouts) if rollouts else "",
+        _causes(ended) if ended else "",
+        _totals(trainings, paths),
+    ]
+    return "\n\n".join(filter(None, parts))

@@ -1,0 +1,87 @@
+"""How far a training, an evaluation or rollouts are, from their files: the columns of `egpo status`."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from pathlib import Path
+
+from pyarrow.parquet import read_metadata
+
+from egpo.cli.status.ended import tail, written
+from egpo.config.data import Data
+from egpo.config.training import Training
+from egpo.runtime.job import duration
+from egpo.training.progress import REWARD, read_lines
+
+PACE_STEPS = 10  # the last steps, whose median is the pace
+
+
+def _age(*files: Path) -> str:
+    """How long ago the newest of the files was written; empty if there is none."""
+    newest = max(map(written, files))
+    return duration(max(0.0, time.time() - newest)) if newest else ""
+
+
+def rows(file: Path, expected: int) -> int:
+    """Rows of a parquet file; without it, as many as it should have."""
+    return read_metadata(file).num_rows if file.exists() else expected
+
+
+def total_steps(training: Training, data: Data, train_file: Path) -> int:
+    """Optimiser steps of a training, as verl counts them; by the quotas while there is no data yet."""
+    if training.total_training_steps is not None:
+        return training.total_training_steps
+    if training.total_epochs is None:  # the configuration has one of the two
+        return 0
+    examples = rows(train_file, data.quotas.total - data.validation_rows)
+    return examples // training.train_batch_size * training.total_epochs
+
+
+def training_columns(folder: Path, state: str, steps: int) -> list[str]:
+    """State, step, reward, seconds per step, time left, last sign of life."""
+    work = folder / "work"
+    metrics = folder / "metrics.jsonl" if state == "done" else work / "metrics.jsonl"
+    lines = [line for line in read_lines(metrics) if REWARD in line]
+    if not lines:
+        return [state, f"0/{steps}", "", "", "", _age(metrics, work / "heartbeat.json")]
+    step = lines[-1]["step"]
+    pace = statistics.median(line["timing_s/step"] for line in lines[-PACE_STEPS:])
+    left = duration(pace * (steps - step)) if state == "running" else ""
+    age = "" if state == "done" else _age(metrics, work / "heartbeat.json")
+    return [state, f"{step}/{steps}", f"{lines[-1][REWARD]:.2f}", f"{pace:.1f}", left, age]
+
+
+def _left(log: Path, state: str) -> str:
+    """The time left by the last progress line of an evaluation or of rollouts."""
+    found = re.findall(r"answers, (.+) left", tail(log)) if state == "running" else []
+    return found[-1] if found else ""
+
+
+def _answers(trial: Path, questions: int) -> int:
+    """Answers of a trial, finished or running, in evalscope's files."""
+    if (trial / "finished.json").exists():
+        return questions
+    files = trial.glob("evalscope/predictions/*/*.jsonl")
+    return min(questions, sum(file.read_bytes().count(b"\n") for file in files))
+
+
+def evaluation_columns(
+    folder: Path, log: Path, state: str, questions: dict[str, int], seeds: tuple[int, ...]
+) -> list[str]:
+    """State, answers, trials, time left, last sign of life. questions: their number by benchmark."""
+    trials = {folder / "work" / name / f"seed-{seed}": count for name, count in questions.items() for seed in seeds}
+    total, age = sum(trials.values()), "" if state == "done" else _age(log)
+    if state == "done":
+        answered, finished = total, len(trials)
+    else:
+        answered = sum(_answers(trial, count) for trial, count in trials.items())
+        finished = sum((trial / "finished.json").exists() for trial in trials)
+    return [state, f"{answered}/{total}", f"{finished}/{len(trials)}", _left(log, state), age]
+
+
+def rollouts_columns(folder: Path, log: Path, state: str, shards: int) -> list[str]:
+    """State, shards, time left, last sign of life."""
+    finished = shards if state == "done" else len(list(folder.glob("work/shard-*.parquet")))
+    return [state, f"{finished}/{shards}", _left(log, state), "" if state == "done" else _age(log)]
