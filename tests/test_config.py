@@ -9,13 +9,16 @@ from typing import get_args
 import pytest
 import yaml
 
-from egpo import config
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
 from egpo.config.experiment import Experiment
 from egpo.config.files import read_yaml
 from egpo.config.loader import load
+from egpo.config.messages import RENAMED
 from egpo.config.methods import Calibration
+from egpo.config.parsing import parse
+from egpo.config.schemas import write_schemas
+from egpo.config.section import Section
 
 
 def message(values: dict) -> str:
@@ -56,6 +59,26 @@ def test_misspelt_key_names_file_key_and_remedy(demo):
         in text
     )
     assert "config/demo.yaml: training.rollouts_per_prompt: this key is missing" in text
+
+
+def sections() -> list[type[Section]]:
+    """Every section of an experiment and of the catalogues."""
+    found: list[type[Section]] = [Section]
+    for section in found:
+        found += section.__subclasses__()
+    return found[1:]
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_a_key_of_an_earlier_version_gets_its_new_name(old):
+    new = RENAMED[old]
+    places = [section for section in sections() if new in section.model_fields]
+    assert places, f"no section has a key {new}"
+    for section in places:
+        assert old not in section.model_fields
+        with pytest.raises(UserError) as caught:
+            parse(section, {old: 1}, "mine.yaml")
+        assert f"mine.yaml: {old}: there is no such key. Did you mean '{new}'?" in str(caught.value)
 
 
 def test_misspelt_key_inside_a_choice(demo):
@@ -133,7 +156,7 @@ def test_response_that_leaves_no_room_for_a_prompt(demo):
 
 def test_an_experiment_may_define_its_own_method(demo):
     demo["define"] = {"methods": {"mine": {"label": "Mine", "calibration": {"weight": "entropy", "lam_max": 1.5}}}}
-    demo["methods"] = ["mine"]
+    demo["methods"], demo["main_method"] = ["mine"], "mine"
     assert load(demo, "config/demo.yaml").methods["mine"].calibration.lam_max == 1.5
 
 
@@ -157,7 +180,7 @@ def test_broken_yaml_and_missing_file(tmp_path):
 
 def test_committed_schemas_are_current(tmp_path):
     """The schemas in config/schemas/ are those of the code."""
-    config.write_schemas(tmp_path)
+    write_schemas(tmp_path)
     for file in sorted(tmp_path.iterdir()):
         assert file.read_text() == (ROOT / "config" / "schemas" / file.name).read_text(), "run `make schemas`"
     assert "train_batch_size" in json.dumps(Experiment.model_json_schema())

@@ -1,7 +1,7 @@
 """The mistakes that users make in a configuration: each stops before any job, and says which key and what to do.
 
-Most are tried on egpo.cli.check.load_checked, which every start of Snakemake calls first; a few on Snakemake itself, for
-the way from there to the terminal, and for what Snakemake reads before our code does.
+Most are tried on egpo.cli.check.load_checked, which every start of Snakemake calls first; a few on Snakemake itself,
+for the way from there to the terminal, and for what Snakemake reads before our code does.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ QUOTAS = {"default_mixed": 510, "default_correct": 340, "extended_mixed": 90, "e
 
 
 def method(calibration: dict | None = None, **keys: Any) -> dict:
-    """Changes that add a method of one's own and train it."""
+    """Changes that define a custom method and train it."""
     entry = {"label": "Mine", "calibration": calibration or {}, **keys}
-    return {"methods": ["mine"], "define.methods.mine": entry}
+    return {"methods": ["mine"], "main_method": "mine", "define.methods.mine": entry}
 
 
 def backbone(source: dict, **keys: Any) -> dict:
@@ -226,7 +226,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a model of the Hub without its sizes": (
         backbone({"kind": "hub", "repo": "a/b"}),
-        ("define.backbones.own.source.architecture: this key is missing", "needs its sizes", "kv_heads"),
+        ("define.backbones.own.source.architecture: this key is missing", "needs its sizes", "num_key_value_heads"),
     ),
     "a further model that is nothing": (
         {"extra_models": {"x": {"model": "/nowhere", "like": "tiny-math"}}},
@@ -330,7 +330,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("training.train_batch_size: 32", "7 GPUs: take a multiple"),
     ),
     "the same for one backbone": (
-        {"by_backbone": {"tiny-math": {"training": {"platform": "cuda", "nodes": 3}}}},
+        {"training.platform": "cuda", "by_backbone": {"tiny-math": {"training": {"gpus_per_node": 3}}}},
         ("by_backbone.tiny-math: training.train_batch_size: 32", "3 GPUs"),
     ),
     "GPUs on a CPU": ({"training.gpus_per_node": 8}, ("training.gpus_per_node: 8", "Set platform: cuda")),
