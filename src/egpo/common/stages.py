@@ -1,4 +1,4 @@
-"""The registry of stages: what a rule makes, where, by which code. Rules, plan, status and lineage read it.
+"""The registry of stages: what a rule makes, where, and by which code. Rules, `egpo plan` and `egpo status` read it.
 
 A new stage is an entry here, a rule, and a script. Tables, figures and the report have their own list
 (egpo.report.entries), which becomes entries of the same kind.
