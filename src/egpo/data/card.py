@@ -57,6 +57,7 @@ def card(manifest: dict[str, Any], funnel: pd.DataFrame, note: str) -> str:
     settings, splits = manifest["settings"], manifest["splits"]
     rows = sum(split["rows"] for split in splits.values())
     mix = left_by(funnel, ["subset", "bucket"]).iloc[-1]
+    strata = mix[mix > 0].reset_index().to_numpy().tolist()
     lines = [
         f"---\n{_front_matter(settings['source'], rows)}\n---",
         "# Training pool for reinforcement learning with verifiable rewards",
@@ -67,7 +68,7 @@ def card(manifest: dict[str, Any], funnel: pd.DataFrame, note: str) -> str:
         f"{manifest['source_rows']} rows {rows} are left: "
         + ", ".join(f"{name} {split['rows']} (content `{split['content']}`)" for name, split in splits.items())
         + ".",
-        "\n".join(table(["subset", "bucket", "rows"], [[*stratum, rows] for stratum, rows in mix.items() if rows], 2)),
+        "\n".join(table(["subset", "bucket", "rows"], strata, left=2)),
         "\n".join(f"- `{name}`: {text}" for name, text in FILES.items()),
         "A row's bucket comes from `correctness_math_verify` alone: `mixed` if some generation is right and some is "
         "wrong, `correct` if all are right.",

@@ -13,7 +13,7 @@ COLUMNS = ["step", *STRATUM, "in", "dropped", "out"]
 EXAMPLE_LENGTH = 90  # characters
 
 
-def _counts(rows: pd.DataFrame, order: Sequence[str], *stratum: str) -> pd.DataFrame:
+def _counts(rows: pd.DataFrame, order: Sequence[str], *stratum: Any) -> pd.DataFrame:
     """In, dropped and out of every step for the rows of a stratum."""
     dropped = rows["reason"].value_counts().reindex(list(order), fill_value=0).to_numpy()
     out = len(rows) - dropped.cumsum()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer
 
 from egpo.common.errors import UserError
 from egpo.common.files import write_json
@@ -37,7 +38,7 @@ def write_backbone(
         UserError: if the pass rate or the mix of groups is not what `warm_up` asks for.
     """
     source = synthetic(backbone)
-    tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(tokenizer_folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(tokenizer_folder)
     model = make_model(source, tokenizer, backbone.max_model_len)
     teacher = Teacher(model, tokenizer, source, backbone.thinks, report)
     teacher.round(source.warm_up.steps)
