@@ -1,4 +1,4 @@
-"""The ways to find near-duplicates that `benchmarks/near_duplicates.py` compares, each run in a process of its own.
+"""The ways to find near-duplicates that `benchmarks/near_duplicates.py` compares, each run in a separate process.
 
     python benchmarks/contenders.py NAME TEXTS CLUSTERS
 
@@ -151,7 +151,7 @@ def datatrove(file: Path, work: Path, count: int) -> np.ndarray:
     from datatrove.utils.word_tokenizers import WordTokenizer
 
     class Blanks(WordTokenizer):
-        """The texts' own blanks: no tokenizer could be quicker."""
+        """Splits at blanks, faster than any tokenizer."""
 
         def word_tokenize(self, text: str) -> list[str]:
             return text.split(" ")

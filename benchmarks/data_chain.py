@@ -146,7 +146,7 @@ def write_source(folder: Path, counts: dict[str, int], scale: float) -> Path:
 
 
 def write_tokenizer(folder: Path) -> Path:
-    """A byte-level BPE in Qwen2's manner, of VOCABULARY entries where the prose gives so many."""
+    """A byte-level BPE like Qwen2's, of at most VOCABULARY entries."""
     tokenizer = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(SPLIT), behavior="isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])

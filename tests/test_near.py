@@ -129,7 +129,7 @@ def texts() -> list[str]:
 
 
 def sketch(hashes: np.ndarray) -> MinHash:
-    """datasketch's own signature of hashes that are handed to it as they are."""
+    """datasketch's signature of the given hashes."""
     made = MinHash(num_perm=128, hashfunc=int, scheme="affine32", seed=1)
     made.update_batch(hash32(hashes).tolist())
     return made

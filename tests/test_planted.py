@@ -1,4 +1,4 @@
-"""The whole chain over the planted cases, and what it promises of any result: checked by other means than its own."""
+"""The whole chain over the planted cases, and properties of any result, checked by independent code."""
 
 from __future__ import annotations
 
@@ -324,7 +324,7 @@ def test_what_lsh_misses_is_found_in_the_pool(built: Path, tmp_path: Path, token
 
 # --- the same bytes ------------------------------------------------------------------------------
 
-# Builds in a process of their own, so that it can have another hash seed and be killed. It is forked for each kill
+# Builds in another process, which can have another hash seed and be killed. It is forked for each kill
 # from one that has imported everything, or most kills would fall into the imports.
 BUILD = """
 import os, shutil, signal, sys, time; from pathlib import Path; from random import Random

@@ -45,7 +45,7 @@ class Prepared:
 
 
 def _bands(shingles: Ngrams, settings: Deduplication) -> np.ndarray:
-    """(texts with a shingle, bands) keys with datasketch's own bands."""
+    """(texts with a shingle, bands) keys with the bands of mode `paper`."""
     paper = settings.model_copy(update={"mode": "paper"})
     return band_keys(shingles.take(np.flatnonzero(shingles.counts)), settings.num_perm, layout(paper))
 

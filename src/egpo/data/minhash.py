@@ -34,7 +34,7 @@ class Layout:
 
 
 def layout(settings: Deduplication) -> Layout:
-    """datasketch's own choice for the threshold in mode `paper`; in mode `verified` that of the settings."""
+    """datasketch's choice for the threshold in mode `paper`, that of the settings in mode `verified`."""
     if settings.mode == "paper":
         chosen = MinHashLSH(threshold=settings.threshold, num_perm=settings.num_perm)
         return Layout(chosen.b, chosen.r)

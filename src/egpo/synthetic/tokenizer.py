@@ -17,7 +17,7 @@ END_OF_TEXT, TURN, END_OF_TURN, THINK, END_OF_THINK = (
     "<think>",
     "</think>",
 )
-# Qwen2's pre-tokenization: every digit is a token of its own.
+# Qwen2's pre-tokenization: every digit is a separate token.
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
