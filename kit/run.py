@@ -1,4 +1,4 @@
-"""Ngrams the kit's steps in order, each in a process and with a time limit of its own.
+"""Run the kit's steps in order, each in a process and with a time limit of its own.
 
     python -m kit.run --platform cuda --work FOLDER --out FOLDER [--skip STEP ...] [--only STEP ...]
 

@@ -36,7 +36,7 @@ def _architecture(layers: int, hidden: int, heads: int, kv_heads: int, vocabular
     return Architecture(
         num_hidden_layers=layers,
         hidden_size=hidden,
-        intermediate=3 * hidden,
+        intermediate_size=3 * hidden,
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
         vocab_size=vocabulary,

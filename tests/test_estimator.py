@@ -155,5 +155,5 @@ def test_overlong_shaping_reaches_verls_reward_manager(inputs, tmp_path):
 
 def test_overlong_buffer_must_leave_something(inputs, tmp_path):
     method = Method.model_validate({"label": "x", "overlong_buffer": {"len": 12}})
-    with pytest.raises(UserError, match=r"overlong_buffer.len: 12 tokens leave none unpunished of the 12"):
+    with pytest.raises(UserError, match=r"overlong_buffer.len: 12 tokens, which is not less than the 12"):
         small(inputs, tmp_path, method)

@@ -178,7 +178,7 @@ CODE = ("import annotations\n", "import annotations\n\nNEW = 1\n")  # (old, new)
 EDITS = {
     "a comment": ("src/egpo/methods/weights.py", "\n@dataclass", "\n# Said otherwise.\n@dataclass", set()),
     "a script": ("workflow/scripts/train.py", '"""One training', '"""Just one training', set()),
-    "how a training is watched": ("src/egpo/training/launch.py", "POLL_SECONDS = 0.5", "POLL_SECONDS = 0.6", set()),
+    "how a training is watched": ("src/egpo/training/watch.py", "POLL_SECONDS = 0.5", "POLL_SECONDS = 0.6", set()),
     "a limit": ("small.yaml", "    minutes: 20\n", "    minutes: 30\n", set()),
     "a figure": (
         "src/egpo/report/figures/learning_curve.py",

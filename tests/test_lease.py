@@ -79,7 +79,7 @@ def test_the_second_waits_for_the_end_of_the_first(tmp_path, other):
         assert time.monotonic() - began > 1
         assert first.wait(5) == 0
     assert said == [
-        f"process {first.pid} on {os.uname().nodename} is at work in {tmp_path / 'work'}: waiting for its end"
+        f"process {first.pid} on {os.uname().nodename} is working in {tmp_path / 'work'}: waiting for its end"
     ]
 
 
@@ -109,7 +109,7 @@ def test_a_holder_elsewhere_is_followed_when_it_beats_no_more(tmp_path, other):
     began = time.monotonic()
     with lease.hold(tmp_path / "work", said.append):
         assert time.monotonic() - began > 2
-    assert "on node7 has shown no life for 2 s" in said[-1]
+    assert "on node7 has not responded for 2 s" in said[-1]
 
 
 def test_clocks_do_not_matter(tmp_path, other):
@@ -188,17 +188,17 @@ def test_one_of_many_gets_it(tmp_path):
 def test_jobs_have_gpus_of_their_own(tmp_path, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setenv(gpus.DEVICES, "0,1,5")
-    with gpus.own(2, print, tmp_path):
+    with gpus.reserve_gpus(2, print, tmp_path):
         assert os.environ[gpus.DEVICES] == "0,1"
         monkeypatch.setenv(gpus.DEVICES, "0,1,5")
-        with gpus.own(1, print, tmp_path):
+        with gpus.reserve_gpus(1, print, tmp_path):
             assert os.environ[gpus.DEVICES] == "5"
     monkeypatch.setenv(gpus.DEVICES, "0,1,5")
-    with pytest.raises(UserError, match=r"needs 4 GPUs and finds 3 \(0, 1, 5\)"), gpus.own(4, print, tmp_path):
+    with pytest.raises(UserError, match=r"needs 4 GPUs and finds 3 \(0, 1, 5\)"), gpus.reserve_gpus(4, print, tmp_path):
         pass
 
 
 def test_no_gpu_is_asked_for_and_none_is_looked_for(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    with gpus.own(0, print):
+    with gpus.reserve_gpus(0, print):
         pass

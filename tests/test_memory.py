@@ -38,7 +38,7 @@ def test_parameters_are_those_of_the_model(name):
     with torch.device("meta"):
         model = Qwen2ForCausalLM(as_transformers(size))
     assert size.parameters == PARAMETERS[name] == sum(weights.numel() for weights in model.parameters())
-    largest = max(sum(weights.numel() for weights in layer.parameters()) for layer in model.model.num_hidden_layers)
+    largest = max(sum(weights.numel() for weights in layer.parameters()) for layer in model.model.layers)
     assert size.layer_parameters == largest
 
 

@@ -40,7 +40,7 @@ def outputs(model: Qwen2ForCausalLM, ids: torch.Tensor, positions: torch.Tensor)
     """Logits, and the gradient of a parameter in the first layer."""
     logits = model(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False).logits
     logits.logsumexp(-1).sum().backward()
-    return logits.detach(), model.model.num_hidden_layers[0].self_attn.k_proj.weight.grad
+    return logits.detach(), model.model.layers[0].self_attn.k_proj.weight.grad
 
 
 @settings(max_examples=20)
@@ -77,7 +77,7 @@ def test_what_it_cannot_do_is_an_error():
         model(input_ids=ids, attention_mask=torch.tensor([[0, 1, 1, 1, 1, 1, 1]]))
     with pytest.raises(ValueError, match="position of a row is not 0"):
         model(input_ids=ids, position_ids=positions + 1, attention_mask=None, use_cache=False)
-    model.model.num_hidden_layers[0].self_attn.sliding_window = 2
+    model.model.layers[0].self_attn.sliding_window = 2
     with pytest.raises(ValueError, match="plain causal attention"):
         model(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False)
 
