@@ -1,4 +1,4 @@
-"""3. Ten steps of GRPO and of EGPO on a tiny model, through verl, by the project's own settings, to a model."""
+"""3. Ten steps of GRPO and of EGPO on a tiny model, with verl and the project's settings, to an exported model."""
 
 from __future__ import annotations
 
