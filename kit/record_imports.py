@@ -15,7 +15,7 @@ def _note(kind: str, name: str) -> None:
     line = f"{kind} {name}\n"
     if line not in _SEEN:
         _SEEN.add(line)
-        with open(os.environ["KIT_IMPORTS"], "a") as file:  # noqa: PTH123 (pathlib would be an import of its own)
+        with open(os.environ["KIT_IMPORTS"], "a") as file:  # noqa: PTH123 (pathlib would be recorded as an import)
             file.write(line)
 
 

@@ -41,7 +41,7 @@ def cluster(request) -> Iterator[slurm_cluster.Cluster]:
     if reason := slurm_cluster.missing(request.param == "slurmdbd"):
         pytest.fail(reason)
     folder = Path(tempfile.mkdtemp(prefix="egpo-slurm-", dir="/tmp"))
-    folder.chmod(0o755)  # munge and MariaDB have users of their own
+    folder.chmod(0o755)  # munge and MariaDB run as other users
     with slurm_cluster.cluster(folder, request.param == "slurmdbd") as made:
         yield made
     shutil.rmtree(folder)

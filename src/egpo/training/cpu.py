@@ -63,6 +63,6 @@ def cpu_settings() -> dict[str, Any]:
         f"{ROLLOUT}.engine_kwargs.vllm": {
             "worker_extension_cls": "egpo.verl_plugin.cpu.worker.CpuWorkerExtension",
             "kv_cache_memory_bytes": 2**30,
-            "distributed_executor_backend": "uni",  # the model in the engine's own process
+            "distributed_executor_backend": "uni",  # the model runs in the engine's process
         },
     }

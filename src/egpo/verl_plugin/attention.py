@@ -35,7 +35,7 @@ def lengths_of(position_ids: torch.Tensor) -> list[int]:
             )
         known = [end - start for start, end in zip(starts, [*starts[1:], position_ids.shape[1]], strict=True)]
         # All layers get this tensor: with the lengths kept, only the first one waits for the GPU.
-        position_ids._egpo_lengths = known  # type: ignore[attr-defined]  # a note of ours
+        position_ids._egpo_lengths = known  # type: ignore[attr-defined]  # tensors take any attribute
     return known
 
 
