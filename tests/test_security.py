@@ -145,7 +145,7 @@ def test_evalscope_runs_no_code_of_a_benchmark(monkeypatch):
     import modelscope
     from evalscope.api.dataset.hub import DatasetHub
 
-    import egpo.evaluation.trial  # noqa: F401
+    import egpo.evaluation.harness  # noqa: F401
 
     asked: dict[str, Any] = {}
 
@@ -268,7 +268,7 @@ def test_secrets_of_the_environment_are_in_no_settings_parameters_or_manifest(se
 
 
 def test_evalscope_hides_the_judges_key_in_what_it_writes_of_a_task(secrets_set, tmp_path):
-    from egpo.evaluation.trial import task
+    from egpo.evaluation.harness import task
 
     made = task("some-model", "minerva", judged(), None, 1, tmp_path)
     key = made.judge.models[0]["api_key"] if isinstance(made.judge.models[0], dict) else made.judge.models[0].api_key

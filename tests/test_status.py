@@ -27,7 +27,7 @@ from egpo.common.files import write_json
 from egpo.common.paths import ROOT
 from egpo.common.stages import STAGES
 from egpo.config.loader import load
-from egpo.evaluation.run import plan
+from egpo.evaluation.trials import list_trials
 from egpo.runtime.lease import hold
 from egpo.runtime.root_cause import root_cause, slurm_line
 from egpo.training.progress import REWARD, Heartbeat, MetricsLog
@@ -360,7 +360,7 @@ def test_what_slurm_ended_is_told_by_slurms_own_log(catalogue):
 def test_an_evaluation_under_way_counts_answers_and_trials(catalogue, held):
     experiment, model = catalogue.experiment, catalogue.benchmarks
     work = Path("results/demo/evaluate/tiny-math/egpo/seed-1/work")
-    trials = plan({}, catalogue.backbones["tiny-math"], dict(model), {}, experiment.evaluation, work, "code")
+    trials = list_trials({}, catalogue.backbones["tiny-math"], dict(model), {}, experiment.evaluation, work, "code")
     whole, under_way = trials[0], trials[-1]
     write_json(whole.work / "finished.json", {"key": whole.key})
     predictions = under_way.work / "evalscope" / "predictions" / "model"
