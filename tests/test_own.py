@@ -107,7 +107,7 @@ def everything(places, tmp_path_factory) -> Path:
 
 
 PLANNED = {
-    "python -m egpo.cli.check": [],
+    "egpo check": [],
     "-n all": [
         "train/my-model/my-method/seed-1/manifest.json",
         "evaluate/another/base/seed-0/manifest.json",
@@ -299,7 +299,7 @@ def test_an_edit_of_the_function_counts_and_a_comment_does_not(tmp_path):
         (tmp_path / "weights.py").symlink_to(tmp_path / name / "weights.py")
         provenance._read.cache_clear()
         return provenance.code_version.__wrapped__(
-            "boxed.py", os.path.relpath(tmp_path / "weights.py", ROOT / "src" / "egpo")
+            "common/answers.py", os.path.relpath(tmp_path / "weights.py", ROOT / "src" / "egpo")
         )
 
     first = version("a", FUNCTION)
