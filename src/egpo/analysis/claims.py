@@ -47,10 +47,9 @@ def verdict(sign: int, claimed: int = 1) -> str:
     return OPEN if sign == 0 else SUPPORTED if sign == claimed else CONTRADICTED
 
 
-def _sign(row: Any) -> int:
+def _sign(row: dict[Any, Any]) -> int:
     """The sign of a paired difference; 0 where its corrected p-value finds none."""
-    found = not math.isnan(row.p_holm) and row.p_holm < LEVEL
-    return int(np.sign(row.difference)) if found else 0
+    return int(np.sign(row["difference"])) if row["p_holm"] < LEVEL else 0  # nan is not below it
 
 
 def _together(verdicts: list[str]) -> str:
@@ -62,13 +61,13 @@ def _together(verdicts: list[str]) -> str:
 
 def _over(catalogue: Catalogue, rows: pd.DataFrame, section: str, says: str, claimed: int = 1) -> Claim:
     """A claim about several rows of comparisons.csv."""
-    found = [verdict(_sign(row), claimed) for row in rows.itertuples()]
-    texts = [
-        f"{catalogue.benchmarks[row.benchmark].label} {row.difference:+.2f}"
-        + ("" if math.isnan(row.p_holm) else f" (p {p_text(row.p_holm)})")
-        for row in rows.itertuples()
-    ]
-    return Claim(section, says, _together(found), ", ".join(texts))
+    verdicts, texts = [], []
+    for row in rows.to_dict("records"):
+        verdicts.append(verdict(_sign(row), claimed))
+        p_value = p_text(row["p_holm"])
+        name = catalogue.benchmarks[row["benchmark"]].label
+        texts.append(f"{name} {row['difference']:+.2f}" + (f" (p {p_value})" if p_value else ""))
+    return Claim(section, says, _together(verdicts), ", ".join(texts))
 
 
 def accuracies(catalogue: Catalogue, comparisons: pd.DataFrame) -> Iterator[Claim]:

@@ -280,8 +280,10 @@ def _of_models(
 
 
 def _output(paths: Paths, rule: str, name: str | None, model: Model | None) -> Path:
-    wildcards = {} if model is None else dict(zip(("backbone", "method", "seed"), model, strict=True))
-    return paths.output(rule, name, **wildcards)
+    if model is None:
+        return paths.output(rule, name)
+    backbone, method, seed = model
+    return paths.output(rule, name, backbone=backbone, method=method, seed=seed)
 
 
 def _lineage(catalogue: Catalogue) -> list[tuple[str, Model | None]]:

@@ -30,8 +30,8 @@ def funnel_figure(note: str, funnel: Path, out: Path) -> None:
         widths = pd.Series([counts["in"].iloc[0], *counts.loc[steps, "out"]], index=labels)
         axis.barh(labels, widths, left=left, height=0.8, color=COLOURS[index], label=f"{subset}, {bucket}")
         left += widths
-    for label, total in left.items():
-        axis.text(total, label, f" {total:,}", va="center", fontsize=7)
+    for place, total in enumerate(left):
+        axis.text(total, place, f" {total:,}", va="center", fontsize=7)
     axis.invert_yaxis()
     axis.grid(visible=False, axis="y")
     axis.set_xlim(0, left.iloc[0] * 1.12)

@@ -45,9 +45,9 @@ def _advantages(axis: Axes, method: Method, size: int) -> None:
         advantages = base_advantage(rewards, groups, kinds_of(correct, groups), method.calibration.nsr)
         values[True].append(float(advantages[0]) if count else np.nan)
         values[False].append(float(advantages[-1]) if count < size else np.nan)
-    for index, (correct, name) in enumerate(((True, "correct"), (False, "incorrect"))):
+    for index, (outcome, name) in enumerate(((True, "correct"), (False, "incorrect"))):
         axis.plot(
-            counts, values[correct], f"{'ox'[index]}{LINES[index]}", color=COLOURS[index], label=name, markersize=4
+            counts, values[outcome], f"{'ox'[index]}{LINES[index]}", color=COLOURS[index], label=name, markersize=4
         )
     axis.set_xlabel(f"correct responses in a group of {size}")
     axis.set_ylabel("advantage before the weight")

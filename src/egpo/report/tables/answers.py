@@ -81,7 +81,7 @@ def _table(catalogue: Catalogue, table: pd.DataFrame, columns: dict[str, str], f
 
 
 def markdown(catalogue: Catalogue, table: pd.DataFrame) -> str:
-    chances = {column: column for column in table if str(column).startswith(("pass@", "majority@"))}
+    chances = {name: name for name in map(str, table) if name.startswith(("pass@", "majority@"))}
     lengths = {"tokens_p10": "10%", "tokens_p50": "median", "tokens_p90": "90%", "tokens_max": "longest"}
     lost = {name: name.replace("_", " ") for name in ("truncated", "shortened", "no_answer", *NOT_SCORED)}
     lines = [

@@ -16,17 +16,17 @@ from egpo.report.document import document, markdown_table
 
 def _family(catalogue: Catalogue, table: pd.DataFrame) -> list[str]:
     rows = []
-    for row in table.itertuples():
-        second = "base" if row.second == BASE else catalogue.methods[row.second].label
+    for row in table.to_dict("records"):
+        second = "base" if row["second"] == BASE else catalogue.methods[row["second"]].label
         rows.append(
             [
-                f"{label(catalogue, row.backbone, row.first)} less {second}",
-                catalogue.benchmarks[row.benchmark].label,
-                f"{row.difference:+.2f}",
-                "" if pd.isna(row.low) else f"{row.low:+.2f} to {row.high:+.2f}",
-                p_text(row.p_value),
-                p_text(row.p_holm),
-                "" if pd.isna(row.smallest) else f"{row.smallest:.2f}",
+                f"{label(catalogue, row['backbone'], row['first'])} less {second}",
+                catalogue.benchmarks[row["benchmark"]].label,
+                f"{row['difference']:+.2f}",
+                "" if pd.isna(row["low"]) else f"{row['low']:+.2f} to {row['high']:+.2f}",
+                p_text(row["p_value"]),
+                p_text(row["p_holm"]),
+                "" if pd.isna(row["smallest"]) else f"{row['smallest']:.2f}",
             ]
         )
     heads = ["Models", "Benchmark", "Difference", "95% interval", "p", "p (Holm)", "smallest"]

@@ -47,7 +47,7 @@ def row(one: Diagnosis, printed: dict[str, dict[str, float]]) -> dict[str, Any]:
     return found
 
 
-def _text(row: dict[str, Any], name: str, form: str = ".3f") -> str:
+def _text(row: dict[Any, Any], name: str, form: str = ".3f") -> str:
     """'0.745 [0.701, 0.780]'; empty where the value does not exist."""
     value = row.get(name, math.nan)
     if math.isnan(value):
