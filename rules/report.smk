@@ -13,12 +13,11 @@ def keys_and_files(entry):
 
 def marked(entry):
     """The outputs of an entry, marked for the page of `snakemake --report`."""
-    category = {"table": "Tables", "figure": "Figures", "page": "Report"}[entry.kind]
     return [
         mark(
             file,
             caption="../workflow/report/caption.rst",
-            category=category,
+            category=entry.kind.capitalize(),
             labels={"name": file.stem, "format": file.suffix[1:]},
         )
         for file in entry.files(CATALOGUE, PATHS)
@@ -61,12 +60,12 @@ for entry in entries_of(CATALOGUE):
 
 rule tables:
     input:
-        made("table"),
+        made("tables"),
 
 
 rule figures:
     input:
-        made("figure"),
+        made("figures"),
 
 
 def uncertainty_results(wildcards):

@@ -110,7 +110,7 @@ def test_an_edit_of_one_module_counts_for_its_entry_alone():
 
     assert depending("report/figures/learning_curve.py") == {"learning_curve"}
     assert depending("report/tables/accuracy.py") == {"table1", "table2"}
-    tables = {entry.name for entry in ENTRIES.values() if entry.kind == "table"}
+    tables = {entry.name for entry in ENTRIES.values() if entry.kind == "tables"}
     assert depending("report/document.py") == tables
     assert depending("report/page.py") == {"report"}
 

@@ -33,34 +33,43 @@ Files = Path | dict[Any, Path]  # one file, or several by model, name, or (rule,
 
 @dataclass(frozen=True)
 class Entry:
-    """A table, a figure or a page.
+    """A table, a figure or the report.
 
     Attributes:
-        title: what progress calls it.
-        kind: decides the folder: a page lies beside the folders of tables and figures.
         function: of egpo.report, with its module.
         outputs: names of the files.
-        thinking: further outputs, where a model thinks.
         inputs: keys of INPUTS.
         settings: keys of SETTINGS.
-        captions: of its files, by their names without suffix.
+        thinking: further outputs, where a model thinks.
         section: of the experiment; without it the entry is not made.
         local: runs on the machine of Snakemake, not as a job of a cluster.
     """
 
     name: str
-    title: str
-    kind: Literal["table", "figure", "page"]
     function: str
     outputs: tuple[str, ...]
     inputs: tuple[str, ...]
-    captions: dict[str, str]
-    thinking: tuple[str, ...] = ()
     settings: tuple[str, ...] = ("catalogue",)
+    thinking: tuple[str, ...] = ()
     section: Literal["ablations", "uncertainty"] | None = None
     memory_mb: int = 8000
     minutes: int = 30
     local: bool = False
+
+    @property
+    def title(self) -> str:
+        """What progress calls it."""
+        return self.name.replace("_", " ")
+
+    @property
+    def kind(self) -> str:
+        """The room of its function: "tables", "figures" or "page"."""
+        return self.function.split(".")[0]
+
+    @property
+    def captions(self) -> dict[str, str]:
+        """Of its files, by their names without suffix."""
+        return {stem: CAPTIONS[stem] for stem in (name.split(".")[0] for name in (*self.outputs, *self.thinking))}
 
     @property
     def code(self) -> str:
@@ -68,7 +77,7 @@ class Entry:
         return f"report/{self.function.rpartition('.')[0].replace('.', '/')}.py"
 
     def folder(self, paths: Paths) -> Path:
-        return {"table": paths.tables, "figure": paths.figures, "page": paths.root}[self.kind]
+        return {"tables": paths.tables, "figures": paths.figures, "page": paths.root}[self.kind]
 
     def files(self, catalogue: Catalogue, paths: Paths) -> list[Path]:
         """Its outputs in an experiment."""
@@ -101,162 +110,85 @@ def _names(stem: str, *suffixes: str) -> tuple[str, ...]:
     return tuple(f"{stem}.{suffix}" for suffix in suffixes)
 
 
-TABLE, FIGURE = ("md", "csv", "tex"), ("png", "pdf")
+TABLE, PAGE, FIGURE = ("md", "csv", "tex"), ("md", "csv"), ("png", "pdf")
+LONG: dict[str, Any] = {"minutes": 60}
+SHORT: dict[str, Any] = {"memory_mb": 4000, "minutes": 15, "local": True}
+DIAGNOSIS: dict[str, Any] = {"section": "uncertainty", **LONG}
 _ALL = (
+    Entry("table1", "tables.accuracy.write_table1", _names("table1", *TABLE), ("records", "paper")),
     Entry(
-        "table1",
-        "table 1",
-        "table",
-        "tables.accuracy.write_table1",
-        _names("table1", *TABLE),
-        ("records", "paper"),
-        {"table1": "Accuracy of every backbone alone and with each method (Table 1)."},
+        "table2", "tables.accuracy.write_table2", _names("table2", *TABLE), ("ablated", "paper"), section="ablations"
     ),
-    Entry(
-        "table2",
-        "table 2",
-        "table",
-        "tables.accuracy.write_table2",
-        _names("table2", *TABLE),
-        ("ablated", "paper"),
-        {"table2": "Accuracy of the ablations (Table 2)."},
-        section="ablations",
-    ),
-    Entry(
-        "comparisons",
-        "comparisons",
-        "table",
-        "tables.comparisons.write_comparisons",
-        _names("comparisons", "md", "csv"),
-        ("records", "ablated"),
-        {"comparisons": "Paired differences between models, with intervals and corrected p-values."},
-    ),
+    Entry("comparisons", "tables.comparisons.write_comparisons", _names("comparisons", *PAGE), ("records", "ablated")),
     Entry(
         "answers",
-        "answers",
-        "table",
         "tables.answers.write_answers",
-        ("answers.md", "answers.csv", "second_opinion.md"),
+        (*_names("answers", *PAGE), "second_opinion.md"),
         ("records",),
-        {
-            "answers": "pass@k, majority@k, lengths, and what was cut off or not scored.",
-            "second_opinion": "Where evalscope's scores and the training's verifier disagree.",
-        },
-        minutes=60,
+        **LONG,
     ),
+    Entry("audit", "tables.audit.write_audit", _names("audit", *PAGE), ("paper",), settings=(), **SHORT),
     Entry(
-        "audit",
-        "audit of the paper's numbers",
-        "table",
-        "tables.audit.write_audit",
-        _names("audit", "md", "csv"),
-        ("paper",),
-        {"audit": "What follows from the numbers that the paper prints, and what does not."},
-        settings=(),
-        memory_mb=2000,
-        minutes=5,
-        local=True,
+        "claims", "tables.claims.write_claims", _names("claims", *PAGE), ("comparisons", "measures", "paper"), **LONG
     ),
+    Entry("table3", "tables.entropy.write_entropy_table", _names("table3", *TABLE), ("measures", "paper"), **DIAGNOSIS),
     Entry(
-        "claims",
-        "claims",
-        "table",
-        "tables.claims.write_claims",
-        _names("claims", "md", "csv"),
-        ("comparisons", "measures", "paper"),
-        {"claims": "The paper's claims, tested on the records of this experiment."},
-        minutes=60,
-    ),
-    Entry(
-        "table3",
-        "table 3",
-        "table",
-        "tables.entropy.write_entropy_table",
-        _names("table3", *TABLE),
-        ("measures", "paper"),
-        {"table3": "Entropy as a predictor of incorrect responses (Table 3)."},
-        section="uncertainty",
-        minutes=60,
-    ),
-    Entry(
-        "case_study",
-        "case study",
-        "table",
-        "tables.case_study.write_case_study",
-        ("case_study.md",),
-        ("rollouts", "problems"),
-        {"case_study": "The problem that training changed most, with a response of each model (Figure 4)."},
-        section="uncertainty",
-        minutes=60,
+        "case_study", "tables.case_study.write_case_study", ("case_study.md",), ("rollouts", "problems"), **DIAGNOSIS
     ),
     Entry(
         "learning_curve",
-        "learning curve",
-        "figure",
         "figures.learning_curve.learning_curve",
         _names("learning_curve", *FIGURE, "csv"),
         ("metrics",),
-        {"learning_curve": "Mean reward of the rollouts by training step."},
-        memory_mb=4000,
-        minutes=15,
-        local=True,
+        **SHORT,
     ),
-    Entry(
-        "funnel_figure",
-        "data funnel",
-        "figure",
-        "figures.funnel.funnel_figure",
-        _names("funnel", *FIGURE),
-        ("funnel",),
-        {"funnel": "Rows left after each step of the data stage that drops any."},
-        settings=("note",),
-        memory_mb=4000,
-        minutes=15,
-        local=True,
-    ),
+    Entry("funnel_figure", "figures.funnel.funnel_figure", _names("funnel", *FIGURE), ("funnel",), ("note",), **SHORT),
     Entry(
         "method_figure",
-        "figure of the method",
-        "figure",
         "figures.method.method_figure",
         _names("method", *FIGURE),
         (),
-        {"method": "The method, drawn by its own functions (Figures 1 and 2 of the paper)."},
-        settings=("method", "rollouts_per_prompt"),
-        memory_mb=4000,
-        minutes=15,
-        local=True,
+        ("method", "rollouts_per_prompt"),
+        **SHORT,
     ),
     Entry(
         "entropy_figures",
-        "entropy figures",
-        "figure",
         "figures.entropy.write_entropy_figures",
         tuple(f"entropy_{name}.{suffix}" for name in ("density", "roc", "length") for suffix in FIGURE),
         ("measures",),
-        {
-            "entropy_density": "Response entropy of correct and incorrect responses (Figure 3).",
-            "entropy_roc": "Entropy as a predictor of incorrect responses (Figure 5).",
-            "entropy_parts": "Entropies of thoughts and answers (Figures 6 and 8).",
-            "entropy_length": "Length against entropy (Figures 7 and 9).",
-        },
         thinking=_names("entropy_parts", *FIGURE),
         section="uncertainty",
     ),
     Entry(
         "report",
-        "report",
-        "page",
         "page.write_report",
         ("report.html",),
         ("template", "pages", "manifests", "results", "measures", "flags"),
-        {"report": "Everything in one page."},
-        settings=("catalogue", "captions"),
+        ("catalogue", "captions"),
         memory_mb=4000,
         local=True,
     ),
 )
 ENTRIES = {entry.name: entry for entry in _ALL}
+CAPTIONS = {
+    "table1": "Accuracy of every backbone alone and with each method (Table 1).",
+    "table2": "Accuracy of the ablations (Table 2).",
+    "comparisons": "Paired differences between models, with intervals and corrected p-values.",
+    "answers": "pass@k, majority@k, lengths, and what was cut off or not scored.",
+    "second_opinion": "Where evalscope's scores and the training's verifier disagree.",
+    "audit": "What follows from the numbers that the paper prints, and what does not.",
+    "claims": "The paper's claims, tested on the records of this experiment.",
+    "table3": "Entropy as a predictor of incorrect responses (Table 3).",
+    "case_study": "The problem that training changed most, with a response of each model (Figure 4).",
+    "learning_curve": "Mean reward of the rollouts by training step.",
+    "funnel": "Rows left after each step of the data stage that drops any.",
+    "method": "The method, drawn by its own functions (Figures 1 and 2 of the paper).",
+    "entropy_density": "Response entropy of correct and incorrect responses (Figure 3).",
+    "entropy_roc": "Entropy as a predictor of incorrect responses (Figure 5).",
+    "entropy_parts": "Entropies of thoughts and answers (Figures 6 and 8).",
+    "entropy_length": "Length against entropy (Figures 7 and 9).",
+    "report": "Everything in one page.",
+}
 
 
 def entries_of(catalogue: Catalogue, *kinds: str) -> list[Entry]:
@@ -299,7 +231,7 @@ def _lineage(catalogue: Catalogue) -> list[tuple[str, Model | None]]:
 
 def _pages(catalogue: Catalogue, paths: Paths) -> dict[str, Path]:
     """The tables in Markdown and the figures as PNG, by file name."""
-    made = [file for entry in entries_of(catalogue, "table", "figure") for file in entry.files(catalogue, paths)]
+    made = [file for entry in entries_of(catalogue, "tables", "figures") for file in entry.files(catalogue, paths)]
     files = [paths.output("data_card", "table"), *made]
     return {file.name: file for file in files if file.suffix in (".md", ".png")}
 
@@ -331,6 +263,6 @@ SETTINGS: dict[str, Callable[[Catalogue], Any]] = {
     "method": lambda catalogue: catalogue.methods[catalogue.experiment.main_method].model_dump(mode="json"),
     "rollouts_per_prompt": lambda catalogue: catalogue.experiment.training.rollouts_per_prompt,
     "note": lambda catalogue: catalogue.experiment.note,
-    "captions": lambda catalogue: {stem: text for entry in ENTRIES.values() for stem, text in entry.captions.items()},
+    "captions": lambda catalogue: CAPTIONS,
 }
 MODELS: dict[str, Any] = {"catalogue": Catalogue, "method": Method}  # settings that are more than plain values

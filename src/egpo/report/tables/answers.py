@@ -103,7 +103,7 @@ def markdown(catalogue: Catalogue, table: pd.DataFrame) -> str:
         "## What was cut off or lost",
         "",
         "Percent of all answers asked for. truncated: used up its limit; shortened: its prompt left less than the "
-        "whole limit; no answer: evalscope extracted nothing. Of the others none is scored, and all count as wrong: "
+        "whole limit; no answer: evalscope extracted nothing. The others are not scored and count as wrong: "
         "excluded (evalscope's scorer failed or took too long), missing (evalscope wrote nothing), failed (vLLM "
         "failed), overflow (the prompt left too little of the context and was not asked).",
         "",
