@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pandas as pd
 import psutil
 import pytest
 import small_experiment
+import yaml
 from PIL import Image
 
 from egpo.common.paths import ROOT
@@ -169,42 +171,45 @@ def test_a_clock_that_is_ahead_costs_no_training(configuration):
 
 # --- what an edit runs again ------------------------------------------------------------------------
 
-AFTER_A_TRAINING = {
-    *("evaluate_model", "roll_out", "measure_rollouts", "learning_curve", "table1", "comparisons", "answers"),
-    *("claims", "table3", "entropy_figures", "case_study", "report", "all"),
-}
+TABLES = {"table1", "comparisons", "answers", "claims", "table3", "case_study"}
+FIGURES = {"learning_curve", "entropy_figures"}
+CARD = {"data_card", "funnel_figure", "report", "all"}
+AFTER_A_TRAINING = {"evaluate_model", "roll_out", "measure_rollouts", *TABLES, *FIGURES, "report", "all"}
+AFTER_THE_POOL = {"data_pool", *CARD, "train_model", *AFTER_A_TRAINING}
 CODE = ("import annotations\n", "import annotations\n\nNEW = 1\n")  # (old, new): an edit of any module
 # What is edited in a copy of the repository: (file, old, new), and the rules that then run.
 EDITS = {
-    "a comment": ("src/egpo/methods/weights.py", "\n@dataclass", "\n# Said otherwise.\n@dataclass", set()),
+    "a comment": ("src/egpo/methods/weights.py", "\n@dataclass", "\n# Reworded.\n@dataclass", set()),
     "a script": ("workflow/scripts/train.py", '"""One training', '"""Just one training', set()),
-    "how a training is watched": ("src/egpo/training/watch.py", "POLL_SECONDS = 0.5", "POLL_SECONDS = 0.6", set()),
+    "how a training is watched": ("src/egpo/training/launch.py", *CODE, set()),
     "a limit": ("small.yaml", "    minutes: 20\n", "    minutes: 30\n", set()),
-    "a figure": (
-        "src/egpo/report/figures/learning_curve.py",
-        *CODE,
-        {"learning_curve", "report", "all"},
+    "a schema's description": (
+        "src/egpo/config/training.py",
+        'description="Responses',
+        'description="All responses',
+        set(),
     ),
-    "a table": (
-        "src/egpo/report/tables/accuracy.py",
-        *CODE,
-        {"table1", "comparisons", "answers", "claims", "table3", "report", "all"},
-    ),
+    "the wording of a message": ("src/egpo/config/messages.py", *CODE, set()),
+    "a command": ("src/egpo/cli/status.py", *CODE, set()),
+    "a figure": ("src/egpo/report/figures/learning_curve.py", *CODE, {"learning_curve", "report", "all"}),
+    "a table's layout": ("src/egpo/report/tables/accuracy.py", *CODE, {"table1", "report", "all"}),
+    "the card of the data": ("src/egpo/data/card.py", *CODE, CARD),
+    "the text of the funnel": ("src/egpo/data/funnel.py", *CODE, CARD),
+    "the note": ("small.yaml", "these numbers mean nothing", "these numbers mean little", {*CARD, *TABLES, *FIGURES}),
     "a method's setting": (
         "config/methods.yaml",
         "\negpo:\n",
         "\negpo:\n  clip_ratio_low: 0.19\n",
         {"train_model", "method_figure", *AFTER_A_TRAINING},
     ),
-    "the advantage": (
-        "src/egpo/methods/advantage.py",
+    "the advantage": ("src/egpo/methods/advantage.py", *CODE, {"train_model", "method_figure", *AFTER_A_TRAINING}),
+    "the CPU platform": ("src/egpo/verl_plugin/cpu/worker.py", *CODE, {"train_model", *AFTER_A_TRAINING}),
+    "a filter of the data": ("src/egpo/data/filters.py", *CODE, AFTER_THE_POOL),
+    "the strata": ("src/egpo/data/sample.py", *CODE, AFTER_THE_POOL),
+    "the generators": (
+        "src/egpo/synthetic/standin.py",
         *CODE,
-        {"train_model", "method_figure", *AFTER_A_TRAINING},
-    ),
-    "a filter of the data": (
-        "src/egpo/data/filters.py",
-        *CODE,
-        {"data_pool", "funnel_figure", "train_model", *AFTER_A_TRAINING},
+        {"data_standin", *AFTER_THE_POOL},
     ),
 }
 
@@ -229,22 +234,61 @@ def finished_copy(configuration, tmp_path_factory) -> Path:
     return copy
 
 
-def rules_to_run(copy: Path) -> set[str]:
-    command = [small_experiment.SNAKEMAKE, "-n", "all", "--configfile", "small.yaml"]
+def snakemake(copy: Path, *arguments: str) -> str:
+    """What Snakemake prints in the copy, with the copy's code."""
+    command = [small_experiment.SNAKEMAKE, *arguments, "--configfile", "small.yaml"]
     environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return set(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, flags=re.MULTILINE))
+    return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("edit", EDITS)
-def test_what_an_edit_runs_again(finished_copy, edit):
-    name, old, new, expected = EDITS[edit]
-    file = finished_copy / name
-    text = file.read_text()
-    assert old in text
-    file.write_text(text.replace(old, new, 1))
+def rules_to_run(copy: Path) -> set[str]:
+    return set(re.findall(r"^(?:local)?rule (\w+):", snakemake(copy, "-n", "all"), flags=re.MULTILINE))
+
+
+def edited(copy: Path, edits: Iterable[str]) -> dict[Path, str]:
+    """Make the edits of these names in the copy; the texts of the files before."""
+    before: dict[Path, str] = {}
+    for name, old, new, _ in (EDITS[edit] for edit in edits):
+        file = copy / name
+        text = file.read_text()
+        assert old in text, f"{name} holds no {old!r}"
+        before.setdefault(file, text)
+        file.write_text(text.replace(old, new, 1))
+    return before
+
+
+# All edits that run nothing again are made at once: each dry run takes seconds.
+TOGETHER = [
+    [name for name, edit in EDITS.items() if not edit[3]],
+    *([name] for name, edit in EDITS.items() if edit[3]),
+]
+
+
+@pytest.mark.parametrize("edits", TOGETHER, ids=", ".join)
+def test_what_an_edit_runs_again(finished_copy, edits):
+    before = edited(finished_copy, edits)
     try:
-        assert rules_to_run(finished_copy) == expected
+        assert rules_to_run(finished_copy) == EDITS[edits[0]][3]
     finally:
-        file.write_text(text)
+        for file, text in before.items():
+            file.write_text(text)
+
+
+def test_reordered_methods_run_no_model_again(finished_copy, tmp_path):
+    """The order of the methods decides the rows of tables, and nothing else: not what is claimed, nor what is trained.
+
+    The second method's results are a copy of the first's, and Snakemake is told to take them for finished.
+    """
+    copy = tmp_path / "copy"
+    shutil.copytree(finished_copy, copy)
+    for folder in ("train", "evaluate", "uncertainty"):
+        shutil.copytree(*(copy / "results" / NAME / folder / "minute" / method for method in ("egpo", "grpo")))
+    values = yaml.safe_load((copy / "small.yaml").read_text())
+    for methods in (["grpo", "egpo"], ["egpo", "grpo"]):
+        (copy / "small.yaml").write_text(yaml.safe_dump(values | {"methods": methods}))
+        if methods[0] == "grpo":
+            snakemake(copy, "--touch", "--cores", "1", "all")
+            assert rules_to_run(copy) == set()
+    assert rules_to_run(copy) == {*TABLES, *FIGURES, "report", "all"}

@@ -1,7 +1,7 @@
 """5. Two steps of EGPO on a random model of Qwen2.5-Math-1.5B's shape, at the paper's lengths: memory and speed.
 
-Each is compared with the estimates of egpo.training.memory and egpo.cli.cost. In the same steps verl's GRPO estimator
-is timed on the same batch: the difference is the cost of EGPO's estimator.
+Each is compared with the estimates of egpo.training.memory and egpo.cli.plan.cost. In the same steps verl's GRPO
+estimator is timed on the same batch: the difference is the cost of EGPO's estimator.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import time
 from typing import Any
 
-from egpo.cli import cost
+from egpo.cli.plan import cost
 from egpo.common.paths import ROOT
 from egpo.config.backbones import Backbone
 from egpo.config.files import read_yaml

@@ -1,8 +1,8 @@
 """Entropy statistics of rollouts: entropies of the parts of a response, AUC, gap, calibration error.
 
-Entropies are Eq. (5), in nats per token. The thoughts are the tokens before the first </think>; the answer is the tokens
-after it, without the one that ends the response. The whole response has all tokens, as in the training. The entropy of
-an empty part is nan.
+Entropies are Eq. (5), in nats per token. The thoughts are the tokens before the first </think>; the answer is the
+tokens after it, without the one that ends the response. The whole response has all tokens, as in the training. The
+entropy of an empty part is nan.
 """
 
 from __future__ import annotations
