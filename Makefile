@@ -4,7 +4,7 @@ CORES ?= 2
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help env demo demo-full bench bench-advantage bench-evaluation bench-data bench-dry-run test test-slow test-slurm gpu-versions test-gpu-versions kit-measure kit-dry-run audit-packages lint format lock schemas
+.PHONY: help env demo demo-full bench bench-advantage bench-evaluation bench-data bench-dry-run test test-slow test-slurm gpu-versions test-gpu-versions kit-packages kit-dry-run audit-packages lint format lock schemas
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -69,8 +69,8 @@ test-gpu-versions: gpu-versions ## mathematics and verl's hooks with the GPU lis
 		tests/test_statistics.py tests/test_estimator.py tests/test_uncertainty.py tests/test_near.py \
 		tests/test_packing.py tests/test_memory.py tests/test_rollouts.py tests/test_contract.py
 
-kit-measure: gpu-versions ## which packages the GPU kit needs: kit/packages.txt anew; needs TORCH_PYTHON
-	@.venv-gpu-versions/bin/python -m kit.measure --work build/measure-work --out build/measure
+kit-packages: gpu-versions ## which packages the GPU kit needs: kit/packages.txt anew; needs TORCH_PYTHON
+	@.venv-gpu-versions/bin/python -m kit.find_packages --work build/kit-packages-work --out build/kit-packages
 
 kit-dry-run: ## the GPU kit on a CPU, from parts to page, without a network (root or user namespaces); needs TORCH_PYTHON
 	@$(TORCH_PYTHON) -m kit.pack --platform cpu --out build/kit-cpu

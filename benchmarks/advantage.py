@@ -171,8 +171,8 @@ def peak_mib(call: Callable[[], Any]) -> float:
     return most / 2**20
 
 
-def measure(calls: dict[str, Callable[[], Any]], where: str) -> pd.DataFrame:
-    """Times of interleaved repetitions, so that whatever else the machine does meets all alike."""
+def timed(calls: dict[str, Callable[[], Any]], where: str) -> pd.DataFrame:
+    """Times of interleaved repetitions, so that other load on the machine affects all alike."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for repetition in range(REPETITIONS + 1):
         for name, call in calls.items():
@@ -190,11 +190,11 @@ def measure(calls: dict[str, Callable[[], Any]], where: str) -> pd.DataFrame:
 
 def least_seconds(peak: float) -> float:
     """The shortest that a step can take on GPUS of `peak` FLOP/s: 2 P FLOPs a token for log-probabilities and 6 P for
-    the update, all responses of the longest kind, at the full rate, and rollouts for nothing."""
+    the update, all responses of full length, at the full rate, and no time for rollouts."""
     return 8 * PARAMETERS * PROMPTS * ROLLOUTS * LONGEST / (GPUS * peak)
 
 
-def measured_shares() -> list[str]:
+def timer_shares() -> list[str]:
     """What verl's own timers say of the trainings whose results are here."""
     lines = []
     for file in sorted((ROOT / "results").glob("demo*/train/*/*/seed-*/metrics.jsonl")):
@@ -229,7 +229,7 @@ def report(table: pd.DataFrame) -> bool:
             f"what our plug-in adds to verl's trainer {added / 10 / seconds:.2f}% ({added:.0f} ms), "
             f"verl's own GRPO in its trainer {whole[VERL] / 10 / seconds:.2f}%"
         )
-    lines += ["", "verl's timer `timing_s/adv` in real trainings of tiny models:", "", *measured_shares()]
+    lines += ["", "verl's timer `timing_s/adv` in real trainings of tiny models:", "", *timer_shares()]
     share, limit = alone["egpo"] / 10 / least_seconds(max(PEAKS.values())), max(2 * alone[VERL], 50)
     met = {
         f"under 1% of the shortest step: {share:.2f}%": share < 1,
@@ -248,9 +248,9 @@ def report(table: pd.DataFrame) -> bool:
 def main() -> int:
     logging.disable(logging.WARNING)  # the queue repeats one at every fetch
     batch = made_up_batch()
-    tables = [measure(functions(batch), ALONE)]
+    tables = [timed(functions(batch), ALONE)]
     try:
-        tables.append(measure(trainers(queue(batch)), TRAINER))
+        tables.append(timed(trainers(queue(batch)), TRAINER))
     finally:
         ray.shutdown()
     return 0 if report(pd.concat(tables)) else 1

@@ -1,4 +1,4 @@
-"""The ways to find near-duplicates that `benchmarks/near_duplicates.py` compares, each run in a process of its own.
+"""The ways to find near-duplicates that `benchmarks/near_duplicates.py` compares, each run in a separate process.
 
     python benchmarks/contenders.py NAME TEXTS CLUSTERS
 
@@ -62,9 +62,10 @@ def datasketch(texts: list[str]) -> np.ndarray:
 def datasketch_our_hash(texts: list[str]) -> np.ndarray:
     """The same over the 32-bit hashes of our shingles: what mode `paper` must agree with."""
     from egpo.data.minhash import hash32
-    from egpo.data.texts import runs, tokenised
+    from egpo.data.ngrams import ngrams
+    from egpo.data.tokens import tokenised
 
-    made = runs(tokenised(texts), SHINGLE)
+    made = ngrams(tokenised(texts), SHINGLE)
     hashes, starts = hash32(made.hashes), made.starts
     sets = (hashes[start:end].tolist() for start, end in pairwise(starts))
     return _datasketch(sets, len(texts), hashfunc=int)
@@ -74,10 +75,11 @@ def _ours(texts: list[str], mode: str) -> np.ndarray:
     from egpo.config.data import Deduplication
     from egpo.data.deduplicate import near_pairs
     from egpo.data.near import components
-    from egpo.data.texts import runs, tokenised
+    from egpo.data.ngrams import ngrams
+    from egpo.data.tokens import tokenised
 
     settings = Deduplication(mode=mode, num_perm=PERMUTATIONS, threshold=THRESHOLD, ngram_size=SHINGLE, bands=BANDS)
-    pairs, _ = near_pairs(runs(tokenised(texts), SHINGLE), settings)
+    pairs, _ = near_pairs(ngrams(tokenised(texts), SHINGLE), settings)
     return components(pairs, len(texts))
 
 
@@ -92,9 +94,10 @@ def verified(texts: list[str]) -> np.ndarray:
 def exact_join(texts: list[str]) -> np.ndarray:
     """Our prefix-filter join, without MinHash."""
     from egpo.data.near import components, exact_pairs
-    from egpo.data.texts import runs, tokenised
+    from egpo.data.ngrams import ngrams
+    from egpo.data.tokens import tokenised
 
-    return components(exact_pairs(runs(tokenised(texts), SHINGLE), THRESHOLD), len(texts))
+    return components(exact_pairs(ngrams(tokenised(texts), SHINGLE), THRESHOLD), len(texts))
 
 
 def rensa(texts: list[str]) -> np.ndarray:
@@ -148,7 +151,7 @@ def datatrove(file: Path, work: Path, count: int) -> np.ndarray:
     from datatrove.utils.word_tokenizers import WordTokenizer
 
     class Blanks(WordTokenizer):
-        """The texts' own blanks: no tokenizer could be quicker."""
+        """Splits at blanks, faster than any tokenizer."""
 
         def word_tokenize(self, text: str) -> list[str]:
             return text.split(" ")

@@ -38,10 +38,10 @@ from egpo.config.data import Data, LocalSource, Quotas
 from egpo.config.loader import with_preset
 from egpo.data.build import build
 from egpo.data.lengths import load_tokenizer
-from egpo.data.parts import judged
+from egpo.data.parts import filtered
 from egpo.data.reference_answers import not_a_value
 from egpo.data.schema import FOLDERS, write_shards
-from egpo.synthetic.standin import make_source
+from egpo.data.source import prepare
 from egpo.synthetic.tokenizer import CHAT, END_OF_TEXT, END_OF_TURN, SPLIT, TURN
 
 OUT = ROOT / "results" / "bench"
@@ -146,7 +146,7 @@ def write_source(folder: Path, counts: dict[str, int], scale: float) -> Path:
 
 
 def write_tokenizer(folder: Path) -> Path:
-    """A byte-level BPE in Qwen2's manner, of VOCABULARY entries where the prose gives so many."""
+    """A byte-level BPE like Qwen2's, of at most VOCABULARY entries."""
     tokenizer = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(SPLIT), behavior="isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
@@ -174,7 +174,7 @@ def write_items(folder: Path) -> dict[str, Path]:
     return files
 
 
-# --- measuring -----------------------------------------------------------------------------------
+# --- CPU-time and memory -----------------------------------------------------------------------
 
 
 class Watch:
@@ -229,16 +229,16 @@ class Watch:
 
 WITHIN = {
     "reading parquet": ("schema.py", "read_shard"),
-    "last box": ("boxed.py", "extract_boxed"),
+    "last box": ("answers.py", "extract_boxed"),
     "tokens of prompts and responses": ("lengths.py", "_count"),
     "wording": ("filters.py", "<lambda>"),
-    "math-verify: one value": ("answers.py", "not_a_value"),
+    "math-verify: one value": ("reference_answers.py", "not_a_value"),
     "math-verify: boxed match": ("filters.py", "boxed_match"),
 }
 
 
 @dataclass(frozen=True)
-class Judging:
+class Filtering:
     """CPU-milliseconds a row of the row filters in one process, shares of their parts, and peak memory in GB."""
 
     milliseconds: float
@@ -246,23 +246,23 @@ class Judging:
     peak: float
 
 
-def _judge(shard: Path, data: Data, tokenizer: Path) -> float:
+def _filter(shard: Path, data: Data, tokenizer: Path) -> float:
     not_a_value.cache_clear()
     loaded = load_tokenizer(tokenizer)
     start = time.process_time()
-    for _ in judged(shard, "default", data, loaded):
+    for _ in filtered(shard, "default", data, loaded):
         pass
     return time.process_time() - start
 
 
-def measure_judging(scale: float, data: Data, tokenizer: Path) -> Judging:
+def profile_filters(scale: float, data: Data, tokenizer: Path) -> Filtering:
     """Of PROFILED rows with generations of `scale` times the full length; the shares are cProfile's."""
     folder = write_source(OUT / f"profiled-{scale}", {"default": PROFILED}, scale)
     [shard] = (folder / FOLDERS["default"]).glob("*.parquet")
     with Watch() as watch:
-        seconds = _judge(shard, data, tokenizer)
+        seconds = _filter(shard, data, tokenizer)
     profiler = cProfile.Profile(time.process_time)
-    profiler.runcall(_judge, shard, data, tokenizer)
+    profiler.runcall(_filter, shard, data, tokenizer)
     stats: Any = pstats.Stats(profiler)
     shares = {
         name: sum(
@@ -273,7 +273,7 @@ def measure_judging(scale: float, data: Data, tokenizer: Path) -> Judging:
         / stats.total_tt
         for name, place in WITHIN.items()
     }
-    return Judging(1000 * seconds / PROFILED, shares, watch.peak)
+    return Filtering(1000 * seconds / PROFILED, shares, watch.peak)
 
 
 def chain(preset: str, source: Path, items: dict[str, Path], tokenizer: Path, out: Path) -> Watch:
@@ -297,7 +297,7 @@ def settings(preset: str) -> Data:
 # --- the page ------------------------------------------------------------------------------------
 
 
-def report(short: Judging, full: Judging, runs: dict[str, Watch], manifest: dict[str, Any]) -> bool:
+def report(short: Filtering, full: Filtering, runs: dict[str, Watch], manifest: dict[str, Any]) -> bool:
     count = sum(ROWS.values())
     first = runs["recommended"]
     minutes = {step: seconds / 60 for step, seconds in first.steps.items()}
@@ -315,11 +315,11 @@ def report(short: Judging, full: Judging, runs: dict[str, Watch], manifest: dict
         "",
         f"Peak memory of all processes together: {first.peak:.2f} GB. At full length the row filters would take "
         f"{missing:.1f} CPU-minutes more: {full.milliseconds:.1f} ms a row in place of {short.milliseconds:.1f}, "
-        f"measured on {PROFILED:,} rows; the other steps do not read generations. Such a worker has {full.peak:.2f} GB "
+        f"timed on {PROFILED:,} rows; the other steps do not read generations. Such a worker has {full.peak:.2f} GB "
         f"in place of {short.peak:.2f}.",
         "",
         f"Of {manifest['source_rows']:,} rows {sum(part['rows'] for part in manifest['splits'].values()):,} are left. "
-        "Once the rows are judged, another preset takes the later steps alone: `paper` took "
+        "Once the rows are filtered, another preset takes the later steps alone: `paper` took "
         f"{sum(runs['paper'].steps.values()) / 60:.2f} CPU-minutes.",
         "",
         "## Where the row filters' time goes",
@@ -344,9 +344,9 @@ def report(short: Judging, full: Judging, runs: dict[str, Watch], manifest: dict
 
 def main() -> int:
     tokenizer = write_tokenizer(OUT / "tokenizer")
-    short, full = (measure_judging(scale, settings("recommended"), tokenizer) for scale in (SCALE, 1.0))
+    short, full = (profile_filters(scale, settings("recommended"), tokenizer) for scale in (SCALE, 1.0))
     write_source(OUT / "openr1-like", ROWS, SCALE)
-    make_source(settings("recommended").source, OUT / "chain" / "source", print)
+    prepare(settings("recommended").source, OUT / "chain" / "source", print)
     items = write_items(OUT / "chain" / "items")
     shutil.rmtree(OUT / "chain" / "pool", ignore_errors=True)
     runs = {

@@ -28,7 +28,8 @@ from egpo.common.files import atomic_path
 from egpo.common.paths import ROOT
 from egpo.data.near import components, distinct
 from egpo.data.near import jaccard as exact_similarity
-from egpo.data.texts import runs, tokenised
+from egpo.data.ngrams import ngrams
+from egpo.data.tokens import tokenised
 
 OUT = ROOT / "results" / "bench"
 PEERS = ROOT / ".bench"  # where `make bench` puts the packages of envs/bench.txt
@@ -43,14 +44,14 @@ PLAIN, PAPER, VERIFIED, SAME_HASH = "datasketch", "egpo, paper", "egpo, verified
 
 def _changed(words: list[str], rng: np.random.Generator, vocabulary: list[str]) -> list[str]:
     """None to six words of a text replaced, anywhere."""
-    own = list(words)
-    for place in rng.integers(len(own), size=rng.integers(7)):
-        own[place] = vocabulary[rng.integers(len(vocabulary))]
-    return own
+    changed = list(words)
+    for place in rng.integers(len(changed), size=rng.integers(7)):
+        changed[place] = vocabulary[rng.integers(len(vocabulary))]
+    return changed
 
 
 def _chunk(number: int, vocabulary: list[str]) -> Iterable[tuple[str, int]]:
-    """CHUNK texts of 20 to 104 words with the group of each: its own, or that of the texts it was made from.
+    """CHUNK texts of 20 to 104 words with the group of each: a new one, or that of the text it was made from.
 
     80% are new, 12% changed copies of a new one, 8% of families of 20 whose frame is five sixths of their words.
     """
@@ -187,7 +188,7 @@ def checked(texts: list[str], truth: np.ndarray) -> Score:
     files = (OUT / "texts" / "datatrove" / "buckets").rglob("*.dups")
     made = np.concatenate([np.fromfile(file, dtype="<u4") for file in files]).reshape(-1, 4)
     pairs = distinct([made[:, [1, 3]].astype(np.int64)], len(texts))
-    near = pairs[exact_similarity(runs(tokenised(texts), SHINGLE), pairs) >= THRESHOLD]
+    near = pairs[exact_similarity(ngrams(tokenised(texts), SHINGLE), pairs) >= THRESHOLD]
     return score(components(near, len(texts)), truth)
 
 

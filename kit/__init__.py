@@ -1,1 +1,1 @@
-"""The GPU kit: the project's training and evaluation tried on one GPU in ten minutes, without a network (README.md)."""
+"""The GPU kit: tries the project's training and evaluation on one GPU, without a network. See README.md."""

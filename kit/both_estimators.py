@@ -1,7 +1,7 @@
-"""A trainer for the kit: ours, which also times verl's own GRPO estimator on the batch of each step.
+"""A trainer for the kit: the trainer "egpo", which also times verl's GRPO estimator on the batch of each step.
 
-verl's processes load this module through VERL_USE_EXTERNAL_MODULES. The batch that is trained on has EGPO's
-advantages, which are computed last.
+verl's processes load this module through VERL_USE_EXTERNAL_MODULES. EGPO's advantages are computed last, so they are
+those of the training.
 """
 
 from __future__ import annotations

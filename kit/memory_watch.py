@@ -1,4 +1,4 @@
-"""The most memory that was in use in each phase of a training, looked at from outside."""
+"""The peak memory of each phase of a training, seen from outside."""
 
 from __future__ import annotations
 
@@ -15,26 +15,30 @@ GIB = 2**30
 
 
 def gpu_gib() -> float:
-    """What is in use on the first GPU, by all processes."""
+    """GiB in use on the first GPU, by all processes."""
     command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     return float(run.stdout or 0) / 1024
 
 
 def tree_gib() -> float:
-    """Proportional set size of all processes below this one."""
+    """GiB of all processes below this one (proportional set size)."""
     total = 0
     for pid in descendants(os.getpid()):
         try:
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         except OSError:
-            continue  # it ended meanwhile
+            continue  # the process has ended
         total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total * 1024 / GIB
 
 
 class MemoryWatch:
-    """Looks twice a second until the block is left; `peaks` has the most GiB of each phase, without step numbers."""
+    """Reads the memory twice a second while the block runs.
+
+    Attributes:
+        peaks: GiB by phase, whose name has no step number.
+    """
 
     def __init__(self, platform: str, heartbeat: Path) -> None:
         self._look = gpu_gib if platform == "cuda" else tree_gib

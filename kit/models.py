@@ -1,4 +1,4 @@
-"""Models and data of the kit, all made on the machine: random weights, synthetic sums."""
+"""Models and data of the kit, made on the machine: random weights, synthetic sums."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kit.step import Step
 
 
 def tiny_model(step: Step) -> Path:
-    """The tiny model after a short supervised warm-up, so that some of its answers are right; made once, on the CPU."""
+    """The tiny model after a short supervised warm-up, so that some answers are right; made once, on the CPU."""
     place = step.work / "tiny"
     if (place / "config.json").exists():
         return place
@@ -35,7 +35,7 @@ def tiny_model(step: Step) -> Path:
 
 
 def problems_file(path: Path, count: int, level: int | None = None) -> Path:
-    """Rows in verl's format of `count` synthetic sums."""
+    """Write `count` synthetic sums in verl's format; returns the path."""
     rng = Random(path.name)
     problems = [draw_problem(rng, "train", level=level) for _ in range(count)]
     rows = [verl_row(problem.text, problem.answer, index=index) for index, problem in enumerate(problems)]
@@ -44,7 +44,7 @@ def problems_file(path: Path, count: int, level: int | None = None) -> Path:
 
 
 def large_vocabulary(size: int, context: int) -> PreTrainedTokenizerFast:
-    """The tiny tokenizer with further entries that no text is split into, so that every id has a text."""
+    """The tiny tokenizer with unused entries up to `size`, so that every id has a text."""
     tokenizer = make_tokenizer(False, 1, context)
     values = json.loads(tokenizer.backend_tokenizer.to_str())
     vocabulary = values["model"]["vocab"]
@@ -60,7 +60,7 @@ def large_vocabulary(size: int, context: int) -> PreTrainedTokenizerFast:
 
 
 def random_model(shape: Architecture, place: Path, device: str, context: int, dtype: str = "bfloat16") -> Path:
-    """A Qwen2 model of this shape with random weights in `place`, and a tokenizer of its vocabulary."""
+    """Write a Qwen2 model of this shape with random weights, and a tokenizer of its vocabulary, to `place`."""
     torch.manual_seed(0)
     config = Qwen2Config(**as_config(shape), max_position_embeddings=context, dtype=dtype)
     tokenizer = large_vocabulary(shape.vocab_size, context)

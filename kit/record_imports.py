@@ -1,7 +1,7 @@
-"""Appends the name of every package that a process imports, or asks the version of, to the file $KIT_IMPORTS.
+"""Appends every module that a process imports, and every package whose version it requests, to the file $KIT_IMPORTS.
 
-`kit.measure` puts a copy of this file where Python finds it as sitecustomize, in all processes of the kit's steps. A
-line is written at once: most of these processes are killed in the end.
+`kit.find_packages` makes all processes of the kit's steps load this file as sitecustomize. Lines are written at once,
+as most of these processes are killed.
 """
 
 import importlib.metadata
@@ -15,7 +15,7 @@ def _note(kind: str, name: str) -> None:
     line = f"{kind} {name}\n"
     if line not in _SEEN:
         _SEEN.add(line)
-        with open(os.environ["KIT_IMPORTS"], "a") as file:  # noqa: PTH123 (pathlib would be an import of its own)
+        with open(os.environ["KIT_IMPORTS"], "a") as file:  # noqa: PTH123 (pathlib would be recorded as an import)
             file.write(line)
 
 

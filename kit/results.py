@@ -1,6 +1,6 @@
-"""What the kit's steps write: one line of JSON for each result, at once, and a page that is made of these lines.
+"""Results of the kit's steps: one line of JSON for each, written at once, and a page made of these lines.
 
-Standard library only: the runner and the page work where nothing could be installed.
+Standard library only: runner and page also work if the installation failed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ OK, FAILED, TIMED_OUT, LEFT_OUT = "ok", "FAILED", "TIMED OUT", "left out"
 
 
 def append(folder: Path, line: dict[str, Any]) -> None:
-    """Add one result to `folder`; it is on the disk when this returns."""
+    """Append one result to the lines in `folder`, and write the page again."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LINES).open("a") as file:
         file.write(json.dumps({**line, "time": time.strftime("%Y-%m-%d %H:%M:%S")}) + "\n")
@@ -23,7 +23,7 @@ def append(folder: Path, line: dict[str, Any]) -> None:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """All results; a last line that was cut off is left out."""
+    """All results; incomplete lines are left out."""
     path = folder / LINES
     lines = path.read_text().splitlines() if path.exists() else []
     found = []
@@ -36,7 +36,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 
 def value_text(value: Any) -> str:
-    """A number with four digits, anything else as it is."""
+    """A number with four digits, anything else unchanged."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
@@ -52,19 +52,19 @@ def _row(line: dict[str, Any]) -> str:
 
 
 def last_run(lines: list[dict[str, Any]], step: str) -> list[dict[str, Any]]:
-    """The results of a step since it was last started."""
+    """The results of a step since its last start."""
     mine = [line for line in lines if line["step"] == step]
     starts = [number for number, line in enumerate(mine) if line["kind"] == "start"]
     return mine[starts[-1] :] if starts else mine
 
 
 def page_text(lines: list[dict[str, Any]]) -> str:
-    """The results as Markdown, by step in the order in which they came; of a step that ran twice, the second."""
-    parts = ["# What the kit measured", ""]
+    """The results as Markdown, by step; of a step that ran several times, those of the last run."""
+    parts = ["# Results of the GPU kit", ""]
     for step in dict.fromkeys(line["step"] for line in lines):
         mine = last_run(lines, step)
         ended = [line for line in mine if line["kind"] == "end"]
-        state = f"{ended[-1]['state']}, {ended[-1]['seconds']:.0f} s" if ended else "under way or cut off"
+        state = f"{ended[-1]['state']}, {ended[-1]['seconds']:.0f} s" if ended else "running or killed"
         parts += [f"## {step}: {state}", ""]
         values = [line for line in mine if line["kind"] == "value"]
         if values:
@@ -77,7 +77,7 @@ def page_text(lines: list[dict[str, Any]]) -> str:
 
 
 def write_page(folder: Path) -> None:
-    """Make the page anew; by a rename, so that it is whole whenever it is read."""
+    """Write the page again, by a rename, so that readers never see a part of it."""
     temporary = folder / f".{PAGE}"
     temporary.write_text(page_text(read(folder)))
     temporary.rename(folder / PAGE)

@@ -1,9 +1,9 @@
-"""Ngrams the kit's steps in order, each in a process and with a time limit of its own.
+"""Run the kit's steps in order, each in a process with a time limit.
 
     python -m kit.run --platform cuda --work FOLDER --out FOLDER [--skip STEP ...] [--only STEP ...]
 
-Every result is in out/results.jsonl and out/page.md as soon as it is known; a step that fails or
-takes too long leaves its traceback and the end of its log there, and the next one goes on.
+Every result is written at once to out/results.jsonl and out/page.md. If a step fails or takes too long, its traceback
+or the end of its log is written there too, and the next step runs.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 from egpo.runtime.processes import SET_PDEATHSIG, prctl
 from kit import results
 
-# Seconds for each step, in the order in which they are taken.
+# Seconds for each step, in the order in which they run.
 STEPS = {"versions": 120, "logprobs": 240, "train": 600, "evaluate": 300, "paper_size": 480, "attention": 300}
-# A CPU of two cores needs longer for less: there the kit is only tried.
+# A factor: a CPU of two cores takes longer, though models and batches are smaller.
 PATIENCE = {"cuda": 1, "cpu": 3}
 LAST_LINES = 25  # of the log of a step that was ended
 
@@ -31,13 +31,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="kit.run", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--platform", choices=("cpu", "cuda"), default="cuda")
     parser.add_argument(
-        "--work", type=Path, required=True, help="models, data and trainings; may be removed afterwards"
+        "--work", type=Path, required=True, help="models, data and trainings; can be removed afterwards"
     )
     parser.add_argument("--out", type=Path, required=True, help="results.jsonl, page.md and a log of each step")
     parser.add_argument("--skip", nargs="+", choices=STEPS, default=[], metavar="STEP", help=", ".join(STEPS))
-    parser.add_argument(
-        "--only", nargs="+", choices=STEPS, default=list(STEPS), metavar="STEP", help="leave all others out"
-    )
+    parser.add_argument("--only", nargs="+", choices=STEPS, default=list(STEPS), metavar="STEP", help="skip all others")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="for all steps together")
     return parser.parse_args(arguments)
 
@@ -54,8 +52,8 @@ def command(step: str, chosen: argparse.Namespace) -> list[str]:
     return [sys.executable, "-m", f"kit.steps.{step}", "--platform", chosen.platform, *folders]
 
 
-def take(step: str, chosen: argparse.Namespace, limit: float) -> str:
-    """Run one step to its end or to its limit; the state in which it ended."""
+def run_step(step: str, chosen: argparse.Namespace, limit: float) -> str:
+    """Run one step, at most for `limit` seconds; returns the state in which it ended."""
     log = chosen.out / f"{step}.log"
     with log.open("w") as file:
         process = subprocess.Popen(
@@ -65,7 +63,7 @@ def take(step: str, chosen: argparse.Namespace, limit: float) -> str:
             stderr=subprocess.STDOUT,
             env=environment(chosen.platform),
             start_new_session=True,
-            preexec_fn=lambda: prctl(SET_PDEATHSIG, signal.SIGKILL),  # a runner that is killed leaves nothing behind
+            preexec_fn=lambda: prctl(SET_PDEATHSIG, signal.SIGKILL),  # ends with a runner that is killed
         )
         try:
             code = process.wait(timeout=limit)
@@ -77,16 +75,16 @@ def take(step: str, chosen: argparse.Namespace, limit: float) -> str:
 
 
 def end_session(process: subprocess.Popen[bytes]) -> None:
-    """End what a step has left running. Trainings and vLLM end with it: they watch the process that started them."""
+    """Kill all processes of a step. Trainings and vLLM watch the process that started them, and end with it."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def record_end(step: str, state: str, seconds: float, out: Path) -> None:
-    """The step's end; if it did not end well and has not said why itself, also the end of its log."""
-    said = any(line["kind"] == "error" for line in results.last_run(results.read(out), step))
-    if state not in (results.OK, results.LEFT_OUT) and not said:
+    """Record the end of a step; if it failed without recording an error, also the end of its log."""
+    recorded = any(line["kind"] == "error" for line in results.last_run(results.read(out), step))
+    if state not in (results.OK, results.LEFT_OUT) and not recorded:
         lines = (out / f"{step}.log").read_text(errors="replace").splitlines()[-LAST_LINES:]
         error = {"step": step, "kind": "error", "name": "the end of its log", "traceback": "\n".join(lines)}
         results.append(out, error)
@@ -104,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
         limit = min(STEPS[step] * PATIENCE[chosen.platform], end - start)
         print(f"{step}: at most {max(limit, 0):.0f} s", flush=True)
         results.append(chosen.out, {"step": step, "kind": "start"})
-        states.append(take(step, chosen, limit) if limit > 0 else results.LEFT_OUT)
+        states.append(run_step(step, chosen, limit) if limit > 0 else results.LEFT_OUT)
         seconds = time.monotonic() - start
         print(f"{step}: {states[-1]} after {seconds:.0f} s", flush=True)
         record_end(step, states[-1], seconds, chosen.out)

@@ -1,4 +1,4 @@
-"""How large the kit's models and batches are on a GPU, and on a CPU, where only their code is tried."""
+"""Sizes of the kit's models and batches on a GPU, and on a CPU, where only the code is tested."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from kit.catalogue import large_backbone
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of each step; lengths in tokens."""
+    """Sizes for the steps; lengths in tokens."""
 
-    product: int  # width of the square matrices that are multiplied
-    logprob_model: Architecture  # of vLLM against transformers
+    product: int  # width of the square matrices
+    logprob_model: Architecture  # for vLLM against transformers
     warm_up: int  # supervised steps of the tiny model
     prompts: int  # in a step of a tiny training
     rollouts: int
     steps: int
     questions: int  # of the evaluation
     concurrencies: tuple[int, ...]
-    large: Architecture  # of the paper's shape
+    large: Architecture  # of the step paper_size
     large_prompts: int  # in a step of its training
     large_rollouts: int
     large_prompt_tokens: int  # the longest
     large_response: int
-    micro_batches: tuple[tuple[int, ...], ...]  # lengths of the sequences in those that attention is timed on
-    attention_layers: int  # of the large model, that it is timed in
+    micro_batches: tuple[tuple[int, ...], ...]  # lengths of their sequences, for the step attention
+    attention_layers: int  # of the large model, for the step attention
     attention_ways: tuple[str, ...]  # values of training.attention, and kit.varlen's
 
 
@@ -36,7 +36,7 @@ def _architecture(layers: int, hidden: int, heads: int, kv_heads: int, vocabular
     return Architecture(
         num_hidden_layers=layers,
         hidden_size=hidden,
-        intermediate=3 * hidden,
+        intermediate_size=3 * hidden,
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
         vocab_size=vocabulary,
@@ -45,7 +45,7 @@ def _architecture(layers: int, hidden: int, heads: int, kv_heads: int, vocabular
 
 
 def sizes(platform: str) -> Sizes:
-    """platform: cuda or cpu."""
+    """Sizes on a platform, cuda or cpu."""
     large = large_backbone()
     if platform == "cuda":
         return Sizes(
@@ -82,5 +82,5 @@ def sizes(platform: str) -> Sizes:
         large_response=96,
         micro_batches=((256,), (64,) * 4),
         attention_layers=1,
-        attention_ways=("packed", "sdpa", "flash_attention_2"),  # torch has no backward of flex_attention on a CPU
+        attention_ways=("packed", "sdpa", "flash_attention_2"),  # flex_attention has no backward on a CPU
     )

@@ -1,4 +1,4 @@
-"""What all steps of the kit share: their arguments, and how they record results and failures."""
+"""The base of all steps of the kit: arguments, and recording results and errors."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ from kit.sizes import Sizes, sizes
 
 @dataclass
 class Step:
-    """One step: where it works, for which platform, and whether something in it has failed.
+    """One step.
 
-    work: a folder that all steps share, and where models and data are made; out: where results go.
+    Attributes:
+        name: of the step.
+        platform: cuda or cpu.
+        work: a folder for models and data, which all steps share.
+        out: folder of the results.
+        failed: whether a part of the step has failed.
     """
 
     name: str
@@ -39,21 +44,21 @@ class Step:
         return self.platform
 
     def folder(self, name: str) -> Path:
-        """An empty folder of this step's own."""
+        """An empty folder for this step."""
         path = self.work / self.name / name
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
         return path
 
     def record(self, name: str, value: Any, unit: str = "", note: str = "") -> None:
-        """Write down one result at once."""
+        """Print one result and write it at once."""
         print(f"{name}: {results.value_text(value)} {unit} {note}".rstrip(), flush=True)
         line = {"step": self.name, "kind": "value", "name": name, "value": value, "unit": unit, "note": note}
         results.append(self.out, line)
 
     @contextmanager
     def attempt(self, name: str) -> Iterator[None]:
-        """A part whose failure is recorded with its traceback, and does not keep the step from going on."""
+        """A part of the step: an error in it is recorded with its traceback, and the step goes on."""
         try:
             yield
         except Exception:
@@ -64,7 +69,7 @@ class Step:
 
 
 def main(name: str, run: Callable[[Step], None]) -> None:
-    """Run a step from the command line; the exit code is 1 if a part of it failed."""
+    """Run a step with the arguments of the command line; the exit code is 1 if a part failed."""
     parser = argparse.ArgumentParser(prog=f"kit.steps.{name}")
     parser.add_argument("--platform", choices=("cpu", "cuda"), required=True)
     parser.add_argument("--work", type=Path, required=True)

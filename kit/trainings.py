@@ -1,4 +1,4 @@
-"""Trainings by the project's own settings and its own launcher."""
+"""Trainings with the project's settings and launcher."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from egpo.training.limits import Limits
 from egpo.training.progress import read_lines
 from egpo.training.settings import verl_config
 
-# Seconds; the step's own limit is shorter.
+# Seconds; the time limits of the steps are shorter.
 LIMIT, GRACE, NO_PROGRESS = 3600, 30, 300
 
 
@@ -26,7 +26,7 @@ def run_training(
     validation_file: Path,
     out: Path,
 ) -> list[dict[str, Any]]:
-    """Train and export to `out`; the lines of metrics, one a step."""
+    """Train and export to `out`; returns the lines of metrics, one a step."""
     work = out / "work"
     config = verl_config(training, chosen, backbone, model, train_file, validation_file, 1, work)
     train(config, out, work, Limits(LIMIT, GRACE, NO_PROGRESS), lambda text: print(text, flush=True))

@@ -1,8 +1,8 @@
-"""Join the kit's parts, install, and take the steps: what `run.sh` calls on the target. Standard library only.
+"""Join the kit's parts, install, and run the steps; `run.sh` calls it on the target. Standard library only.
 
     python3 unpack.py [--into FOLDER] [--out FOLDER] [--check] [arguments of kit.run, such as --only train]
 
-With --check only the parts that are there are checked, which can be done after each of them has come.
+With --check only the parts that have been copied are checked.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ HERE = Path(__file__).resolve().parent
 
 
 def sha256(path: Path) -> str:
+    """Hash of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check(manifest: dict[str, Any], folder: Path) -> tuple[list[str], list[str]]:
-    """Names of the parts that are missing, and of those that are not what the manifest says."""
+    """Names of the missing parts, and of those whose hash differs from the manifest's."""
     there = [part for part in manifest["parts"] if (folder / part["name"]).is_file()]
     missing = [part["name"] for part in manifest["parts"] if part not in there]
     return missing, [part["name"] for part in there if sha256(folder / part["name"]) != part["sha256"]]
 
 
 def extract(parts: list[dict[str, Any]], folder: Path, into: Path) -> None:
-    """Unpack a tar file from its parts, one after the other through a pipe."""
+    """Unpack a tar file that is split into parts."""
     tar = subprocess.Popen(["tar", "--extract", "--file=-", f"--directory={into}"], stdin=subprocess.PIPE)
     assert tar.stdin is not None
     with tar.stdin:
@@ -44,7 +45,7 @@ def extract(parts: list[dict[str, Any]], folder: Path, into: Path) -> None:
 
 
 def unpack(manifest: dict[str, Any], folder: Path, into: Path) -> None:
-    """Unpack each archive that has changed since the last time."""
+    """Unpack each archive that has changed since the last call."""
     into.mkdir(parents=True, exist_ok=True)
     for archive in ("source", "wheels"):
         parts = [part for part in manifest["parts"] if part["archive"] == archive]
@@ -55,11 +56,11 @@ def unpack(manifest: dict[str, Any], folder: Path, into: Path) -> None:
 
 
 def install(into: Path) -> Path:
-    """The environment's Python, made or found as it is to be."""
+    """Install the environment, if needed; returns its Python."""
     command = [sys.executable, into / "egpo" / "envs" / "install.py", "--list", into / "kit-packages.txt"]
     command += ["--offline", into / "wheelhouse", "--system-torch", "--venv", into / "venv"]
     if subprocess.run(command).returncode:
-        sys.exit("kit: the installation failed; what is said above is the reason")
+        sys.exit("kit: the installation failed; the reason is above")
     return into / "venv" / "bin" / "python"
 
 
@@ -87,7 +88,7 @@ def main() -> None:
     seconds = {"unpack": unpacked - start, "install": time.monotonic() - unpacked}
     source = into / "egpo"
     sys.path.insert(0, str(source))
-    from kit import results  # only now is it there
+    from kit import results  # it was unpacked just now
 
     for step, taken in seconds.items():
         results.append(out, {"step": step, "kind": "end", "state": results.OK, "seconds": taken})

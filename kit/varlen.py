@@ -1,6 +1,6 @@
-"""Attention over packed rows by torch's varlen_attn, to be timed beside the others; it runs on GPUs alone.
+"""Attention over packed rows by torch's varlen_attn, which runs on GPUs only; the step `attention` times it.
 
-If a card shows it to be quicker than egpo.verl_plugin.attention, it is a candidate for that file.
+If it is faster than egpo.verl_plugin.attention on a GPU, it may replace that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def varlen_attention(
     position_ids: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """As egpo.verl_plugin.attention.packed_attention, for one packed row without dropout."""
+    """Like egpo.verl_plugin.attention.packed_attention, for one packed row without dropout."""
     from torch.nn.attention.varlen import varlen_attn
 
     assert position_ids is not None
@@ -38,6 +38,7 @@ def varlen_attention(
 
 
 def install() -> None:
+    """Register the attention with transformers."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(NAME, varlen_attention)

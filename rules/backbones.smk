@@ -1,7 +1,7 @@
 # The models that trainings start from: fetched from the Hub, or made here.
 def of_kind(kind):
     names = [name for name, backbone in CATALOGUE.backbones.items() if backbone.source.kind == kind]
-    return "|".join(map(re.escape, names)) or "-"  # "-" is no backbone's name
+    return "|".join(map(re.escape, names)) or "-"  # no backbone is named "-"
 
 
 rule backbone_fetch:

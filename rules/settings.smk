@@ -1,4 +1,4 @@
-# verl's settings of every training, checked by verl, and what they need of a GPU's memory; nothing is trained.
+# verl's settings of every training, checked by verl, and an estimate of the GPU memory; nothing is trained.
 rule verl_settings:
     output:
         **PATHS.outputs("verl_settings"),

@@ -10,19 +10,19 @@ def train_needs(w):
     return EXPERIMENT.of(w.backbone).jobs.train
 
 
-def own_code(method):
-    """The file of a user's own weights, as a part of the code that a training depends on."""
-    own = CATALOGUE.methods[method].calibration.own
-    return [] if own is None else [os.path.relpath(own[0], ROOT / "src" / "egpo")]
+def custom_code(method):
+    """The file of a user's custom weights, which a training depends on."""
+    custom = CATALOGUE.methods[method].calibration.own
+    return [] if custom is None else [os.path.relpath(custom[0], ROOT / "src" / "egpo")]
 
 
 def on_several(w, value):
-    """`value` for a training on several nodes, nothing for the others."""
+    """`value` for a training on several nodes, else an empty text."""
     return value if training_of(w).nodes > 1 else ""
 
 
-# Slurm starts no step of one task, as Snakemake's plugin asks for, on several nodes. A job of `mpi` has no such step: it
-# runs on the first node, and egpo.training.nodes starts Ray on the others.
+# Snakemake's plugin starts a job as a step of one task, which Slurm refuses on several nodes. A job with `mpi` runs
+# without a step on the first node, and egpo.training.nodes starts Ray on the others.
 NODES = {
     "mpi": lambda w: on_several(w, "srun"),
     "tasks": lambda w: training_of(w).nodes,
@@ -37,8 +37,8 @@ rule train_model:
         train=PATHS.output("data_pool", "train"),
         validation=PATHS.output("data_pool", "validation"),
     output:
-        # The checkpoints and the exported model lie beside these: Snakemake deletes declared outputs
-        # of a failed job, and a training resumes from what it saved.
+        # Checkpoints and the exported model are not declared: Snakemake deletes the outputs of a failed job, and a
+        # training resumes from its checkpoints.
         **PATHS.outputs("train_model"),
     log:
         PATHS.log("train_model"),
@@ -53,7 +53,7 @@ rule train_model:
         gpu=lambda w: training_of(w).gpus_per_node * training_of(w).nodes if training_of(w).platform == "cuda" else 0,
         tasks_per_gpu=0,
         nodes=lambda w: training_of(w).nodes,
-        # What a finished training must not be run again for: as resources, for params would.
+        # Changes of these do not make a finished training run again, as changes of params would.
         minutes=lambda w: train_needs(w).minutes,
         grace_minutes=lambda w: train_needs(w).grace_minutes,
         stall_seconds=lambda w: round(60 * train_needs(w).stall_minutes),
@@ -62,11 +62,11 @@ rule train_model:
     params:
         name="train {backbone} {method} seed {seed}",
         model=lambda w: backbone_model(w.backbone),
-        folder=str(PATHS.training()),  # as text: a Path would keep its {wildcards}
+        folder=str(PATHS.training()),  # as text: Snakemake fills no {wildcards} into a Path
         training=lambda w: training_of(w).model_dump(mode="json", exclude={"save_freq", "gpu_gib"}),
         method=lambda w: plain(CATALOGUE.methods[w.method]),
         backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
-        code=lambda w: stage_code("train_model", *own_code(w.method), platform=training_of(w).platform),
+        code=lambda w: stage_code("train_model", *custom_code(w.method), platform=training_of(w).platform),
     script:
         "../workflow/scripts/train.py"
 

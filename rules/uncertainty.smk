@@ -2,10 +2,6 @@
 UNCERTAINTY = EXPERIMENT.uncertainty
 
 
-def measures_of(models):
-    return [PATHS.rollouts(*model) / "measures.parquet" for model in models]
-
-
 if UNCERTAINTY is not None:
 
     rule roll_out:
@@ -52,86 +48,3 @@ if UNCERTAINTY is not None:
             code=stage_code("measure_rollouts"),
         script:
             "../workflow/scripts/measure_rollouts.py"
-
-    rule table3:
-        input:
-            "config/paper-numbers.yaml",
-            measures=measures_of(table1_models(EXPERIMENT)),
-        output:
-            [PATHS.tables / f"table3.{suffix}" for suffix in ("md", "csv", "tex")],
-        log:
-            PATHS.root / "logs" / "report" / ("table3" + ".log"),
-        resources:
-            mem_mb=8000,
-            runtime=60,
-        params:
-            name="table 3",
-            models=[list(model) for model in table1_models(EXPERIMENT)],
-            catalogue=reported(),
-            code=code_version("report/tables/entropy.py"),
-        script:
-            "../workflow/scripts/entropy_table.py"
-
-    rule entropy_figures:
-        input:
-            measures=measures_of(table1_models(EXPERIMENT)),
-        output:
-            [
-                PATHS.figures / f"{name}.{suffix}"
-                for name in (
-                    "entropy_density",
-                    "entropy_roc",
-                    "entropy_length",
-                    *(
-                        ["entropy_parts"]
-                        if any(CATALOGUE.backbones[model[0]].thinks for model in table1_models(EXPERIMENT))
-                        else []
-                    ),
-                )
-                for suffix in ("png", "pdf")
-            ],
-        log:
-            PATHS.root / "logs" / "report" / ("entropy_figures" + ".log"),
-        resources:
-            mem_mb=8000,
-            runtime=30,
-        params:
-            name="entropy figures",
-            models=[list(model) for model in table1_models(EXPERIMENT)],
-            catalogue=reported(),
-            code=code_version("report/figures/entropy.py"),
-        script:
-            "../workflow/scripts/entropy_figures.py"
-
-    rule case_study:
-        input:
-            rollouts=[PATHS.rollouts(*model) / "rollouts.parquet" for model in table1_models(EXPERIMENT)],
-            problems=PATHS.heldout,
-        output:
-            PATHS.tables / "case_study.md",
-        log:
-            PATHS.root / "logs" / "report" / ("case_study" + ".log"),
-        resources:
-            mem_mb=8000,
-            runtime=60,
-        params:
-            name="case study",
-            models=[list(model) for model in table1_models(EXPERIMENT)],
-            catalogue=reported(),
-            code=code_version("report/tables/case_study.py"),
-        script:
-            "../workflow/scripts/case_study.py"
-
-
-def uncertainty_results(wildcards):
-    if UNCERTAINTY is None:
-        raise WorkflowError(
-            "this experiment has no section 'uncertainty'. Give it one, e.g. uncertainty: {rollouts: 8}, and "
-            "data.heldout_rows."
-        )
-    return [*rules.table3.output, *rules.entropy_figures.output, *rules.case_study.output]
-
-
-rule uncertainty:
-    input:
-        uncertainty_results,

@@ -10,6 +10,7 @@ import pandas as pd
 
 from egpo.config.data import Data, LocalSource, Quotas, StandInSource
 from egpo.data.build import build
+from egpo.data.card import write_card
 from egpo.data.schema import Row, read_shard, shards
 from egpo.synthetic.planted import EVALUATION_SETS
 
@@ -27,7 +28,8 @@ DATA = Data(
     validation_rows=16,
     seed=1,
 )
-OUTPUTS = ("train.parquet", "validation.parquet", "flags.parquet", "funnel.csv", "funnel.md")
+BUILT = ("train.parquet", "validation.parquet", "flags.parquet", "examples.json")
+CARD = ("README.md", "funnel.csv", "funnel.md")
 
 
 def quiet(message: str) -> None:
@@ -59,8 +61,14 @@ def write_evaluation_sets(folder: Path) -> dict[str, Path]:
 
 
 def build_small(source: Path, tokenizer: Path, out: Path, data: Data = DATA, workers: int = 1) -> None:
-    """The chain on a prepared source, against the planted evaluation sets."""
+    """The chain on a prepared source, against the planted evaluation sets, and its card."""
     build(data, source, tokenizer, write_evaluation_sets(tokenizer), out, workers, quiet)
+    card_of(out, out)
+
+
+def card_of(pool: Path, out: Path, note: str = NOTE) -> None:
+    """The card and the funnel of a pool, as the rule data_card would write them."""
+    write_card(pool / "flags.parquet", pool / "manifest.json", pool / "examples.json", note, out)
 
 
 def read_flags(out: Path) -> pd.DataFrame:
@@ -68,4 +76,4 @@ def read_flags(out: Path) -> pd.DataFrame:
 
 
 def hashes(out: Path) -> dict[str, str]:
-    return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in OUTPUTS}
+    return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in (*BUILT, "funnel.csv", "funnel.md")}

@@ -1,7 +1,7 @@
-"""A trainer of the tests: ours, which also writes down what verl hands to our hooks (see test_contract.py).
+"""A trainer for test_contract.py: the trainer "egpo", which also records what verl passes to its hooks.
 
-verl's processes load this module through VERL_USE_EXTERNAL_MODULES. From every batch it takes away one response, as
-if its rollout had failed, so that verl fills the batch with its padding rows.
+verl's processes load this module through VERL_USE_EXTERNAL_MODULES. It removes one response from every batch, as if its
+rollout had failed, so that verl adds padding rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NAME = "recording"
 
 
 def _describe(value: Any) -> Any:
-    """A tensor as its dtype and the sizes of its rows, whatever else as its type."""
+    """dtype and sizes of a tensor, the type of anything else."""
     if hasattr(value, "is_nested") and value.is_nested:
         return {"dtype": str(value.dtype), "rows": value.offsets().diff().tolist()}
     if hasattr(value, "shape"):

@@ -1,7 +1,7 @@
 """A real Slurm on this machine for the tests: munge, slurmctld, and several nodes with made-up GPUs.
 
-Needs root and Debian's packages slurm-wlm and munge; slurmdbd and mariadb-server for one with accounting. The GPUs are
-device files of /dev/null's kind: Slurm counts and hands them out, nothing can compute on them.
+Needs root and Debian's packages slurm-wlm and munge; with accounting also slurmdbd and mariadb-server. The GPUs are
+device files like /dev/null: Slurm counts and assigns them, nothing can compute on them.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ PidFile={folder}/slurmdbd.pid
 
 
 def missing(accounting: bool) -> str | None:
-    """Why no Slurm can be started here, None if it can."""
+    """Why Slurm cannot be started here; None if it can."""
     if os.geteuid() != 0:
-        return "only root can start a Slurm of its own"
+        return "only root can start Slurm"
     needed = ["munged", "slurmctld", "slurmd", "sbatch", *(["slurmdbd", "mariadbd"] if accounting else [])]
     absent = [name for name in needed if not shutil.which(name)]
     if absent:
@@ -95,7 +95,7 @@ def wait_for(what: str, condition, seconds: float = 60) -> None:
 
 
 class Cluster:
-    """Daemons in the foreground, as children of this process."""
+    """Slurm's daemons in the foreground, as children of this process."""
 
     def __init__(self, folder: Path, accounting: bool) -> None:
         self.folder, self.accounting, self.host = folder, accounting, socket.gethostname()
@@ -147,7 +147,7 @@ class Cluster:
         self.revive()
 
     def revive(self) -> None:
-        """Start every node that is not up."""
+        """Start the nodes that are down."""
         for name in NODES.keys() - self.daemons.keys():
             self.spawn(name, "slurmd", "-D", "-N", name)
         wait_for("idle nodes", lambda: run("sinfo", "-h", "-t", "idle", "-o", "%D").split() == [str(len(NODES))])
@@ -174,7 +174,7 @@ class Cluster:
         run("sacctmgr", "-i", "add", "user", "root", "Account=tests")
 
     def lose(self, node: str, job: str) -> None:
-        """Take a node down as a power cut does: its daemon and all processes of the job on it are gone at once."""
+        """Take a node down as a power failure does: kill its daemon and all processes of the job on it."""
         self.end(node, signal.SIGKILL)
         for process in psutil.process_iter(["environ", "name"]):
             environment = process.info["environ"] or {}

@@ -1,4 +1,4 @@
-"""What the tests of trainings share: the catalogues, and runs of verl on a random tiny model."""
+"""Shared by the tests of trainings: the catalogues, and runs of verl on a random tiny model."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ from egpo.training.launch import train
 from egpo.training.limits import Limits
 out = Path(sys.argv[1])
 limits = Limits(*map(float, sys.argv[2:5]))
-class UntilStep:  # the time is up with a step, however long the start-up takes
+class UntilStep:  # the time limit is reached with a step, however long the start-up takes
     grace, stall = limits.grace, limits.stall
 
     @property
@@ -100,7 +100,11 @@ train(OmegaConf.load(out / "config.yaml"), out, out / "work", chosen, lambda lin
 def start(
     config: DictConfig, out: Path, limits: Limits = LIMITS, last_step: int | None = None, **environment: str
 ) -> subprocess.Popen:
-    """A training in a process and session of its own; out/log gets what it says. last_step: where its time is up."""
+    """Start a training in a new process and session, with its output in out/log.
+
+    Args:
+        last_step: the step at which the time limit is reached.
+    """
     OmegaConf.save(config, out / "config.yaml")
     numbers = [str(value) for value in (limits.time, limits.grace, limits.stall, last_step) if value is not None]
     with (out / "log").open("w") as log:
@@ -122,7 +126,7 @@ def identity(pid: int) -> tuple[int, str] | None:
 
 @contextmanager
 def nothing_left_behind(root: int, patience: float = 0) -> Iterator[None]:
-    """Fails if a process that was seen below `root` during the block is still there `patience` seconds later."""
+    """Fail if a process that was seen below `root` during the block still runs `patience` seconds later."""
     before, seen, over = set(descendants(os.getpid())), set(), threading.Event()
 
     def look() -> None:

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egpo.analysis.audit import audit, is_multiple, write_audit
+from egpo.analysis.audit import audit, is_multiple
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
 from egpo.config.files import read_yaml
+from egpo.report.tables.audit import write_audit
 
-NUMBERS = read_yaml(ROOT / "config" / "paper-numbers.yaml")
-ITEMS = {name: entry["num_questions"] for name, entry in read_yaml(ROOT / "config" / "benchmarks.yaml").items()}
-LIMITS = {name: entry["max_evaluation_length"] for name, entry in read_yaml(ROOT / "config" / "backbones.yaml").items()}
+PAPER = ROOT / "config" / "paper-numbers.yaml"
+NUMBERS = read_yaml(PAPER)
 
 
 def verdicts(numbers: dict) -> dict[tuple[str, str], str]:
-    found = audit(numbers, ITEMS, LIMITS)
+    found = audit(numbers)
     assert len({(one.where, one.says) for one in found}) == len(found)
     return {(one.where, one.says): one.verdict for one in found}
 
@@ -140,7 +140,7 @@ def test_a_changed_number_is_flagged(path, value, key):
 def test_a_claim_about_what_is_not_there_is_named(change):
     numbers = changed("text", 0, value={**NUMBERS["text"][0], **change})
     with pytest.raises(UserError, match=r"paper-numbers\.yaml: text, entry 1: there is no '(guess|qwen3)'"):
-        audit(numbers, ITEMS, LIMITS)
+        audit(numbers)
 
 
 @given(st.integers(1, 2500), st.integers(0, 10_000))
@@ -151,7 +151,7 @@ def test_multiples_are_what_some_count_rounds_to(of, hundredths):
 
 
 def test_the_page_shows_the_arithmetic(tmp_path):
-    write_audit(ROOT / "config" / "paper-numbers.yaml", tmp_path)
+    write_audit(PAPER, tmp_path)
     page = (tmp_path / "audit.md").read_text()
     assert "(76.4 + 37.13 + 81.43) / 3 = 64.9867" in page
     assert page.index("egpo: average 65.97") < page.index("<summary>Follows from the printed numbers")

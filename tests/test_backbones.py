@@ -26,7 +26,7 @@ from egpo.synthetic.problems import (
 from egpo.synthetic.tokenizer import END_OF_TURN, make_tokenizer
 from egpo.synthetic.warm_up import IGNORED, batch_of, example, group_shares, make_model, shortcomings
 
-WARM_UP = WarmUp(problems=10, steps=1, batch=2, learning_rate=1e-3)
+WARM_UP = WarmUp(problems=10, steps=1, batch_size=2, learning_rate=1e-3)
 
 
 @given(st.integers(), st.sampled_from(["train", "held-out"]), st.sampled_from(LEVELS))
@@ -106,13 +106,13 @@ def test_group_shares_and_shortcomings():
     ("rates", "rounds", "fair"),
     [
         ([0.5], 1, True),
-        ([0.2, 0.3, 0.5], 3, True),  # taught on until it is in the range
-        ([0.9], 1, False),  # too good: more teaching would not mend it
+        ([0.2, 0.3, 0.5], 3, True),  # trained until it is in the range
+        ([0.9], 1, False),  # too good: more training would not help
         ([0.1] * 20, 1 + make.MORE_ROUNDS, False),
     ],
 )
-def test_a_backbone_is_taught_until_it_is_a_fair_start(monkeypatch, tmp_path, rates, rounds, fair):
-    """Unit test with a mock of the measurement: `rates` are what it finds, one after the other."""
+def test_a_backbone_is_trained_until_it_is_a_fair_start(monkeypatch, tmp_path, rates, rounds, fair):
+    """Unit test with a mock of the estimate: `rates` are its pass rates, one after the other."""
     backbone = Backbone.model_validate(
         {
             "label": "tiny",
@@ -139,14 +139,14 @@ def test_a_backbone_is_taught_until_it_is_a_fair_start(monkeypatch, tmp_path, ra
     make.write_tokenizer(backbone, tmp_path / "tokenizer")
     left, taught = list(rates), []
     shares = {"mixed": 1.0, "entirely_correct": 1.0, "entirely_incorrect": 1.0}
-    monkeypatch.setattr(make, "measure", lambda *_: {"pass_rate": left.pop(0), **shares})
+    monkeypatch.setattr(make, "estimate_shares", lambda *_: {"pass_rate": left.pop(0), **shares})
     monkeypatch.setattr(make.Teacher, "round", lambda self, steps, share=1.0: taught.append((steps, share)))
     arguments = (backbone, tmp_path / "tokenizer", tmp_path / "model", tmp_path / "manifest.json", lambda _: None)
     if fair:
         make.write_backbone(*arguments)
         assert (tmp_path / "manifest.json").exists()
     else:
-        with pytest.raises(UserError, match="no fair start for reinforcement: pass rate"):
+        with pytest.raises(UserError, match="not a fair start for reinforcement: pass rate"):
             make.write_backbone(*arguments)
     assert taught[0] == (6, 1.0) and taught[1:].count((1, 0.5)) == len(taught) - 1
     assert len(taught) == rounds

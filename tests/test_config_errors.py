@@ -1,7 +1,7 @@
 """The mistakes that users make in a configuration: each stops before any job, and says which key and what to do.
 
-Most are tried on egpo.cli.check.load_checked, which every start of Snakemake calls first; a few on Snakemake itself,
-for the way from there to the terminal, and for what Snakemake reads before our code does.
+Most are tried on egpo.cli.check.load_checked, which every start of Snakemake calls first; a few on Snakemake itself:
+how a message reaches the terminal, and what Snakemake reads before our code does.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from egpo.cli.checks.overrides import RESERVED
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
 from egpo.config.files import read_files
+from egpo.config.messages import RENAMED
 
 OUT = object()  # takes a key out
 SIZES = {"max_model_len": 1024, "max_prompt_length": 256, "max_response_length": 64, "max_evaluation_length": 64}
@@ -30,7 +31,7 @@ QUOTAS = {"default_mixed": 510, "default_correct": 340, "extended_mixed": 90, "e
 
 
 def method(calibration: dict | None = None, **keys: Any) -> dict:
-    """Changes that define a custom method and train it."""
+    """Changes that add a method of one's own and train it."""
     entry = {"label": "Mine", "calibration": calibration or {}, **keys}
     return {"methods": ["mine"], "main_method": "mine", "define.methods.mine": entry}
 
@@ -89,7 +90,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a key of a backbone's overlay": (
         {"by_backbone": {"tiny-math": {"training": {"node": 3}}}},
-        ("by_backbone.tiny-math", "training.node", "'nodes'"),
+        ("by_backbone.tiny-math.training.node", "'nodes'"),
+    ),
+    "a key that must be the same for all backbones": (
+        {"by_backbone": {"tiny-math": {"training": {"platform": "cuda"}}}},
+        ("by_backbone.tiny-math.training.platform: there is no such key", "gpus_per_node"),
     ),
     "a key with its dots, as for verl": (
         {"training.total_training_steps": OUT, "training\0total_training_steps": 3},
@@ -108,7 +113,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "yes for a number": ({"training.total_training_steps": True}, ("training.total_training_steps: True", "integer")),
     "a fraction of a step": ({"training.total_training_steps": 2.5}, ("training.total_training_steps: 2.5", "integer")),
     "no number": ({"training.learning_rate": None}, ("training.learning_rate: None", "number")),
-    "one name for a list": ({"methods": "grpo"}, ("methods: 'grpo'", "a list is wanted: [grpo]")),
+    "one name for a list": ({"methods": "grpo"}, ("methods: 'grpo'", "write a list: [grpo]")),
     "one seed for a list": ({"training_seeds": 1}, ("training_seeds: 1", "[1]")),
     "a number for a section": ({"training": 3}, ("training: 3", "keys with values")),
     "an empty section": ({"data": None}, ("data: None", "keys with values")),
@@ -157,14 +162,14 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"define.methods": {"my method": {"label": "x"}}},
         ("define.methods.my method", "lower-case letters"),
     ),
-    "the untrained model as a method": ({"methods": ["base", "grpo"]}, ("methods: 'base'", "take it out")),
+    "the untrained model as a method": ({"methods": ["base", "grpo"]}, ("methods: 'base'", "Remove it here")),
     "an own method named base": (
         {"define.methods.base": {"label": "Mine"}},
         ("define.methods.base", "choose another name"),
     ),
-    "a method twice": ({"methods": ["egpo", "egpo"]}, ("methods: an entry stands twice",)),
-    "a training seed twice": ({"training_seeds": [1, 1]}, ("training_seeds: an entry stands twice",)),
-    "a trial's seed twice": ({"evaluation.seeds": [3, 3]}, ("evaluation.seeds", "counted twice")),
+    "a method twice": ({"methods": ["egpo", "egpo"]}, ("methods: an entry is listed twice",)),
+    "a training seed twice": ({"training_seeds": [1, 1]}, ("training_seeds: an entry is listed twice",)),
+    "a trial's seed twice": ({"evaluation.seeds": [3, 3]}, ("evaluation.seeds", "listed twice")),
     "a label twice": (
         method() | {"methods": ["egpo", "mine"], "define.methods.mine.label": "EGPO"},
         ("define.methods.mine.label: 'EGPO'", "choose another"),
@@ -226,7 +231,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a model of the Hub without its sizes": (
         backbone({"kind": "hub", "repo": "a/b"}),
-        ("define.backbones.own.source.architecture: this key is missing", "needs its sizes", "num_key_value_heads"),
+        ("define.backbones.own.source.architecture: this key is missing", "give its sizes", "num_key_value_heads"),
     ),
     "a further model that is nothing": (
         {"extra_models": {"x": {"model": "/nowhere", "like": "tiny-math"}}},
@@ -246,9 +251,12 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "quotas by bucket for problems alone": (
         {"data.source": {"kind": "problems", "path": "{problems}"}},
-        ("data: quotas are {rows: ...}",),
+        ("data: quotas: write {rows: ...}",),
     ),
-    "rows for a source with buckets": ({"data.quotas": {"rows": 100}}, ("data: quotas are", "default_mixed")),
+    "rows for a source with buckets": (
+        {"data.quotas": {"rows": 100}},
+        ("data: quotas: write {rows: ...}", "default_mixed"),
+    ),
     "a benchmark's empty folder": (
         benchmark(source={"kind": "local", "path": "{empty}"}),
         ("define.benchmarks.own.source.path", "must hold the files that evalscope's math_500 reads"),
@@ -278,8 +286,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         benchmark(prompt="{question} \\boxed{}"),
         ("define.benchmarks.own: prompt", "\\boxed{{}}"),
     ),
-    "a template with a lone brace": (benchmark(prompt="{question} }"), ("own: prompt", "write a brace")),
-    "a template without the question": (benchmark(prompt="Solve it."), ("own: prompt must hold {question}",)),
+    "a template with a lone brace": (benchmark(prompt="{question} }"), ("own: prompt", "write a literal brace")),
+    "a template without the question": (benchmark(prompt="Solve it."), ("own: prompt must contain {question}",)),
     # sizes that contradict each other
     "steps and epochs": (
         {"training.total_epochs": 2},
@@ -330,7 +338,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("training.train_batch_size: 32", "7 GPUs: take a multiple"),
     ),
     "the same for one backbone": (
-        {"training.platform": "cuda", "by_backbone": {"tiny-math": {"training": {"gpus_per_node": 3}}}},
+        {"training.platform": "cuda", "by_backbone": {"tiny-math": {"training": {"nodes": 3}}}},
         ("by_backbone.tiny-math: training.train_batch_size: 32", "3 GPUs"),
     ),
     "GPUs on a CPU": ({"training.gpus_per_node": 8}, ("training.gpus_per_node: 8", "Set platform: cuda")),
@@ -459,13 +467,13 @@ FILES = {
     "an empty file": (b"", "found nothing"),
     "a list": (b"- a\n- b\n", "found list"),
     "a bracket that does not close": (b"a: [1, 2\nb: 3\n", "line 2, column 2"),
-    "a tab": (b"a:\n\tb: 1\n", "Indent with blanks"),
+    "a tab": (b"a:\n\tb: 1\n", "Indent with spaces"),
     "Latin-1": ("a: é\n".encode("latin-1"), "Save the file as UTF-8"),
     "a key twice": (
         b"training:\n  total_training_steps: 3\n  rollouts_per_prompt: 8\n  total_training_steps: 30\n",
-        "line 4: the key 'total_training_steps' stands twice",
+        "line 4: the key 'total_training_steps' appears twice",
     ),
-    "a section twice": (b"data: {}\ntraining: {}\ndata: {}\n", "line 3: the key 'data' stands twice"),
+    "a section twice": (b"data: {}\ntraining: {}\ndata: {}\n", "line 3: the key 'data' appears twice"),
 }
 
 
@@ -503,6 +511,44 @@ def test_what_is_ours_is_what_verl_would_be_given(demo):
         for part in key.split("."):
             assert part in node, key
             node = node[part]
+
+
+# --- keys of former configurations -------------------------------------------------------------------
+
+FORMER = {  # the sections that have renamed keys, with their former keys
+    "": "also_evaluate",
+    "training": "prompts_per_step rollouts steps epochs save_every validate_every rollout_memory verl",
+    "evaluation": "concurrency",
+    "uncertainty": "rollouts",
+    "data.deduplication": "permutations shingle",
+    "define.methods.mine": "clip_low clip_high clip_dual most_batches overlong",
+    "define.methods.mine.overlong_buffer": "buffer penalty",
+    "define.backbones.own": "context prompt_tokens response_tokens evaluation_tokens least_evaluation_tokens",
+    "define.backbones.own.source.architecture": "layers hidden intermediate heads kv_heads vocabulary tied",
+    "define.backbones.made.source": "layers width heads",
+    "define.backbones.made.source.warm_up": "batch",
+    "define.benchmarks.own": "items shots",
+    "by_backbone.tiny-math.training": "save_every rollout_memory verl",
+    "by_backbone.tiny-math.evaluation": "concurrency",
+}
+
+
+def test_every_renamed_key_is_tried():
+    assert {key for keys in FORMER.values() for key in keys.split()} == set(RENAMED)
+
+
+@pytest.mark.parametrize("section", FORMER)
+def test_a_former_key_is_answered_with_its_present_name(section, demo):
+    hub = {"kind": "hub", "repo": "a/b", "architecture": {}}
+    made = {"label": "Made", "source": {"kind": "synthetic", "warm_up": {}}, **SIZES}
+    changes = method(overlong_buffer={}) | backbone(hub) | benchmark() | {"define.backbones.made": made}
+    keys = {f"{section}.{key}".removeprefix("."): 1 for key in FORMER[section].split()}
+    with pytest.raises(UserError) as caught:
+        load_checked(changed(demo, changes | keys, {}), "mine.yaml")
+    lines = str(caught.value).splitlines()
+    for key in keys:
+        expected = f"mine.yaml: {key}: there is no such key. Did you mean '{RENAMED[key.rpartition('.')[2]]}'?"
+        assert any(line.startswith(expected) for line in lines), lines
 
 
 # --- through Snakemake ---------------------------------------------------------------------------
@@ -550,4 +596,4 @@ def test_snakemake_stops_for_a_key_that_stands_twice(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text((ROOT / "config" / "demo.yaml").read_text() + "\nmethods: [grpo]\n")
     status, text, seconds = planned("--configfile", str(file))
-    assert status != 0 and seconds < 10 and "the key 'methods' stands twice" in text, text
+    assert status != 0 and seconds < 10 and "the key 'methods' appears twice" in text, text

@@ -1,6 +1,8 @@
-"""A real training through verl and vLLM: what verl hands to our hooks, so that an upgrade of verl that breaks one is
-named here, and what comes out. The training takes minutes (`make test-slow`); tests/test_experiment.py has one in every
-run, which an upgrade would break without a name."""
+"""What verl passes to our hooks, and the outcome, in a real training with verl and vLLM.
+
+If an upgrade of verl breaks a hook, a test here names it. The training takes minutes (`make test-slow`).
+tests/test_experiment.py runs another one each time, which would fail too, but without the reason.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ STEP = [
 
 @dataclass(frozen=True)
 class Recording:
-    """What tests/recording_trainer.py wrote in the two steps of a training, its lines of metrics and its reports."""
+    """Events of tests/recording_trainer.py in a training of two steps, its lines of metrics and its reports."""
 
     folder: Path
     events: list[dict]
@@ -80,7 +82,7 @@ def test_egpo_trains_through_verl_and_vllm(recording, inputs):
         assert line["actor/grad_norm"] > 0
     assert any(report.startswith("step 2/2, reward ") for report in recording.reports)
     folder = recording.folder
-    assert checkpoints.complete_steps(folder / "work" / "checkpoints") == [2]  # the one before is of no use any more
+    assert checkpoints.complete_steps(folder / "work" / "checkpoints") == [2]  # the one before was removed
     model, start = (AutoModelForCausalLM.from_pretrained(place / "model") for place in (folder, inputs))
     changes = [(a - b).abs().max().item() for a, b in zip(model.parameters(), start.parameters(), strict=True)]
     assert max(changes) > 1e-4
@@ -88,14 +90,14 @@ def test_egpo_trains_through_verl_and_vllm(recording, inputs):
     assert OmegaConf.load(folder / "verl.yaml").algorithm.adv_estimator == "egpo"
 
 
-def test_this_is_the_verl_that_was_read():
+def test_the_version_of_verl_is_the_one_that_the_hooks_were_written_for():
     assert version("verl") == "0.9.1", "run `make test-slow` and read what changed in verl/trainer/ppo/v1"
 
 
 @pytest.mark.slow
 def test_hooks_are_called_in_this_order(recording):
     start = ["_init_tokenizer", "on_init_end", "on_validate_begin", "_on_logged", "on_train_begin"]
-    # A step's metrics are logged after its checkpoint, which is marked as complete then.
+    # A step's metrics are logged after its checkpoint, which is then marked as complete.
     end = ["on_validate_begin", "_on_logged"]
     assert [one["event"] for one in recording.events] == [*start, *STEP, "_on_logged", *STEP, *end]
     assert set(HOOKS) <= {one["event"] for one in recording.events}
@@ -114,14 +116,14 @@ def test_the_queue_holds_log_probs_and_entropies_of_each_response(recording):
     fields = recording.first("_compute_advantage")["fields"]
     lengths = fields["responses"]["rows"]
     for name in ("old_log_probs", "entropy", "response_mask", "rm_scores"):
-        assert name in fields, f"verl's queue has no field '{name}' any more"
+        assert name in fields, f"verl's queue has no field '{name}'"
         assert fields[name]["rows"] == lengths, f"'{name}' is not aligned with the responses"
     assert fields["old_log_probs"]["dtype"] == fields["entropy"]["dtype"] == "torch.float32"
 
 
 @pytest.mark.slow
-def test_padding_rows_are_known_by_their_prompt_id(recording):
-    """One response was taken away, so verl adds one row to fill its batch."""
+def test_padding_rows_are_recognised_by_their_prompt_id(recording):
+    """One response was removed, so verl adds one row."""
     index = recording.first("estimator")["index"]
     tags = recording.first("_compute_advantage")["tags"]
     assert len(index) == PROMPTS * ROLLOUTS
@@ -160,7 +162,7 @@ def test_padding_is_left_out_of_the_metrics(recording):
 
 
 def test_verls_sync_trainer_reads_this_literal():
-    """Our trainer sets trainer_mode to "sync" before verl's __init__, which compares it."""
+    """The trainer sets trainer_mode to "sync" before verl's __init__, which compares it."""
     from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
     assert 'self.trainer_mode == "sync"' in inspect.getsource(PPOTrainer._build_replay_buffer)

@@ -36,8 +36,8 @@ from egpo.config.loader import with_preset
 from egpo.data import reference_answers as answers
 from egpo.data import source as source_module
 from egpo.data import wording
-from egpo.data.filters import REASONS, Measured, bucket, judge
-from egpo.data.lengths import counted, load_tokenizer, measure
+from egpo.data.filters import REASONS, ParsedRow, bucket, flags
+from egpo.data.lengths import counted, load_tokenizer, parse
 from egpo.data.reference_answers import is_missing, is_truth_value, not_a_value, several_values, unboxed
 from egpo.data.sample import strata
 from egpo.data.schema import FOLDERS, NEEDED, SCHEMA, Row, shards, verdicts
@@ -206,8 +206,9 @@ def test_odd_but_valid_shards_are_read(tmp_path: Path) -> None:
     """Columns in another order, a null-typed column, short and null flag lists, null texts, an empty shard."""
     rows = [standin_row(STANDIN, "default", index) for index in range(3)]
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    flags = pa.array([[True], None, [None, True]], pa.list_(pa.bool_()))
-    table = table.set_column(table.schema.get_field_index("correctness_math_verify"), "correctness_math_verify", flags)
+    correct = pa.array([[True], None, [None, True]], pa.list_(pa.bool_()))
+    index = table.schema.get_field_index("correctness_math_verify")
+    table = table.set_column(index, "correctness_math_verify", correct)
     table = table.set_column(table.schema.get_field_index("answer"), "answer", pa.nulls(3))
     for name in FOLDERS.values():
         (tmp_path / name).mkdir()
@@ -262,14 +263,13 @@ CASES = {
 }
 
 
-def measured(row: Row, tokenizer_folder: Path, data: Data = DATA) -> Measured:
-    [item] = measure([row], load_tokenizer(tokenizer_folder), data.max_response_tokens)
+def parsed(row: Row, tokenizer_folder: Path, data: Data = DATA) -> ParsedRow:
+    [item] = parse([row], load_tokenizer(tokenizer_folder), data.max_response_tokens)
     return item
 
 
 def reasons(row: Row, tokenizer_folder: Path) -> list[str]:
-    judged = judge(measured(row, tokenizer_folder), DATA)
-    return [reason for reason, drops in judged.items() if drops]
+    return [reason for reason, drops in flags(parsed(row, tokenizer_folder), DATA).items() if drops]
 
 
 def test_a_good_row_passes_and_every_reason_has_a_case(tokenizer_folder: Path) -> None:
@@ -424,23 +424,23 @@ def test_single_values(answer: str) -> None:
     ],
 )
 def test_boxed_match(changes: dict, match: bool, tokenizer_folder: Path) -> None:
-    judged = judge(measured(replace(GOOD, **changes), tokenizer_folder), DATA)
-    assert judged["no-boxed-match"] is not match
+    found = flags(parsed(replace(GOOD, **changes), tokenizer_folder), DATA)
+    assert found["no-boxed-match"] is not match
 
 
 def test_lengths_are_those_of_the_template_and_of_the_shortest_boxed_generation(tokenizer_folder: Path) -> None:
     tokenizer = load_tokenizer(tokenizer_folder)
     short, long = GOOD.generations[0], GOOD.generations[0] * 3
     row = replace(GOOD, generations=("short", long, short))
-    item = measured(row, tokenizer_folder)
+    item = parsed(row, tokenizer_folder)
     ids = tokenizer.apply_chat_template(prompt(GOOD.problem), add_generation_prompt=True, return_dict=False)
     assert item.prompt_tokens == len(ids)
     assert item.response_tokens == len(tokenizer(short, add_special_tokens=False)["input_ids"])
     for less, long in ((0, False), (1, True)):
         bounds = {"max_prompt_tokens": len(ids) - less, "max_response_tokens": item.response_tokens - less}
         data = DATA.model_copy(update=bounds)
-        judged = judge(measured(row, tokenizer_folder, data), data)
-        assert judged["long-prompt"] is long and judged["long-response"] is long
+        found = flags(parsed(row, tokenizer_folder, data), data)
+        assert found["long-prompt"] is long and found["long-response"] is long
 
 
 def test_a_later_generation_counts_where_the_first_is_too_long(tokenizer_folder: Path) -> None:
@@ -452,16 +452,16 @@ def test_a_later_generation_counts_where_the_first_is_too_long(tokenizer_folder:
     counts = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in (dense, plain)]
     assert counts[0] > counts[1]
     between = DATA.model_copy(update={"max_response_tokens": counts[1]})
-    assert measured(row, tokenizer_folder, between).response_tokens == counts[1]
+    assert parsed(row, tokenizer_folder, between).response_tokens == counts[1]
     below = DATA.model_copy(update={"max_response_tokens": counts[1] - 1})
-    assert measured(row, tokenizer_folder, below).response_tokens == counts[1]  # one more than the limit
+    assert parsed(row, tokenizer_folder, below).response_tokens == counts[1]  # one more than the limit
 
 
 @given(
     st.lists(st.sampled_from(["the sum", " ", "\n\n", "123456", "\\frac{1}{2}", "ÄÖÜ", "aaaaaaaaaa"]), max_size=40),
     st.integers(1, 30),
 )
-def test_counting_stops_behind_the_limit_alone(tokenizer_folder: Path, pieces: list[str], limit: int) -> None:
+def test_counting_stops_beyond_the_limit_only(tokenizer_folder: Path, pieces: list[str], limit: int) -> None:
     text = "".join(pieces)
     tokenizer = load_tokenizer_once(tokenizer_folder)
     exact = len(tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -521,8 +521,8 @@ def test_the_manifest_tells_where_the_pool_comes_from(built: Path) -> None:
 
 
 def test_the_last_length_filter_drops_late(built: Path, tmp_path: Path, tokenizer_folder: Path) -> None:
-    flags = read_flags(built / "out")
-    lengths = flags["prompt_tokens"][flags["reason"] == ""]
+    rows = read_flags(built / "out")
+    lengths = rows["prompt_tokens"][rows["reason"] == ""]
     bound = int(lengths.quantile(0.9))
     data = DATA.model_copy(update={"final_prompt_tokens": bound})
     build_small(built / "source", tokenizer_folder, tmp_path, data)
@@ -547,8 +547,8 @@ def test_demo_yaml_meets_its_quotas(tmp_path: Path, tokenizer_folder: Path) -> N
     demo = Data.model_validate(values)
     make_source(demo.source, tmp_path / "source", quiet)
     build_small(tmp_path / "source", tokenizer_folder, tmp_path / "out", demo)
-    flags = read_flags(tmp_path / "out")
-    ready = flags[flags["reason"].isin(["", "not-sampled"])].groupby(["subset", "bucket"]).size()
+    rows = read_flags(tmp_path / "out")
+    ready = rows[rows["reason"].isin(["", "not-sampled"])].groupby(["subset", "bucket"]).size()
     for stratum, quota in strata(demo.quotas).items():
         assert ready[stratum] >= 1.2 * quota, f"{stratum}: too little margin"
 
@@ -610,7 +610,7 @@ def test_a_quota_larger_than_the_data(built: Path, tmp_path: Path, tokenizer_fol
     data = DATA.model_copy(update={"quotas": QUOTAS.model_copy(update={"extended_mixed": 5000})})
     with pytest.raises(UserError, match=r"data\.quotas\.extended_mixed: 5000 rows asked, \d+ available"):
         build_small(built / "source", tokenizer_folder, tmp_path, data)
-    assert [path.name for path in tmp_path.iterdir()] == ["work"]  # the judged shards, for the next try
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]  # the filtered shards, for the next try
 
 
 def test_filters_that_leave_nothing(built: Path, tmp_path: Path, tokenizer_folder: Path) -> None:

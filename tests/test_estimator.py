@@ -1,4 +1,4 @@
-"""Between verl and the mathematics: the estimator's handover, and what the trainer refuses."""
+"""Between verl and the mathematics: the estimator's handover, and errors of the trainer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def algorithm(calibration: Calibration, penalty: float = 0.0) -> DictConfig:
 
 
 def batch(seed: int) -> dict[str, torch.Tensor]:
-    """Two groups of four in random order, with log-probabilities of nonsense outside the mask."""
+    """Two groups of four in random order, with random numbers outside the mask."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(1, LONGEST + 1, (ROWS,), generator=generator)
     mask = (torch.arange(LONGEST) < lengths[:, None]).float()
@@ -41,8 +41,8 @@ def batch(seed: int) -> dict[str, torch.Tensor]:
 
 
 @given(st.integers(0, 10**6), st.integers(0, 5), st.sampled_from(["grpo", "egpo", "c1", "c5", "edge_grpo"]))
-def test_verls_padding_rows_take_part_in_nothing(seed, padding, method):
-    """verl's padding rows stand anywhere in the batch, with an empty mask and a prompt id of their own."""
+def test_verls_padding_rows_change_nothing(seed, padding, method):
+    """They are anywhere in the batch, with an empty mask and another prompt id."""
     made, calibration = batch(seed), METHODS[method].calibration
     expected = calibrate(made["rewards"].sum(1), made["tokens"], made["mask"], list(made["index"]), calibration)
     order = torch.randperm(ROWS + padding, generator=torch.Generator().manual_seed(seed))
@@ -83,7 +83,7 @@ def test_overlong_shaping_reaches_the_check_of_rewards():
             compute_egpo_advantage(*arguments, algorithm(METHODS["grpo"].calibration), made["index"])
 
 
-def test_estimator_says_what_it_misses():
+def test_errors_of_the_estimator():
     made = batch(1)
     with pytest.raises(ValueError, match="trainer_mode=egpo"):
         compute_egpo_advantage(made["rewards"], made["mask"], algorithm(EGPO), made["index"])
@@ -92,7 +92,7 @@ def test_estimator_says_what_it_misses():
 
 
 def bare_trainer(config: DictConfig):
-    """Our trainer without verl's set-up: for methods that read its configuration alone."""
+    """Our trainer without verl's set-up, for methods that only read its configuration."""
     from egpo.verl_plugin.trainer import EgpoTrainer
 
     trainer = object.__new__(EgpoTrainer)
@@ -127,7 +127,7 @@ def test_scope_needs_the_end_of_the_thought_as_one_token(inputs, tmp_path):
 
 
 def test_overlong_shaping_reaches_verls_reward_manager(inputs, tmp_path):
-    """verl's own manager, on a response of 10 tokens where 12 may be written and the last 8 are punished."""
+    """verl's manager on a response of 10 tokens of at most 12, of which the last 8 are punished."""
     from verl import DataProto
     from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
 
@@ -153,7 +153,7 @@ def test_overlong_shaping_reaches_verls_reward_manager(inputs, tmp_path):
     assert result["reward_extra_info"]["acc"] == 0
 
 
-def test_overlong_buffer_must_leave_something(inputs, tmp_path):
+def test_the_overlong_buffer_must_be_shorter_than_a_response(inputs, tmp_path):
     method = Method.model_validate({"label": "x", "overlong_buffer": {"len": 12}})
-    with pytest.raises(UserError, match=r"overlong_buffer.len: 12 tokens leave none unpunished of the 12"):
+    with pytest.raises(UserError, match=r"overlong_buffer.len: 12 tokens, which is not less than the 12"):
         small(inputs, tmp_path, method)

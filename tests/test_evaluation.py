@@ -27,7 +27,8 @@ from egpo.common.answers import extract_boxed
 from egpo.common.errors import UserError
 from egpo.config.benchmarks import Judge
 from egpo.evaluation.records import STATUS, outcome, trial_rows
-from egpo.evaluation.run import evaluate, plan
+from egpo.evaluation.run import evaluate
+from egpo.evaluation.trials import list_trials
 from egpo.inference.decoding import hashes, model_files
 from egpo.inference.engine import Answer, Engine, EngineError, request_seed
 from egpo.synthetic.benchmark import FORMATS, draw_items, write_benchmark
@@ -55,7 +56,7 @@ def test_items_depend_on_seed_and_index_alone():
 
 @pytest.mark.parametrize("adapter", FORMATS)
 def test_evalscope_reads_the_synthetic_formats(adapter, tmp_path):
-    from egpo.evaluation.trial import read_samples
+    from egpo.evaluation.harness import read_samples
 
     made = benchmark(adapter, 21)
     write_benchmark(made, tmp_path)
@@ -78,7 +79,7 @@ def test_evalscope_reads_the_synthetic_formats(adapter, tmp_path):
 
 def test_a_folder_is_not_taken_for_another_of_the_same_name(tmp_path):
     """datasets' own cache would: it knows a folder by its name."""
-    from egpo.evaluation.trial import read_samples
+    from egpo.evaluation.harness import read_samples
 
     first, second = benchmark("gsm8k", 4), benchmark("gsm8k", 4, {"kind": "synthetic", "seed": 6, "templates": "sums"})
     texts = []
@@ -90,7 +91,7 @@ def test_a_folder_is_not_taken_for_another_of_the_same_name(tmp_path):
 
 
 def test_a_subject_that_is_missing_is_named(tmp_path):
-    from egpo.evaluation.trial import count_questions
+    from egpo.evaluation.harness import count_questions
 
     made = benchmark("mmlu", 21)
     write_benchmark(made, tmp_path)
@@ -99,8 +100,8 @@ def test_a_subject_that_is_missing_is_named(tmp_path):
         count_questions("mine", more, tmp_path)
 
 
-def test_a_wrong_number_of_items_names_the_key(tmp_path):
-    from egpo.evaluation.trial import count_questions
+def test_a_wrong_number_of_questions_names_the_key(tmp_path):
+    from egpo.evaluation.harness import count_questions
 
     write_benchmark(benchmark("math_500", 20), tmp_path)
     with pytest.raises(UserError, match=r"benchmarks\.yaml: mine\.num_questions: 21.* reads 20 questions"):
@@ -115,15 +116,15 @@ def test_an_unknown_format_is_refused(tmp_path):
 
 
 def test_a_judge_without_its_key_is_refused(monkeypatch):
-    from egpo.evaluation.trial import judge
+    from egpo.evaluation.harness import judge_settings
 
     chosen = {"model": "some-model", "url": "http://127.0.0.1:9/v1", "key_variable": "NO_SUCH_KEY"}
     made = benchmark("minerva_math", 5).model_copy(update={"judge": Judge.model_validate(chosen)})
     with pytest.raises(UserError, match=r"minerva\.judge\.key_variable: the environment has no NO_SUCH_KEY"):
-        judge("minerva", made)
+        judge_settings("minerva", made)
     monkeypatch.setenv("NO_SUCH_KEY", "a secret")
-    assert judge("minerva", made)["models"][0]["model_id"] == "some-model"
-    assert judge("minerva", benchmark("minerva_math", 5)) == {"strategy": "rule"}
+    assert judge_settings("minerva", made)["models"][0]["model_id"] == "some-model"
+    assert judge_settings("minerva", benchmark("minerva_math", 5)) == {"strategy": "rule"}
 
 
 class MockJudge(BaseHTTPRequestHandler):
@@ -163,7 +164,7 @@ class Certain:
     ("reply", "status"), [('{"reasoning": "", "verdict": "A"}', "scored"), ("I cannot say.", "excluded")]
 )
 def test_a_judge_decides_in_place_of_the_rules(monkeypatch, tmp_path, reply, status):
-    from egpo.evaluation.trial import run_trial
+    from egpo.evaluation.harness import run_trial
 
     server = HTTPServer(("127.0.0.1", 0), type("Judge", (MockJudge,), {"reply": reply, "keys": []}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -293,7 +294,7 @@ def test_trials_differ_and_answers_keep_to_their_budget(first):
     assert (answered["truncated"] == (answered["response_tokens"] == budget)).all()
 
 
-def test_killed_trials_start_over_and_concurrency_changes_nothing(run, first):
+def test_killed_trials_start_over_and_max_num_seqs_changes_nothing(run, first):
     killed = [run.out / "work" / name / "seed-2" for name in run.benchmarks]
     for folder in killed:  # as a kill leaves them: without the note, with some of evalscope's lines
         (folder / "finished.json").unlink()
@@ -335,13 +336,13 @@ def test_accuracy_is_evalscopes_own_where_it_lost_nothing(run, first):
 
 def test_finished_trials_count_for_the_same_model_alone(run, first):
     def finished(model: dict[str, str], code: str = "code") -> int:
-        trials = plan(model, BACKBONE, run.benchmarks, run.folders, settings(3), run.work, code)
+        trials = list_trials(model, BACKBONE, run.benchmarks, run.folders, settings(3), run.work, code)
         return sum(trial.finished for trial in trials)
 
-    own = hashes(model_files(run.model))
-    assert finished(own) == 8
-    assert finished(own, "other code") == 0
-    assert finished({**own, str(run.model / "model.safetensors"): "other weights"}) == 0
+    same = hashes(model_files(run.model))
+    assert finished(same) == 8
+    assert finished(same, "other code") == 0
+    assert finished({**same, str(run.model / "model.safetensors"): "other weights"}) == 0
 
 
 def test_the_seed_of_a_request_depends_on_question_and_trial():

@@ -34,7 +34,7 @@ def undisturbed(model, tmp_path_factory) -> pd.DataFrame:
     return new_run(model, tmp_path_factory.mktemp("undisturbed"))(ONE_TRIAL)[0]
 
 
-def atomic_path(records: pd.DataFrame) -> None:
+def assert_complete(records: pd.DataFrame) -> None:
     assert records.groupby("benchmark").size().to_dict() == ITEMS
     assert not records.duplicated(["benchmark", "question", "trial"]).any()
 
@@ -55,8 +55,8 @@ def test_vllm_killed_in_the_middle(model, tmp_path, undisturbed):
     run = new_run(model, tmp_path)
     ended = run.call(ONE_TRIAL, KILL)
     assert ended.returncode != 0
-    assert "stories trial 1/1: the vLLM process ended before its time" in ended.stderr
-    assert "Run the same command again: finished trials stay." in ended.stderr
+    assert "stories trial 1/1: the vLLM process ended unexpectedly" in ended.stderr
+    assert "Run the same command again: finished trials are kept." in ended.stderr
     assert not (run.out / "records.parquet").exists()
     records, reported = run(ONE_TRIAL)
     assert "1 of 2 trials are finished already" in reported
@@ -70,11 +70,11 @@ import egpo.evaluation.run as run
 HANGS, CRASHES, FAILS = {texts!r}
 once = run._run_once
 def changed(*arguments):
-    import egpo.evaluation.trial as trial
+    import egpo.evaluation.harness as harness
     import evalscope.metrics.math.parser as parser
     from egpo.inference.engine import Answer
     parser.MATH_DEADLINE_S = 3
-    isolated, output = parser.run_isolated, trial.model_output
+    isolated, output = parser.run_isolated, harness.model_output
     def crash(*_, **__):
         raise RuntimeError("injected")
     def odd(function, texts, *rest, **options):
@@ -84,7 +84,7 @@ def changed(*arguments):
             function = crash
         return isolated(function, texts, *rest, **options)
     parser.run_isolated = odd
-    trial.model_output = lambda answer: output(Answer(error="injected") if answer.text == FAILS else answer)
+    harness.model_output = lambda answer: output(Answer(error="injected") if answer.text == FAILS else answer)
     run._run_once = once
     return once(*arguments)
 run._run_once = changed
@@ -97,7 +97,7 @@ def test_a_scorer_that_hangs_one_that_crashes_and_a_request_that_fails(model, tm
     assert len(set(texts)) == 3
     run = new_run(model, tmp_path)
     records, reported = run(ONE_TRIAL, ODD.format(texts=texts))
-    atomic_path(records)
+    assert_complete(records)
     mine = records[records["benchmark"] == "sums"].set_index("question")
     assert mine["status"].drop([2, 5, 9]).eq("scored").all()
     assert mine["status"].loc[[2, 5, 9]].tolist() == ["excluded", "excluded", "failed"]
@@ -115,7 +115,7 @@ def test_a_full_disk_loses_nothing(model, tmp_path, undisturbed):
     try:
         ended = run.call(ONE_TRIAL)
         assert ended.returncode != 0
-        assert "no space left. Make some and run the same command again" in ended.stderr
+        assert "no space left. Free some and run the same command again" in ended.stderr
         assert not (run.out / "records.parquet").exists()
         subprocess.run(["mount", "-o", "remount,size=64m", str(run.work)], check=True)
         records, _ = run(ONE_TRIAL)

@@ -1,4 +1,4 @@
-"""Eq. (3), (14), (15) and (25) against autograd through verl's own policy loss, on made-up ratios.
+"""Eq. (3), (14), (15) and (25) against autograd through verl's policy loss, on made-up ratios.
 
 In a training with one mini-batch per rollout batch and one epoch, as in the paper's, the ratio is 1 and clipping
 never acts: only made-up ratios show what the loss does.

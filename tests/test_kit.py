@@ -1,4 +1,4 @@
-"""The GPU kit: its parts, its runner and its page. The steps themselves run in `make kit-dry-run`."""
+"""The GPU kit: its parts, its runner and its page. `make kit-dry-run` runs the steps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from egpo.training.settings import check
 
 sys.path.insert(0, str(ROOT))
 
-from kit import measure, pack, results, unpack
+from kit import find_packages, pack, results, unpack
 from kit import run as runner
 from kit.catalogue import tiny_backbone
 from kit.step import Step
@@ -31,11 +31,11 @@ GPU_LIST = ROOT / "envs" / "gpu.txt"
 # --- results ---------------------------------------------------------------------------------------
 
 
-def test_the_page_is_made_anew_with_each_result_and_a_cut_off_line_loses_nothing_else(tmp_path):
+def test_each_result_is_on_the_page_and_an_incomplete_line_is_skipped(tmp_path):
     value = {"step": "train", "kind": "value", "name": "a|b", "value": 1234.5678, "unit": "s", "note": ""}
     results.append(tmp_path, value)
     assert "| a\\|b | 1,235 | s |" in (tmp_path / "page.md").read_text()
-    assert "under way or cut off" in (tmp_path / "page.md").read_text()
+    assert "running or killed" in (tmp_path / "page.md").read_text()
     with (tmp_path / "results.jsonl").open("a") as file:
         file.write('{"step": "tr\n')
     results.append(tmp_path, {"step": "train", "kind": "error", "name": "grpo", "traceback": "ValueError: no"})
@@ -53,7 +53,7 @@ HANGS = "import subprocess, time; subprocess.Popen(['sleep', '1234567']); print(
 
 @pytest.fixture
 def steps(monkeypatch):
-    """The runner with steps of the tests' own, each a piece of Python."""
+    """The runner with other steps, each a piece of Python."""
 
     def use(**programs: str) -> None:
         monkeypatch.setattr(runner, "STEPS", dict.fromkeys(programs, 120))
@@ -85,7 +85,7 @@ def test_a_step_that_fails_leaves_its_traceback_and_the_next_one_runs(tmp_path, 
     assert "broken on purpose" in (tmp_path / "out" / "page.md").read_text()
 
 
-def test_a_step_over_its_time_is_ended_with_what_it_started(tmp_path, steps, monkeypatch):
+def test_a_step_over_its_time_is_killed_with_its_processes(tmp_path, steps, monkeypatch):
     steps(hangs=HANGS, fine=FINE)
     monkeypatch.setattr(runner, "STEPS", {"hangs": 1, "fine": 120})
     assert run(tmp_path) == 1
@@ -95,7 +95,7 @@ def test_a_step_over_its_time_is_ended_with_what_it_started(tmp_path, steps, mon
 
 
 def test_a_runner_that_is_killed_leaves_no_step(tmp_path):
-    """As where the time for a whole command is up."""
+    """As when the time for the whole command is up."""
     program = f"""
 import sys
 from kit import run
@@ -113,7 +113,7 @@ run.main(["--platform", "cpu", "--work", "{tmp_path}/work", "--out", "{tmp_path}
     assert until(lambda: not Path(f"/proc/{pid}").exists())
 
 
-def test_steps_are_left_out_by_name(tmp_path, steps):
+def test_steps_are_chosen_by_name(tmp_path, steps):
     steps(breaks=BREAKS, fine=FINE, also=FINE)
     assert run(tmp_path, "--skip", "breaks") == 0
     assert run(tmp_path, "--only", "also") == 0
@@ -131,7 +131,7 @@ def test_the_page_has_the_last_run_of_a_step_and_the_lines_have_all(tmp_path, st
     assert "broken on purpose" in (tmp_path / "out" / "results.jsonl").read_text()
 
 
-def test_what_the_time_does_not_suffice_for_is_left_out_and_said(tmp_path, steps):
+def test_steps_without_time_are_left_out_and_recorded(tmp_path, steps):
     steps(one=FINE)
     assert run(tmp_path, "--seconds", "0") == 1
     assert states(tmp_path) == {"one": "left out"}
@@ -142,8 +142,7 @@ def test_every_step_has_a_module_with_the_same_name():
 
 
 @pytest.mark.parametrize("name", ["train", "paper_size"])
-def test_verl_takes_the_settings_of_the_trainings_on_a_gpu(name, tmp_path):
-    """What can be checked of them without one."""
+def test_verl_accepts_the_settings_of_the_trainings_on_a_gpu(name, tmp_path):
     step = Step(name, "cuda", tmp_path, tmp_path)
     module = importlib.import_module(f"kit.steps.{name}")
     backbone = module.backbone_of(step) if name == "paper_size" else tiny_backbone()
@@ -153,7 +152,7 @@ def test_verl_takes_the_settings_of_the_trainings_on_a_gpu(name, tmp_path):
 # --- parts -----------------------------------------------------------------------------------------
 
 
-def test_the_list_is_a_part_of_the_gpu_list_and_its_torch():
+def test_the_list_has_the_kits_packages_and_torch_as_in_the_gpu_list():
     names, torchs = pack.read_names(ROOT / "kit" / "packages.txt"), {"torch", "nvidia-cublas"}
     text = GPU_LIST.read_text()
     lines = [line for line in pack.cut_list(names, text, "cuda", torchs).splitlines() if "==" in line]
@@ -165,7 +164,7 @@ def test_the_list_is_a_part_of_the_gpu_list_and_its_torch():
 
 @pytest.fixture
 def parts(tmp_path, monkeypatch) -> tuple[Path, dict]:
-    """A folder with two archives in parts of 1,000 bytes, and the manifest."""
+    """A folder with two archives in parts of 10 KiB, and the manifest."""
     monkeypatch.setattr(pack, "PART_BYTES", 10_240)
     folder, entries = tmp_path / "parts", []
     folder.mkdir()
@@ -180,7 +179,7 @@ def parts(tmp_path, monkeypatch) -> tuple[Path, dict]:
     return folder, {"parts": entries}
 
 
-def test_parts_join_to_what_they_were_cut_from(parts, tmp_path):
+def test_parts_join_to_the_archives(parts, tmp_path):
     folder, manifest = parts
     assert len(manifest["parts"]) > 4 and unpack.check(manifest, folder) == ([], [])
     unpack.unpack(manifest, folder, tmp_path / "into")
@@ -211,7 +210,7 @@ def test_missing_and_damaged_parts_are_named(parts):
         assert done.returncode == 1 and "damaged: part-01; copy them again" in done.stdout
 
 
-def test_a_kit_for_another_python_says_so(parts):
+def test_a_kit_for_another_python_is_refused(parts):
     folder, manifest = parts
     (folder / "manifest.json").write_text(json.dumps({**manifest, "python": "3.99", "platform": "cpu"}))
     (folder / "unpack.py").write_text((ROOT / "kit" / "unpack.py").read_text())
@@ -219,13 +218,13 @@ def test_a_kit_for_another_python_says_so(parts):
     assert done.returncode == 1 and "made for Python 3.99" in done.stderr
 
 
-# --- what is needed --------------------------------------------------------------------------------
+# --- needed packages -------------------------------------------------------------------------------
 
 
-def test_packages_are_known_by_imported_modules_and_asked_versions():
+def test_packages_are_found_by_imported_modules_and_requested_versions():
     lines = {"import pandas.core.frame", "version tabulate", "import egpo.config.data", "import no_such_module"}
-    assert measure.needed(lines) >= {"pandas", "tabulate"}
-    assert "pyarrow" not in measure.needed(lines)
+    assert find_packages.needed(lines) >= {"pandas", "tabulate"}
+    assert "pyarrow" not in find_packages.needed(lines)
 
 
 def test_imports_are_recorded_in_every_process(tmp_path):

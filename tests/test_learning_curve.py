@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
 import pandas as pd
 import pytest
 from PIL import Image
+from report_inputs import write_metrics
 
+from egpo.analysis.learning import quarter_gain
 from egpo.common.errors import UserError
 from egpo.config.loader import load
-from egpo.report.figures.learning_curve import REWARD, VALIDATION, learning_curve, quarter_gain
-
-
-def write(path, rewards):
-    lines = [{"step": 0, VALIDATION: 0.25}]
-    lines += [{"step": step, REWARD: reward} for step, reward in enumerate(rewards, 1)]
-    lines[-1][VALIDATION] = 0.75
-    path.write_text("\n".join(json.dumps(line) for line in lines))
-    return path
+from egpo.report.figures.learning_curve import learning_curve
 
 
 def test_quarter_gain_by_hand():
@@ -29,8 +21,8 @@ def test_quarter_gain_by_hand():
 
 def test_figure_and_numbers(tmp_path, demo):
     catalogue = load(demo, "demo")
-    rising = write(tmp_path / "grpo.jsonl", [step / 8 for step in range(8)])
-    flat = write(tmp_path / "egpo.jsonl", [0.5] * 8)
+    rising = write_metrics(tmp_path / "grpo.jsonl", [step / 8 for step in range(8)])
+    flat = write_metrics(tmp_path / "egpo.jsonl", [0.5] * 8)
     learning_curve(catalogue, {("tiny-math", "grpo", 1): rising, ("tiny-math", "egpo", 1): flat}, tmp_path / "out")
     assert min(Image.open(tmp_path / "out" / "learning_curve.png").size) > 500
     numbers = pd.read_csv(tmp_path / "out" / "learning_curve.csv")

@@ -1,4 +1,4 @@
-"""Leases: one process at a time in a folder, with the ways in which a holder can end."""
+"""Leases: one process at a time in a folder, for each way in which a holder can end; and reserved GPUs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def other(tmp_path):
 
 
 def seen_elsewhere(work) -> None:
-    """Change the holder's file so that it looks like one of another machine: only its beats tell of its life."""
+    """Change the holder's file to one of another machine, whose process cannot be looked up."""
     _, file = lease._latest(lease.folder_of(work))
     entry = json.loads(file.read_text()) | {"pids_of": ["another machine", 1], "host": "node7"}
     file.write_text(json.dumps(entry))
@@ -79,11 +79,11 @@ def test_the_second_waits_for_the_end_of_the_first(tmp_path, other):
         assert time.monotonic() - began > 1
         assert first.wait(5) == 0
     assert said == [
-        f"process {first.pid} on {os.uname().nodename} is at work in {tmp_path / 'work'}: waiting for its end"
+        f"process {first.pid} on {os.uname().nodename} is working in {tmp_path / 'work'}: waiting for its end"
     ]
 
 
-def test_or_is_refused(tmp_path, other):
+def test_the_second_is_refused_if_asked_for(tmp_path, other):
     other(30)
     with (
         pytest.raises(UserError, match="busy: process"),
@@ -92,7 +92,7 @@ def test_or_is_refused(tmp_path, other):
         pass
 
 
-def test_a_killed_holder_is_followed_at_once(tmp_path, other):
+def test_a_killed_holder_is_replaced_at_once(tmp_path, other):
     first = other(30)
     first.kill()
     first.wait()
@@ -102,18 +102,18 @@ def test_a_killed_holder_is_followed_at_once(tmp_path, other):
     assert time.monotonic() - began < 1
 
 
-def test_a_holder_elsewhere_is_followed_when_it_beats_no_more(tmp_path, other):
+def test_a_holder_elsewhere_is_replaced_when_its_beats_stop(tmp_path, other):
     first, said = other(30), []
     seen_elsewhere(tmp_path / "work")
     threading.Timer(1, first.kill).start()
     began = time.monotonic()
     with lease.hold(tmp_path / "work", said.append):
         assert time.monotonic() - began > 2
-    assert "on node7 has shown no life for 2 s" in said[-1]
+    assert "on node7 has not responded for 2 s" in said[-1]
 
 
 def test_clocks_do_not_matter(tmp_path, other):
-    """A living holder whose file is years old or years ahead is alive, as long as the time changes."""
+    """A holder whose file is dated years ahead is alive as long as the date changes."""
     other(3)
     work = tmp_path / "work"
     seen_elsewhere(work)
@@ -135,7 +135,7 @@ def test_clocks_do_not_matter(tmp_path, other):
     thread.join()
 
 
-def test_a_frozen_holder_ends_when_it_wakes(tmp_path, other):
+def test_a_frozen_holder_ends_when_it_continues(tmp_path, other):
     first = other(30)
     first.send_signal(signal.SIGSTOP)
     seen_elsewhere(tmp_path / "work")
@@ -147,8 +147,8 @@ def test_a_frozen_holder_ends_when_it_wakes(tmp_path, other):
         assert not held.lost
 
 
-def test_who_looked_long_ago_cannot_take_an_old_number(tmp_path):
-    """One looks and is held up; others come, work and let go; then it links."""
+def test_a_process_that_looked_long_ago_cannot_take_an_old_number(tmp_path):
+    """It looks and is delayed; others hold and release the folder; then it links."""
     work = tmp_path / "work"
     slow = lease.Lease(work)
     number, _ = lease._latest(slow.folder)
@@ -161,8 +161,7 @@ def test_who_looked_long_ago_cannot_take_an_old_number(tmp_path):
         assert held.number == 3 and not held.lost
 
 
-def test_one_of_many_gets_it(tmp_path):
-    """Twenty at once: never two inside."""
+def test_twenty_at_once_hold_it_one_after_the_other(tmp_path):
     inside, most, lock = [], [], threading.Lock()
 
     def worker() -> None:
@@ -185,20 +184,20 @@ def test_one_of_many_gets_it(tmp_path):
 # --- GPUs of a machine without a scheduler --------------------------------------------------------------
 
 
-def test_jobs_have_gpus_of_their_own(tmp_path, monkeypatch):
+def test_jobs_reserve_different_gpus(tmp_path, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setenv(gpus.DEVICES, "0,1,5")
-    with gpus.own(2, print, tmp_path):
+    with gpus.reserve_gpus(2, print, tmp_path):
         assert os.environ[gpus.DEVICES] == "0,1"
         monkeypatch.setenv(gpus.DEVICES, "0,1,5")
-        with gpus.own(1, print, tmp_path):
+        with gpus.reserve_gpus(1, print, tmp_path):
             assert os.environ[gpus.DEVICES] == "5"
     monkeypatch.setenv(gpus.DEVICES, "0,1,5")
-    with pytest.raises(UserError, match=r"needs 4 GPUs and finds 3 \(0, 1, 5\)"), gpus.own(4, print, tmp_path):
+    with pytest.raises(UserError, match=r"needs 4 GPUs and finds 3 \(0, 1, 5\)"), gpus.reserve_gpus(4, print, tmp_path):
         pass
 
 
-def test_no_gpu_is_asked_for_and_none_is_looked_for(monkeypatch):
+def test_no_gpu_is_looked_for_if_none_is_needed(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    with gpus.own(0, print):
+    with gpus.reserve_gpus(0, print):
         pass

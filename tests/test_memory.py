@@ -1,4 +1,4 @@
-"""The memory estimate, and verl's settings as they are written out before a training."""
+"""The memory estimate, and verl's settings as written before a training."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_parameters_are_those_of_the_model(name):
     with torch.device("meta"):
         model = Qwen2ForCausalLM(as_transformers(size))
     assert size.parameters == PARAMETERS[name] == sum(weights.numel() for weights in model.parameters())
-    largest = max(sum(weights.numel() for weights in layer.parameters()) for layer in model.model.num_hidden_layers)
+    largest = max(sum(weights.numel() for weights in layer.parameters()) for layer in model.model.layers)
     assert size.layer_parameters == largest
 
 
@@ -75,7 +75,7 @@ def test_every_training_of_the_paper_fits_eight_gpus_of_80_gb(name):
     assert memory(name).warnings() == []
 
 
-def test_what_does_not_fit_is_said_with_the_key_to_change():
+def test_warnings_name_the_key_to_change():
     (update, vllm) = memory("deepseek-r1-7b", gpus_per_node=1).warnings()
     assert "training.gpus_per_node" in update and "training.gpu_memory_utilization" in vllm
     (cache,) = memory("deepseek-r1-7b", gpu_memory_utilization=0.24).warnings()
@@ -115,7 +115,7 @@ def test_settings_of_every_training_are_checked_and_written(tmp_path):
     assert all(PAPER.backbones[name].label in text for name in experiment.backbones)
 
 
-def test_what_is_written_is_what_the_training_takes(tmp_path):
+def test_written_settings_are_those_of_the_training(tmp_path):
     demo, folder = CATALOGUES["demo"], tmp_path / "model"
     files = (tmp_path / "train", tmp_path / "validation")
     write_settings(demo, {("tiny-math", "egpo", 1): folder}, files, tmp_path, lambda _: None)

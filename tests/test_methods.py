@@ -1,4 +1,4 @@
-"""The mathematics of the methods, against the paper's equations and verl's own estimator."""
+"""The mathematics of the methods, against the paper's equations and verl's estimator."""
 
 from __future__ import annotations
 
@@ -149,9 +149,9 @@ def test_every_group_has_exactly_one_kind(step):
     counts = kinds.mixed.int() + kinds.entirely_correct.int() + kinds.entirely_incorrect.int()
     assert counts.tolist() == [1] * groups.count
     for number, prompt in enumerate(dict.fromkeys(prompts)):
-        own = [rewards[i].item() for i, other in enumerate(prompts) if other == prompt]
-        assert kinds.entirely_correct[number] == (set(own) == {1.0})
-        assert kinds.entirely_incorrect[number] == (set(own) == {-1.0})
+        found = [rewards[i].item() for i, other in enumerate(prompts) if other == prompt]
+        assert kinds.entirely_correct[number] == (set(found) == {1.0})
+        assert kinds.entirely_incorrect[number] == (set(found) == {-1.0})
 
 
 @given(st.integers(1, 12), st.integers(2, 33), st.integers(0, 10**6), st.booleans())

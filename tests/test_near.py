@@ -18,14 +18,15 @@ from egpo.config.data import Deduplication
 from egpo.data.deduplicate import clusters, conflicting, near_pairs, parameters
 from egpo.data.minhash import band_keys, hash32, layout, signatures
 from egpo.data.near import all_pairs, components, distinct, exact_pairs, jaccard, neighbours
-from egpo.data.texts import NUMBER, SIGN, WORD, Ngrams, runs, tokenised, whole_texts
+from egpo.data.ngrams import Ngrams, ngrams, whole_texts
+from egpo.data.tokens import NUMBER, SIGN, WORD, tokenised
 from egpo.synthetic.problems import draw_problem
 from egpo.synthetic.standin import standin_row
 
 PAPER, VERIFIED = Deduplication(mode="paper"), Deduplication(mode="verified")
 # The oracle: the same definition of a token, as a regular expression.
 TOKEN = re.compile(r"\d+|[^\W\d_]+|[^\w\s$]|_")
-# Of every kind: letters of several scripts, digits that are no ASCII, signs, blanks, what lower() lengthens.
+# Of every kind: letters of several scripts, digits that are not ASCII, signs, blanks, what lower() lengthens.
 ALPHABET = "aB ß$1٣²_+-\\{}\n\tİé中😀."
 
 
@@ -34,8 +35,8 @@ def words(text: str) -> list[str]:
 
 
 def shingles(text: str, size: int = 5) -> set[tuple[str, ...]]:
-    own = words(text)
-    return {tuple(own[start : start + size]) for start in range(max(1, len(own) - size + 1))} if own else set()
+    made = words(text)
+    return {tuple(made[start : start + size]) for start in range(max(1, len(made) - size + 1))} if made else set()
 
 
 def similarity(one: str, other: str) -> float:
@@ -54,24 +55,24 @@ def families(count: int, seed: int = 1) -> list[str]:
     texts: list[str] = []
     for _ in range(count):
         if texts and rng.random() < 0.35:
-            own = rng.choice(texts).split(" ")
+            text = rng.choice(texts).split(" ")
             for _ in range(rng.randrange(4)):
-                own[rng.randrange(len(own))] = rng.choice(vocabulary)
+                text[rng.randrange(len(text))] = rng.choice(vocabulary)
         else:
-            own = rng.choices(vocabulary, k=rng.randint(5, 80))
-        texts.append(" ".join(own))
+            text = rng.choices(vocabulary, k=rng.randint(5, 80))
+        texts.append(" ".join(text))
     return texts
 
 
-# --- tokens and runs -----------------------------------------------------------------------------
+# --- tokens and n-grams --------------------------------------------------------------------------
 
 
 @given(st.lists(st.text(alphabet=ALPHABET, max_size=25), max_size=6))
 def test_tokens_are_those_of_the_expression(texts: list[str]) -> None:
     tokens = tokenised(texts)
     expected = [words(text) for text in texts]
-    assert np.diff(tokens.starts).tolist() == [len(own) for own in expected]
-    flat = [word for own in expected for word in own]
+    assert np.diff(tokens.starts).tolist() == [len(part) for part in expected]
+    flat = [word for part in expected for word in part]
     assert len(set(flat)) == len(set(tokens.hashes.tolist()))
     by_word: dict[str, int] = {}
     for word, number, kind in zip(flat, tokens.hashes.tolist(), tokens.kinds.tolist(), strict=True):
@@ -80,19 +81,19 @@ def test_tokens_are_those_of_the_expression(texts: list[str]) -> None:
 
 
 @given(st.lists(st.text(alphabet="ab1 +", max_size=30), min_size=1, max_size=6), st.integers(1, 6), st.booleans())
-def test_runs_are_those_of_the_words(texts: list[str], size: int, short: bool) -> None:
-    made = runs(tokenised(texts), size, short)
-    expected = [{run for run in shingles(text, size) if short or len(run) == size} for text in texts]
-    assert [len(hashes_of(made, index)) for index in range(len(texts))] == [len(own) for own in expected]
+def test_ngrams_are_those_of_the_words(texts: list[str], size: int, short: bool) -> None:
+    made = ngrams(tokenised(texts), size, short)
+    expected = [{ngram for ngram in shingles(text, size) if short or len(ngram) == size} for text in texts]
+    assert [len(hashes_of(made, index)) for index in range(len(texts))] == [len(part) for part in expected]
     for (left, one), (right, other) in combinations(enumerate(expected), 2):
         assert len(hashes_of(made, left) & hashes_of(made, right)) == len(one & other)
 
 
 def test_chunks_do_not_show() -> None:
     texts = families(700)
-    tokens, made = tokenised(texts), runs(tokenised(texts), 5)
+    tokens, made = tokenised(texts), ngrams(tokenised(texts), 5)
     for index in (0, 127, 128, 500, 699):
-        alone = runs(tokenised([texts[index]]), 5)
+        alone = ngrams(tokenised([texts[index]]), 5)
         assert made.hashes[made.starts[index] : made.starts[index + 1]].tolist() == alone.hashes.tolist()
     assert len(whole_texts(tokens)) == 700
 
@@ -112,7 +113,7 @@ def test_kinds_can_be_left_out() -> None:
 
 def test_nothing_at_all() -> None:
     for texts in ([], ["", " "]):
-        made = runs(tokenised(texts), 5)
+        made = ngrams(tokenised(texts), 5)
         assert len(made.hashes) == 0 and made.counts.tolist() == [0] * len(texts)
         assert len(exact_pairs(made, 0.8)) == 0
         assert len(near_pairs(made, VERIFIED)[0]) == 0
@@ -128,14 +129,14 @@ def texts() -> list[str]:
 
 
 def sketch(hashes: np.ndarray) -> MinHash:
-    """datasketch's own signature of hashes that are handed to it as they are."""
+    """datasketch's signature of the given hashes."""
     made = MinHash(num_perm=128, hashfunc=int, scheme="affine32", seed=1)
     made.update_batch(hash32(hashes).tolist())
     return made
 
 
 def test_signatures_are_datasketchs_own(texts: list[str]) -> None:
-    made = runs(tokenised(texts), 5)
+    made = ngrams(tokenised(texts), 5)
     found = np.concatenate([part for _, part in signatures(made, 128)])
     assert found.shape == (len(texts), 128)
     for index in range(len(texts)):
@@ -148,7 +149,7 @@ def test_buckets_are_datasketchs_own(texts: list[str], settings: Deduplication, 
     chosen = layout(settings)
     assert (chosen.bands, chosen.rows) == shape
     lsh = MinHashLSH(threshold=0.8, num_perm=128) if settings is PAPER else MinHashLSH(num_perm=128, params=shape)
-    made = runs(tokenised(texts), 5)
+    made = ngrams(tokenised(texts), 5)
     expected = set()
     for index in range(len(texts)):
         signature = sketch(made.hashes[made.starts[index] : made.starts[index + 1]])
@@ -166,7 +167,7 @@ def test_buckets_are_datasketchs_own(texts: list[str], settings: Deduplication, 
 
 def test_an_empty_set_has_no_signature() -> None:
     with pytest.raises(ValueError, match="no signature"):
-        list(signatures(runs(tokenised(["a", ""]), 5), 128))
+        list(signatures(ngrams(tokenised(["a", ""]), 5), 128))
 
 
 # --- pairs ---------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ def test_pairs_of_a_bucket(keys: list[int]) -> None:
 
 def test_exact_similarity_and_the_exact_join_against_brute_force() -> None:
     texts = families(400, seed=5)
-    made = runs(tokenised(texts), 5)
+    made = ngrams(tokenised(texts), 5)
     every = np.array(list(combinations(range(len(texts)), 2)))
     expected = [similarity(texts[one], texts[other]) for one, other in every]
     assert jaccard(made, every) == pytest.approx(expected)
@@ -198,7 +199,7 @@ def test_exact_similarity_and_the_exact_join_against_brute_force() -> None:
 
 def test_verified_pairs_are_right_and_nearly_all() -> None:
     """Recall against the exact join; precision must be 1."""
-    made = runs(tokenised(families(6000, seed=2)), 5)
+    made = ngrams(tokenised(families(6000, seed=2)), 5)
     exact = set(map(tuple, exact_pairs(made, 0.8).tolist()))
     pairs, counts = near_pairs(made, VERIFIED)
     found = set(map(tuple, pairs.tolist()))
@@ -217,7 +218,7 @@ def rows_of(texts: list[str], **columns: list) -> pd.DataFrame:
 
 
 def kept(rows: pd.DataFrame, settings: Deduplication = VERIFIED) -> list[int]:
-    return clusters(rows, runs(tokenised(rows["problem"].tolist()), settings.ngram_size), settings)[0].tolist()
+    return clusters(rows, ngrams(tokenised(rows["problem"].tolist()), settings.ngram_size), settings)[0].tolist()
 
 
 def test_which_row_of_a_cluster_is_kept() -> None:
@@ -245,7 +246,7 @@ def test_texts_without_tokens_are_not_duplicates() -> None:
 
 def test_a_pair_below_the_threshold_is_none_once_it_is_verified() -> None:
     """datasketch's bands alone accept some pairs below 0.8; the exact check does not."""
-    made = runs(tokenised(families(6000, seed=2)), 5)
+    made = ngrams(tokenised(families(6000, seed=2)), 5)
     pairs, _ = near_pairs(made, PAPER)
     assert (jaccard(made, pairs) < 0.8).any()
 

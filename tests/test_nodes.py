@@ -1,4 +1,4 @@
-"""Trainings on several nodes: what is refused before Ray starts. tests/test_slurm.py starts it on a real Slurm."""
+"""Trainings on several nodes: the check before Ray starts. tests/test_slurm.py runs one on a real Slurm."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from egpo.training import nodes
 
 
 @pytest.fixture(autouse=True)
-def nowhere(monkeypatch):
+def outside_slurm(monkeypatch):
     for name in (nodes.ADDRESS, nodes.JOB):
         monkeypatch.delenv(name, raising=False)
 
@@ -24,13 +24,13 @@ def test_several_without_slurm_are_refused():
         nodes.check_nodes(2)
 
 
-def test_a_ray_of_the_users_own_is_taken(monkeypatch):
+def test_a_running_ray_is_used(monkeypatch):
     monkeypatch.setenv(nodes.ADDRESS, "10.0.0.1:6379")
     nodes.check_nodes(2)
 
 
-def test_a_job_has_the_nodes_that_squeue_names(monkeypatch, tmp_path):
-    """A file named squeue stands in for Slurm's."""
+def test_the_nodes_of_a_job_are_those_that_squeue_reports(monkeypatch, tmp_path):
+    """A script named squeue replaces Slurm's."""
     squeue = tmp_path / "squeue"
     squeue.write_text("#!/bin/sh\necho 2 16\n")
     squeue.chmod(0o755)

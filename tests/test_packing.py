@@ -1,4 +1,4 @@
-"""What stands in for flash-attention: attention over packed sequences, and log-probabilities in float32."""
+"""The replacements of flash-attention: attention over packed sequences, and log-probabilities in float32."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def outputs(model: Qwen2ForCausalLM, ids: torch.Tensor, positions: torch.Tensor)
     """Logits, and the gradient of a parameter in the first layer."""
     logits = model(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False).logits
     logits.logsumexp(-1).sum().backward()
-    return logits.detach(), model.model.num_hidden_layers[0].self_attn.k_proj.weight.grad
+    return logits.detach(), model.model.layers[0].self_attn.k_proj.weight.grad
 
 
 @settings(max_examples=20)
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), kv_heads=st.sampled_from([1, 2, 4]))
-def test_packed_attention_is_transformers_attention_with_its_mask(lengths, kv_heads):
+def test_packed_attention_equals_transformers_attention_with_a_mask(lengths, kv_heads):
     ours, theirs = (outputs(tiny(name, kv_heads), *packed(lengths)) for name in (attention.NAME, "sdpa"))
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
@@ -53,7 +53,7 @@ def test_packed_attention_is_transformers_attention_with_its_mask(lengths, kv_he
 
 @given(lengths=st.lists(st.integers(1, 9), min_size=2, max_size=5))
 @settings(max_examples=20)
-def test_no_sequence_sees_another(lengths):
+def test_no_sequence_attends_to_another(lengths):
     model, (ids, positions) = tiny(attention.NAME), packed(lengths)
     whole = outputs(model, ids, positions)[0].split(lengths, dim=1)
     for part, own, position in zip(whole, ids.split(lengths, dim=1), positions.split(lengths, dim=1), strict=True):
@@ -71,13 +71,13 @@ def test_rows_padded_on_the_right_need_no_mask():
     torch.testing.assert_close(logits[mask.bool()], outputs(model, ids, positions)[0][0], atol=1e-5, rtol=1e-4)
 
 
-def test_what_it_cannot_do_is_an_error():
+def test_unsupported_inputs_are_errors():
     model, (ids, positions) = tiny(attention.NAME), packed([4, 3])
     with pytest.raises(ValueError, match="padded on the left"):
         model(input_ids=ids, attention_mask=torch.tensor([[0, 1, 1, 1, 1, 1, 1]]))
     with pytest.raises(ValueError, match="position of a row is not 0"):
         model(input_ids=ids, position_ids=positions + 1, attention_mask=None, use_cache=False)
-    model.model.num_hidden_layers[0].self_attn.sliding_window = 2
+    model.model.layers[0].self_attn.sliding_window = 2
     with pytest.raises(ValueError, match="plain causal attention"):
         model(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False)
 
@@ -95,7 +95,7 @@ def test_what_it_cannot_do_is_an_error():
         ({"sliding_window": 4096, "layer_types": ["full_attention"]}, None),
     ],
 )
-def test_a_model_with_another_attention_is_told_before_the_training(config, asks, tmp_path):
+def test_a_model_with_another_attention_is_refused_before_the_training(config, asks, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     check_attention(tmp_path, "sdpa")
     if asks is None:
@@ -116,7 +116,7 @@ def test_log_probs_and_their_gradient_are_those_of_log_softmax(rows, dtype, inpl
     logits = (5 * torch.randn(rows, 97)).to(dtype)
     labels, gradient = torch.randint(97, (rows,)), torch.randn(rows)
     ours, exact = (logits.clone().requires_grad_() for _ in range(2))
-    scaled = ours * 1.0  # what may be overwritten
+    scaled = ours * 1.0  # may be overwritten
     found = logprobs_from_logits(scaled, labels, inplace_backward=inplace)
     expected = exact.double().log_softmax(-1).gather(-1, labels[:, None])[:, 0]
     found.backward(gradient)
@@ -128,7 +128,7 @@ def test_log_probs_and_their_gradient_are_those_of_log_softmax(rows, dtype, inpl
     assert torch.equal(scaled.detach(), logits) == (not inplace)
 
 
-def test_verls_own_has_three_digits_in_bf16_and_ours_six():
+def test_verls_function_has_three_digits_in_bf16_and_ours_six():
     from verl.utils.torch_functional import logprobs_from_logits_v2
 
     torch.manual_seed(0)
@@ -141,8 +141,8 @@ def test_verls_own_has_three_digits_in_bf16_and_ours_six():
     assert error[logprobs_from_logits_v2] > 1e-2 and error[logprobs_from_logits] < 1e-5
 
 
-def test_the_plug_in_puts_both_where_verl_finds_them():
-    """In a fresh process, as verl's workers are: the engine's name for the function is ours."""
+def test_the_plug_in_installs_both_for_verl():
+    """In a new process, as verl's workers are."""
     look = """
 from verl.workers.engine.fsdp import transformer_impl
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS

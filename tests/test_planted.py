@@ -1,4 +1,4 @@
-"""The whole chain over the planted cases, and what it promises of any result: checked by other means than its own."""
+"""The whole chain over the planted cases, and properties of any result, checked by independent code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from chain import DATA, OUTPUTS, PLANTED, QUOTAS, build_small, hashes, local, quiet, read_flags
+from chain import BUILT, CARD, DATA, NOTE, PLANTED, QUOTAS, build_small, card_of, hashes, local, quiet, read_flags
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,11 +28,12 @@ from egpo.config.loader import with_preset
 from egpo.data.contamination import LEAST_SHINGLES, Prepared, found
 from egpo.data.funnel import ALL
 from egpo.data.near import exact_pairs
+from egpo.data.ngrams import ngrams
 from egpo.data.pool import ORDER
-from egpo.data.sample import INCORRECT, LONG_FINAL_PROMPT, NOT_SAMPLED
+from egpo.data.sample import INCORRECT, LONG_FINAL_PROMPT, NOT_SAMPLED, strata
 from egpo.data.schema import FOLDERS
 from egpo.data.source import prepare
-from egpo.data.texts import runs, tokenised
+from egpo.data.tokens import tokenised
 from egpo.synthetic.planted import EVALUATION_SETS, Case, planted_cases
 from egpo.synthetic.standin import make_source
 
@@ -142,8 +143,8 @@ def shingles(text: str, size: int = 5, only: str = "") -> set[tuple[str, ...]]:
     return {tuple(words[start : start + size]) for start in range(max(1, len(words) - size + 1))} if words else set()
 
 
-def runs_of_words(text: str, size: int) -> set[tuple[str, ...]]:
-    return {run for run in shingles(text, size, only=r"\w+") if len(run) == size}
+def ngrams_of_words(text: str, size: int) -> set[tuple[str, ...]]:
+    return {ngram for ngram in shingles(text, size, only=r"\w+") if len(ngram) == size}
 
 
 def broken_rules(text: str, item: str) -> set[str]:
@@ -157,7 +158,7 @@ def broken_rules(text: str, item: str) -> set[str]:
             "exact": bool(words) and words == other,
             "digitless": bool(digitless[0]) and digitless[0] == digitless[1],
             "jaccard": bool(mine | its) and len(mine & its) / len(mine | its) >= 0.8,
-            "words": bool(runs_of_words(text, 13) & runs_of_words(item, 13)),
+            "words": bool(ngrams_of_words(text, 13) & ngrams_of_words(item, 13)),
             "containment": len(its) >= LEAST_SHINGLES and len(mine & its) / len(its) >= 0.6,
         }.items()
         if hit
@@ -200,7 +201,7 @@ def test_each_rule_of_decontamination_is_that_of_the_sets(
     hits = found(*sides, settings)
     assert {rule for rule in settings.rules if hits[rule][0]} == broken_rules(text, question)
     assert not any(hits[rule][1] for rule in settings.rules)
-    assert hits["stock-phrase"][0] == bool(runs_of_words(text, 8) & runs_of_words(question, 8))
+    assert hits["stock-phrase"][0] == bool(ngrams_of_words(text, 8) & ngrams_of_words(question, 8))
 
 
 def test_lsh_against_the_items_is_datasketchs_own() -> None:
@@ -246,8 +247,8 @@ def test_in_is_out_and_first_reasons_at_every_step(built: Path, flags: pd.DataFr
             assert dropped == (rows["reason"] == step).sum()
     whole = table[table["subset"] == ALL]
     assert whole["in"].iloc[0] == len(flags) and whole["out"].iloc[-1] == QUOTAS.total
-    strata = flags[flags["reason"] == ""].groupby(["subset", "bucket"]).size()
-    assert strata.to_dict() == strata(QUOTAS)
+    left = flags[flags["reason"] == ""].groupby(["subset", "bucket"]).size()
+    assert left.to_dict() == strata(QUOTAS)
 
 
 def test_the_first_reason_is_the_first_flag(flags: pd.DataFrame) -> None:
@@ -286,8 +287,8 @@ def test_held_out_rows_are_left_over_and_far_from_the_pool(built: Path, tmp_path
     assert len(held) == len(uuids) == len(chosen) == 12 and set(chosen["reason"]) == {"not-sampled"}
     texts = [messages[0]["content"].rsplit("\n", 1)[0] for messages in held["prompt"]]
     pool = [text for part in pool_texts(tmp_path).values() for text in part]
-    tokens = runs(tokenised([*texts, *pool]), WIDE.deduplication.ngram_size)
-    assert not [pair for pair in exact_pairs(tokens, WIDE.deduplication.threshold) if (pair < 12).sum() == 1]
+    shingled = ngrams(tokenised([*texts, *pool]), WIDE.deduplication.ngram_size)
+    assert not [pair for pair in exact_pairs(shingled, WIDE.deduplication.threshold) if (pair < 12).sum() == 1]
     assert read_json(tmp_path / "manifest.json")["heldout"]["rows"] == 12
     with pytest.raises(UserError, match=r"data\.heldout_rows: 100000, but the quotas leave \d+ rows"):
         build_small(built / "source", tokenizer_folder, tmp_path, WIDE.model_copy(update={"heldout_rows": 100_000}))
@@ -310,7 +311,7 @@ def test_what_lsh_misses_is_found_in_the_pool(built: Path, tmp_path: Path, token
         )
         < 0.8
     )
-    # Nearly equal numbers of permutations give datasketch few bands: it misses much, and nothing mends it.
+    # Nearly equal numbers of permutations give datasketch few bands: it misses much, and nothing corrects that.
     paper = PAPER_DATA.deduplication.model_copy(update={"num_perm": 16, "bands": 16})
     data = PAPER_DATA.model_copy(update={"deduplication": paper, "quotas": quotas})
     build_small(built / "source", tokenizer_folder, tmp_path / "paper", data)
@@ -323,7 +324,7 @@ def test_what_lsh_misses_is_found_in_the_pool(built: Path, tmp_path: Path, token
 
 # --- the same bytes ------------------------------------------------------------------------------
 
-# Builds in a process of their own, so that it can have another hash seed and be killed. It is forked for each kill
+# Builds in another process, which can have another hash seed and be killed. It is forked for each kill
 # from one that has imported everything, or most kills would fall into the imports.
 BUILD = """
 import os, shutil, signal, sys, time; from pathlib import Path; from random import Random
@@ -378,7 +379,7 @@ def test_ten_kills_workers_and_hash_seed_change_no_byte(built: Path, tmp_path: P
         assert hashes(folder) == hashes(built / "out")
         assert read_json(folder / "manifest.json") == read_json(built / "out" / "manifest.json")
         left = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
-        assert left == {*OUTPUTS, "README.md", "manifest.json", "work"}
+        assert left == {*BUILT, *CARD, "manifest.json", "work"}
 
 
 @pytest.mark.parametrize("rows", [97, 1000])
@@ -394,7 +395,7 @@ def test_shuffled_shards_change_no_byte(built: Path, tmp_path: Path, tokenizer_f
     assert hashes(tmp_path / "out") == hashes(built / "out")
 
 
-def test_a_judged_shard_is_not_judged_again(built: Path, tmp_path: Path, tokenizer_folder: Path) -> None:
+def test_a_filtered_shard_is_not_filtered_again(built: Path, tmp_path: Path, tokenizer_folder: Path) -> None:
     build_small(built / "source", tokenizer_folder, tmp_path, WIDE)
     times = {file: file.stat().st_mtime_ns for file in (tmp_path / "work").iterdir()}
     assert len(times) == 6
@@ -419,6 +420,41 @@ def test_the_card_loads_the_pool(built: Path, tmp_path: Path, monkeypatch: pytes
     assert {name: len(part) for name, part in loaded.items()} == {"train": QUOTAS.total - 16, "validation": 16}
     [flags] = datasets.load_dataset(str(built / "out"), "flags").values()
     assert len(flags) == 600 + len(CASES)
+
+
+def test_the_card_depends_on_the_flags_and_not_on_their_order(built: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes((built / "out" / "manifest.json").read_bytes())
+    (tmp_path / "examples.json").write_bytes((built / "out" / "examples.json").read_bytes())
+    read_flags(built / "out").sample(frac=1, random_state=4).to_parquet(tmp_path / "flags.parquet")
+    card_of(tmp_path, tmp_path)
+    for name in CARD:
+        assert (tmp_path / name).read_bytes() == (built / "out" / name).read_bytes()
+
+
+def test_the_note_is_the_last_paragraph_and_the_only_difference(built: Path, tmp_path: Path) -> None:
+    card_of(built / "out", tmp_path, note="")
+    for name in ("README.md", "funnel.md"):
+        assert (built / "out" / name).read_text() == (tmp_path / name).read_text() + f"\n{NOTE}\n"
+    assert (tmp_path / "funnel.csv").read_bytes() == (built / "out" / "funnel.csv").read_bytes()
+
+
+def test_a_card_of_other_flags_is_refused(built: Path, tmp_path: Path, flags: pd.DataFrame) -> None:
+    for name in ("manifest.json", "examples.json"):
+        (tmp_path / name).write_bytes((built / "out" / name).read_bytes())
+    flags[flags["split"] != "validation"].to_parquet(tmp_path / "flags.parquet")
+    with pytest.raises(AssertionError, match="the funnel and the files disagree"):
+        card_of(tmp_path, tmp_path)
+
+
+def test_every_reason_that_drops_rows_has_examples(built: Path, flags: pd.DataFrame) -> None:
+    chosen = read_json(built / "out" / "examples.json")
+    counts = flags["reason"].value_counts()
+    for step in ORDER:
+        uuids = [row["uuid"] for row in chosen if row["step"] == step]
+        assert len(uuids) == min(2, counts.get(step, 0))
+        assert set(uuids) <= set(flags["uuid"][flags["reason"] == step])
+    shown = (built / "out" / "funnel.md").read_text().split("## Examples")[1]
+    assert all(f"| {row['step']} | {row['uuid']} | " in shown for row in chosen)
 
 
 @pytest.mark.parametrize("content", [None, "", "not JSON"])

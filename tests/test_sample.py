@@ -156,7 +156,6 @@ def test_funnel_refuses_a_reason_that_it_does_not_know():
 def test_funnel_counts_by_subset_bucket_and_source():
     rows = strata(4)
     rows["reason"] = ["no-answer", "", "", ""] * 6
-    rows[["problem", "answer"]] = ["Is 1 | 2?\nSay.", "7"]
     table = funnel(rows, ORDER)
     assert set(table["step"]) == set(ORDER)
     assert len(table) == len(ORDER) * (1 + 6 * 2)
@@ -165,11 +164,13 @@ def test_funnel_counts_by_subset_bucket_and_source():
         "few": [2, 1, 1],
         "many": [2, 0, 2],
     }
-    text = markdown(table, rows, 1, "A note.")
+    dropped = [{"step": "no-answer", "uuid": "a", "problem": "Is 1 | 2?\nSay." + " more" * 30, "answer": "7 < 8"}]
+    text = markdown(table, dropped, "A note.")
     assert "| no-answer | 24 | 6 | 18 | 3 | 3 | 3 | 3 | 3 | 3 |" in text
     assert "| no-answer | 6 | 12 |" in text.split("## What is left of each source")[1]
-    assert r"| Is 1 \| 2? Say. | 7 |" in text.split("## Examples")[1]
-    assert text.endswith("\nA note.\n")
+    example = text.split("## Examples")[1]
+    assert r"| no-answer | a | Is 1 \| 2? Say. more" in example and "more… | 7 &lt; 8 |" in example
+    assert text == markdown(table, dropped, "") + "\nA note.\n"
 
 
 def test_a_source_that_looks_like_a_missing_value_is_kept(tmp_path: Path):

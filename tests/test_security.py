@@ -1,4 +1,4 @@
-"""What must never happen: code from downloaded files, servers for everybody, secrets in files. See docs/security.md."""
+"""No code of downloaded files is run, no server is open to others, no secret is in a file. See docs/security.md."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from egpo.common.paths import ROOT
 from egpo.common.provenance import origin
 from egpo.config.benchmarks import Judge
 from egpo.inference.engine import engine_arguments
-from egpo.training.launch import _environment
 from egpo.training.limits import Limits
+from egpo.training.process import environment
 from egpo.training.settings import as_text
 
 SECRETS = {
     name: f"canary-{name.lower()}" for name in ("OPENAI_API_KEY", "SOME_JUDGES_KEY", "HF_TOKEN", "WANDB_API_KEY")
 }
 
-# --- our own code ----------------------------------------------------------------------------------
+# --- our code --------------------------------------------------------------------------------------
 
 # Formats that run code when they are read.
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "jsonpickle"}
@@ -41,7 +41,7 @@ def _called(node: ast.Call) -> str:
 
 
 def dangers(source: str) -> Iterator[str]:
-    """What in a module could run code that it reads."""
+    """Calls and imports of a module that could run code that it reads."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] in MODULES)
@@ -86,17 +86,17 @@ def test_dangers_are_found(source):
     "source",
     ["model.eval()", "yaml.safe_load(text)", "torch.load(path, weights_only=True)", "f(trust_remote_code=False)"],
 )
-def test_what_is_safe_is_not_taken_for_a_danger(source):
+def test_safe_code_is_not_reported(source):
     assert not list(dangers(source))
 
 
-def test_no_module_of_ours_runs_what_it_reads():
+def test_no_module_of_the_package_runs_what_it_reads():
     files = [file for folder in ("src", "workflow", "envs") for file in sorted((ROOT / folder).rglob("*.py"))]
     assert len(files) > 90
     assert {str(file): found for file in files if (found := list(dangers(file.read_text())))} == {}
 
 
-# --- what others run for us ------------------------------------------------------------------------
+# --- code of dependencies --------------------------------------------------------------------------
 
 
 def settings_of(node: Any, name: str) -> Iterator[Any]:
@@ -120,7 +120,7 @@ def every_method() -> Iterator[dict[str, Any]]:
             yield OmegaConf.to_container(config, resolve=True)
 
 
-def test_no_training_runs_a_models_own_code_or_reads_its_pickles():
+def test_no_training_runs_a_models_code_or_reads_its_pickles():
     count = 0
     for config in every_method():
         trusted = list(settings_of(config, "trust_remote_code"))
@@ -132,7 +132,7 @@ def test_no_training_runs_a_models_own_code_or_reads_its_pickles():
 
 
 @pytest.mark.parametrize("name", CATALOGUES)
-def test_an_evaluation_reads_safetensors_alone(name):
+def test_an_evaluation_reads_only_safetensors(name):
     catalogue = CATALOGUES[name]
     for backbone in catalogue.backbones.values():
         arguments = engine_arguments("/nowhere", backbone, catalogue.experiment.evaluation)
@@ -141,11 +141,11 @@ def test_an_evaluation_reads_safetensors_alone(name):
 
 
 def test_evalscope_runs_no_code_of_a_benchmark(monkeypatch):
-    """ModelScope would run Python files that come with a dataset; evalscope asks it to, unless it is told not to."""
+    """ModelScope runs Python files of a dataset on request, and evalscope requests it by default."""
     import modelscope
     from evalscope.api.dataset.hub import DatasetHub
 
-    import egpo.evaluation.trial  # noqa: F401
+    import egpo.evaluation.harness  # noqa: F401
 
     asked: dict[str, Any] = {}
 
@@ -177,7 +177,7 @@ FORMS = (
 
 
 def test_an_answer_that_is_a_program_is_not_run(tmp_path):
-    """math-verify reads answers, and in the end sympy's parser does, which runs what it parses."""
+    """math-verify uses sympy's parser, which runs what it parses."""
     from sympy.parsing import parse_expr
 
     trap = tmp_path / "trap"
@@ -187,17 +187,17 @@ def test_an_answer_that_is_a_program_is_not_run(tmp_path):
             read_by_math_verify(form.format(payload.format(trap)))
     assert not trap.exists()
     parse_expr(PAYLOADS[0].format(trap))
-    assert trap.exists(), "handed to sympy itself, it would have been run"
+    assert trap.exists(), "sympy itself runs it"
 
 
 # --- servers ---------------------------------------------------------------------------------------
 
 
-def test_a_trainings_servers_have_keys_of_their_own_and_stay_on_this_machine(inputs, tmp_path, monkeypatch):
+def test_servers_of_a_training_have_random_keys_and_stay_on_this_machine(inputs, tmp_path, monkeypatch):
     for name in ("RAY_AUTH_TOKEN", "VLLM_API_KEY", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     config = small(inputs, tmp_path, "grpo")
-    first, second = (_environment(config, str(tmp_path)) for _ in range(2))
+    first, second = (environment(config, str(tmp_path)) for _ in range(2))
     for name in ("RAY_AUTH_TOKEN", "VLLM_API_KEY"):
         assert len(first[name]) == 64 and first[name] != second[name]
     assert first["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
@@ -205,7 +205,7 @@ def test_a_trainings_servers_have_keys_of_their_own_and_stay_on_this_machine(inp
 
 
 class Listeners(threading.Thread):
-    """Addresses on which this process' descendants listen, as they come and go."""
+    """Collects the addresses on which descendants of this process listen."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -268,7 +268,7 @@ def test_secrets_of_the_environment_are_in_no_settings_parameters_or_manifest(se
 
 
 def test_evalscope_hides_the_judges_key_in_what_it_writes_of_a_task(secrets_set, tmp_path):
-    from egpo.evaluation.trial import task
+    from egpo.evaluation.harness import task
 
     made = task("some-model", "minerva", judged(), None, 1, tmp_path)
     key = made.judge.models[0]["api_key"] if isinstance(made.judge.models[0], dict) else made.judge.models[0].api_key

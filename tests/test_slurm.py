@@ -1,6 +1,6 @@
-"""The workflow on a real Slurm that is started here, and what breaks there. `make test-slurm`; root, Debian's packages.
+"""The workflow and its faults on a real Slurm, which is started here: `make test-slurm`, by root, on Debian.
 
-The model is a tiny one on CPUs; the GPUs that its training asks Slurm for are made up (see slurm_cluster.py).
+The model is a tiny one on CPUs; the GPUs that its training requests of Slurm are made up (see slurm_cluster.py).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def cluster(request) -> Iterator[slurm_cluster.Cluster]:
     if reason := slurm_cluster.missing(request.param == "slurmdbd"):
         pytest.fail(reason)
     folder = Path(tempfile.mkdtemp(prefix="egpo-slurm-", dir="/tmp"))
-    folder.chmod(0o755)  # munge and MariaDB have users of their own
+    folder.chmod(0o755)  # munge and MariaDB run as other users
     with slurm_cluster.cluster(folder, request.param == "slurmdbd") as made:
         yield made
     shutil.rmtree(folder)
@@ -80,12 +80,12 @@ def wait_for_step(step: int, run: subprocess.Popen, seconds: float = 500) -> Non
     deadline = time.monotonic() + seconds
     while steps_done() < step:
         assert run.poll() is None, run.stdout.read()
-        assert time.monotonic() < deadline, "the training did not come so far"
+        assert time.monotonic() < deadline, f"no step {step} within {seconds} s"
         time.sleep(0.1)
 
 
 def outcome() -> dict[str, object]:
-    """What must not depend on where and how often something was run: tables, and every answer's score."""
+    """Tables and the scores of all answers, which must not depend on where and how often jobs ran."""
     tables = {path.name: path.read_text() for path in sorted((RESULTS / "tables").glob("*.csv"))}
     records = {
         str(path.relative_to(RESULTS)): pd.read_parquet(path).drop(columns=["seconds"], errors="ignore")
@@ -104,7 +104,7 @@ def undisturbed(configuration) -> dict[str, object]:
 
 
 def job() -> str:
-    """Slurm's number of the job that trains."""
+    """Slurm's id of the job that trains."""
     return lease.holder(TRAINING / "work")["job"]
 
 
@@ -119,7 +119,7 @@ def test_from_an_empty_folder_to_the_report(configuration, undisturbed, cluster)
     assert outcome() == undisturbed
 
 
-# --- faults: what happens, then the same command again where the driver has ended -----------------------------------
+# --- faults, after which the same command is run again if the driver has ended ------------------------------------
 
 
 def kill_the_training(cluster: slurm_cluster.Cluster) -> None:
@@ -132,7 +132,7 @@ def kill_the_training(cluster: slurm_cluster.Cluster) -> None:
 
 
 def cancel_the_job(cluster: slurm_cluster.Cluster) -> None:
-    """As a time limit or a preemption ends one: SIGTERM to every process, SIGKILL after KillWait."""
+    """As at a time limit or a preemption: SIGTERM to every process, SIGKILL after KillWait."""
     slurm_cluster.run("scancel", "--signal=TERM", "--full", job())
 
 
@@ -149,7 +149,7 @@ FAULTS: dict[str, Callable[[slurm_cluster.Cluster], None]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_costs_at_most_a_save_interval(configuration, undisturbed, cluster, fault):
+def test_a_fault_loses_at_most_a_save_interval(configuration, undisturbed, cluster, fault):
     small_experiment.forget_training(RESULTS)
     run = on_slurm(configuration, "all", cluster)
     wait_for_step(2, run)
@@ -161,7 +161,7 @@ def test_a_fault_costs_at_most_a_save_interval(configuration, undisturbed, clust
     assert outcome() == undisturbed
 
 
-def test_a_killed_driver_is_followed_while_its_job_runs(configuration, undisturbed, cluster):
+def test_a_killed_driver_is_replaced_while_its_job_runs(configuration, undisturbed, cluster):
     small_experiment.forget_training(RESULTS)
     first = on_slurm(configuration, "all", cluster)
     wait_for_step(1, first)
@@ -176,7 +176,7 @@ def test_a_killed_driver_is_followed_while_its_job_runs(configuration, undisturb
 
 
 def rays() -> list[int]:
-    """Processes of Ray's in jobs of the Slurm here."""
+    """Processes of Ray in jobs of this Slurm."""
     return [
         process.pid
         for process in psutil.process_iter(["name", "environ"])
@@ -185,7 +185,7 @@ def rays() -> list[int]:
 
 
 def test_a_training_on_two_nodes_has_a_ray_on_both(cluster, tmp_path):
-    """As far as made-up GPUs go: a job on both nodes, Ray's worker on the other one. Cancelled, it leaves none."""
+    """A job on both nodes, with Ray's worker on the second one; cancelled, it leaves no process."""
     name = f"{NAME}-two-nodes"
     file = Path(small_experiment.write(name, tmp_path / "two.yaml"))
     values = yaml.safe_load(file.read_text())
@@ -193,7 +193,7 @@ def test_a_training_on_two_nodes_has_a_ray_on_both(cluster, tmp_path):
     file.write_text(yaml.safe_dump(values))
     results = ROOT / "results" / name
     shutil.rmtree(results, ignore_errors=True)
-    # sacct calls it "CANCELLED by <uid>", which is no end to Snakemake's plug-in: docs/cluster.md.
+    # sacct prints "CANCELLED by <uid>", which Snakemake's plug-in does not recognise: docs/cluster.md.
     squeue = ("--slurm-status-command", "squeue")
     run = on_slurm(str(file), "train", cluster, "--retries", "0", "--set-resources", "train_model:gpu=8", *squeue)
     log = results / "logs/train/minute/egpo/seed-1.log"
@@ -209,7 +209,7 @@ def test_a_training_on_two_nodes_has_a_ray_on_both(cluster, tmp_path):
     shutil.rmtree(results)
 
 
-def test_a_second_driver_is_told(configuration, undisturbed, cluster):
+def test_a_second_driver_is_refused(configuration, undisturbed, cluster):
     small_experiment.forget_training(RESULTS)
     first = on_slurm(configuration, "all", cluster)
     wait_for_step(1, first)

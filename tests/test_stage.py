@@ -1,9 +1,10 @@
-"""What a script's frame prints and logs; files that appear whole; hashes of code."""
+"""What job_context prints and logs; files that are written atomically; hashes of code."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from egpo.common import provenance
 from egpo.common.files import atomic_path, write_json
 from egpo.common.hashing import stable_hash
 from egpo.common.paths import ROOT
+from egpo.common.stages import STAGES
 from egpo.runtime.job import duration
 
 SCRIPT = """
@@ -53,7 +55,7 @@ def test_a_user_error_shows_its_message_and_no_traceback(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_defect_leaves_its_traceback_in_the_log(tmp_path):
+def test_another_error_leaves_its_traceback_in_the_log(tmp_path):
     log = tmp_path / "log"
     done = run("1 / 0", log)
     assert done.returncode == 1
@@ -70,7 +72,7 @@ subprocess.run([sys.executable, "-c", {script!r}, {log!r}])
 
 
 def test_a_job_ends_when_its_driver_is_killed(tmp_path):
-    """The driver here is a program of that name, killed with SIGKILL; the job must notice by itself."""
+    """A program of that name is killed with SIGKILL; the job must notice it."""
     log, driver = tmp_path / "log", tmp_path / "snakemake"
     script = SCRIPT.format(ending="import time; print('ready', flush=True); time.sleep(60)")
     driver.write_text(DRIVER.format(python=sys.executable, script=script, log=str(log)))
@@ -89,11 +91,11 @@ def test_a_job_ends_when_its_driver_is_killed(tmp_path):
 def wait_until(condition, seconds: float = 15) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "not in time"
         time.sleep(0.1)
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
+def test_a_file_is_written_completely_or_not_at_all(tmp_path):
     path = tmp_path / "folder" / "file.json"
     with pytest.raises(RuntimeError), atomic_path(path) as temporary:
         temporary.write_text("half")
@@ -104,7 +106,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 
 
 @pytest.mark.parametrize("removed", [True, False])  # Snakemake removes a log before a job
-def test_the_log_of_an_attempt_that_failed_stays(tmp_path, removed):
+def test_the_log_of_a_failed_attempt_is_kept(tmp_path, removed):
     log = tmp_path / "stage.log"
     for word in ("first", "second", "third"):
         run(f'raise RuntimeError("the {word}")', log)
@@ -128,14 +130,16 @@ def version_of(tmp_path, monkeypatch) -> Callable[..., str]:
 
     def version(**sources: str) -> str:
         for name, source in sources.items():
-            (tmp_path / f"{name}.py").write_text(source)
+            file = tmp_path / f"{name.replace('__', '/')}.py"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(source)
         provenance._read.cache_clear()
         return provenance.code_version.__wrapped__("first.py")
 
     return version
 
 
-def test_code_version_changes_with_what_the_code_does_alone(version_of):
+def test_code_version_ignores_comments_docstrings_and_layout(version_of):
     before = version_of(first='def f(x):\n    """Say."""\n    return x + 1\n')
     cosmetic = version_of(first="# why\ndef f(x):\n    return (x + 1)\n")
     changed = version_of(first="def f(x):\n    return x + 2\n")
@@ -145,31 +149,86 @@ def test_code_version_changes_with_what_the_code_does_alone(version_of):
 @pytest.mark.parametrize("how", ["from egpo.second import f", "import egpo.second", "from egpo import second"])
 @pytest.mark.parametrize("where", ["{}\n", "def g():\n    {}\n"])
 def test_code_version_counts_what_is_imported(version_of, how, where):
-    code = {"second": "from egpo.third import f\n", "errors": "ERROR = 1\n"}
+    code = {"second": "from egpo.third import f\n", "common__errors": "ERROR = 1\n"}
     before = version_of(first=where.format(how) + "import egpo.common.errors\n", third="f = 1\n", **code)
     assert version_of(third="f = 2\n") != before
-    assert version_of(third="f = 1\n", errors="ERROR = 2\n") == before, "plumbing"
+    assert version_of(third="f = 1\n", common__errors="ERROR = 2\n") == before, "plumbing"
 
 
-def test_each_rule_names_the_code_that_its_script_calls():
-    rule = re.compile(r'code=code_version\(([^)]*)\),\s*script:\s*"\.\./(workflow/scripts/\w+\.py)"')
-    found = [match for file in ROOT.glob("rules/*.smk") for match in rule.findall(file.read_text())]
-    assert len(found) > 15
-    for code, script in found:
-        counted = provenance.modules(*re.findall(r'"(.+?)"', code))
-        called = provenance.modules(os.path.relpath(ROOT / script, provenance.PACKAGE))
-        missing = {name for name in called if not name.startswith(("..", "operations/"))} - counted.keys()
-        assert not missing, f"{script}: {missing}"
+RULE = re.compile(r'rule (\w+):\n(?:(?!\n *rule ).)*?script:\s*"\.\./(workflow/scripts/\w+\.py)"', re.DOTALL)
+CODE = re.compile(r"code=(?:lambda w: )?(stage_code|code_version)\(((?:\"[^\"]+\"(?:, )?)+)")
+# The modules that start and watch a training, which change no result.
+LAUNCHERS = {"backbones/architecture.py"} | {
+    f"training/{name}.py" for name in ("launch", "limits", "memory", "nodes", "prepare", "process", "run", "watch")
+}
 
 
-def test_a_training_counts_what_the_plug_in_loads_by_name():
-    """Imports are followed, but the plug-in's modules are loaded late, by their names."""
-    plug_in = (ROOT / "src" / "egpo" / "training" / "plugin.py").read_text()
-    named = re.findall(r'import_module\("egpo\.training\.(\w+)"\)', plug_in)
-    rule = (ROOT / "rules/train.smk").read_text()
-    counted = rule[rule.index("TRAINING_CODE") : rule.index("def training_of")]
-    assert len(named) >= 4
-    assert [name for name in named if f'"{name.removeprefix("cpu_")}"' not in counted] == []
+def code_and_script() -> dict[str, tuple[set[str], str]]:
+    """Modules that count for a rule, and its script; for each rule that names them."""
+    found = {}
+    for match in (match for file in ROOT.glob("rules/*.smk") for match in RULE.finditer(file.read_text())):
+        if code := CODE.search(match[0]):
+            names = re.findall(r'"(.+?)"', code[2])
+            if code[1] == "stage_code":
+                assert names == [match[1]]
+                names = [*STAGES[match[1]].code, *STAGES[match[1]].cpu_code]
+            found[match[1]] = (set(provenance.modules(*names)), match[2])
+    return found
+
+
+@pytest.mark.parametrize(("rule", "counted", "script"), [(rule, *both) for rule, both in code_and_script().items()])
+def test_the_code_of_a_rule_covers_what_its_script_imports(rule, counted, script):
+    called = provenance.modules(os.path.relpath(ROOT / script, provenance.PACKAGE))
+    missing = {name for name in called if not name.startswith("..")} - counted
+    assert missing == (LAUNCHERS & called.keys() if rule == "train_model" else set())
+
+
+def test_every_stage_with_code_has_a_rule_that_counts_it():
+    assert {rule for rule, stage in STAGES.items() if stage.code} <= code_and_script().keys()
+
+
+def test_a_training_counts_what_verl_and_the_plug_in_load_by_name():
+    """Imports are followed; these modules are named in strings."""
+    stage = STAGES["train_model"]
+    files = [ROOT / "src/egpo/training" / name for name in ("settings.py", "cpu.py")]
+    files += (ROOT / "src/egpo/verl_plugin").rglob("*.py")
+    modules = re.compile(r'"(?:pkg://)?egpo\.(verl_plugin(?:\.[a-z_]+)+)')  # without a class at the end
+    named = {f"{name.replace('.', '/')}.py" for file in files for name in modules.findall(file.read_text())}
+    assert len(named) >= 8
+    # It changes garbage collection, but no result.
+    assert named - provenance.modules(*stage.code, *stage.cpu_code).keys() == {"verl_plugin/quick_start.py"}
+
+
+@pytest.fixture
+def edited(tmp_path, monkeypatch) -> Callable[[str], dict[str, bool]]:
+    """Whether an edit of a module changes the code of a training, by platform."""
+    shutil.copytree(provenance.PACKAGE, tmp_path / "egpo", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "egpo")
+
+    def codes() -> dict[str, str]:
+        provenance._read.cache_clear()
+        provenance.code_version.cache_clear()
+        return {platform: provenance.stage_code("train_model", platform=platform) for platform in ("cpu", "cuda")}
+
+    def edit(module: str) -> dict[str, bool]:
+        before = codes()
+        with (tmp_path / "egpo" / module).open("a") as file:
+            file.write("\nNEW = 1\n")
+        after = codes()
+        return {platform: before[platform] != after[platform] for platform in before}
+
+    yield edit
+    provenance.code_version.cache_clear()
+
+
+@pytest.mark.parametrize("module", [*STAGES["train_model"].cpu_code, "verl_plugin/cpu/socket.py"])
+def test_code_of_the_cpu_counts_for_trainings_on_a_cpu_alone(edited, module):
+    assert edited(module) == {"cpu": True, "cuda": False}
+
+
+@pytest.mark.parametrize("module", ["training/settings.py", "verl_plugin/trainer.py", "methods/advantage.py"])
+def test_code_of_both_platforms_counts_for_all_trainings(edited, module):
+    assert edited(module) == {"cpu": True, "cuda": True}
 
 
 def test_settings_hash_ignores_the_order_of_keys():

@@ -25,8 +25,9 @@ from egpo.cli.status.page import WIDTH, status
 from egpo.cli.status.progress import total_steps
 from egpo.common.files import write_json
 from egpo.common.paths import ROOT
+from egpo.common.stages import STAGES
 from egpo.config.loader import load
-from egpo.evaluation.run import plan
+from egpo.evaluation.trials import list_trials
 from egpo.runtime.lease import hold
 from egpo.runtime.root_cause import root_cause, slurm_line
 from egpo.training.progress import REWARD, Heartbeat, MetricsLog
@@ -359,7 +360,7 @@ def test_what_slurm_ended_is_told_by_slurms_own_log(catalogue):
 def test_an_evaluation_under_way_counts_answers_and_trials(catalogue, held):
     experiment, model = catalogue.experiment, catalogue.benchmarks
     work = Path("results/demo/evaluate/tiny-math/egpo/seed-1/work")
-    trials = plan({}, catalogue.backbones["tiny-math"], dict(model), {}, experiment.evaluation, work, "code")
+    trials = list_trials({}, catalogue.backbones["tiny-math"], dict(model), {}, experiment.evaluation, work, "code")
     whole, under_way = trials[0], trials[-1]
     write_json(whole.work / "finished.json", {"key": whole.key})
     predictions = under_way.work / "evalscope" / "predictions" / "model"
@@ -438,10 +439,10 @@ def test_tables_and_figures_that_failed_are_shown(catalogue):
     assert "    of table1" in status(catalogue) and status(catalogue).count("    of ") == 1
 
 
-def test_a_log_belongs_to_the_rule_that_the_configuration_uses(catalogue):
-    """Two rules make a model, or the source data, and share a log; a third one's log begins in the same way."""
+def test_every_rule_has_a_log_of_its_own(catalogue):
     logs = Path("results/demo/logs")
-    for name in ("backbones/tiny-math", "backbones/tiny-math-tokenizer", "data/source"):
+    assert len({stage.log for stage in STAGES.values()}) == len(STAGES)
+    for name in ("backbones/tiny-math/warm_up", "backbones/tiny-math/tokenizer", "data/standin"):
         (logs / name).parent.mkdir(parents=True, exist_ok=True)
         (logs / f"{name}.log").write_text("[10:00:00] x: error: no\n")
     text = status(catalogue)

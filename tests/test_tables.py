@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -11,69 +10,24 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from report_inputs import ITEMS, benchmarks, write_records
 
-from egpo.analysis.comparisons import pairs, write_comparisons
+from egpo.analysis.comparisons import pairs
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
 from egpo.config.benchmarks import Judge
 from egpo.config.files import read_yaml
 from egpo.config.loader import load
-from egpo.evaluation.records import SCHEMA
-from egpo.inference.decoding import METADATA
-from egpo.report.tables.accuracy import table1, table2, write_table
+from egpo.report.tables.accuracy import write_table1, write_table2
 from egpo.report.tables.answers import EXAMPLES, write_answers
+from egpo.report.tables.comparisons import write_comparisons
 
-MADE = {
-    "temperature": 0.6,
-    "top_p": 0.95,
-    "top_k": 20,
-    "max_tokens": 64,
-    "max_model_len": 512,
-    "dtype": "float32",
-    "evalscope": "1.14.1",
-    "vllm": "0.28.0",
-}
-ITEMS = 10
-
-
-def write_records(path: Path, right: dict[str, tuple[int, ...]], overflow: int = 0) -> Path:
-    """Records of ITEMS questions and two trials; right: how many of the first questions are right in each."""
-    rows = [
-        {
-            "benchmark": benchmark,
-            "subset": "main",
-            "question": question,
-            "trial": trial,
-            "seed": trial,
-            "correct": question < counts[trial - 1],
-            "status": "overflow" if question >= ITEMS - overflow else "scored",
-            "truncated": question == 9,
-            "prompt_tokens": 500 if question == 8 else 50,  # of a context of 512, with 64 for the answer
-            "response_tokens": 10 * question,
-            "extracted": "7" if question < counts[trial - 1] else "x" if question == 7 else None,
-            "target": "7",
-            "verified": question < counts[trial - 1] or question == 7,
-            "response": f"it is {question}",
-        }
-        for benchmark, counts in right.items()
-        for question in range(ITEMS)
-        for trial in range(1, len(counts) + 1)
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata({METADATA: json.dumps(MADE).encode()}))
-    pq.write_table(table, path)
-    return path
+PAPER = ROOT / "config" / "paper-numbers.yaml"
 
 
 @pytest.fixture
 def catalogue(demo):
-    source = {"kind": "synthetic", "seed": 1, "templates": "sums"}
-    demo["define"] = {
-        "benchmarks": {
-            name: {"label": label, "adapter": "gsm8k", "source": source, "num_questions": ITEMS, "num_fewshot": 0}
-            for name, label in (("one", "ONE_1"), ("two", "TWO & 2"))
-        }
-    }
+    demo["define"] = {"benchmarks": benchmarks(one="ONE_1", two="TWO & 2")}
     demo |= {"benchmarks": ["one", "two"], "training_seeds": [1, 2], "note": "Only\na test: 100% made up."}
     demo["evaluation"]["seeds"] = [1, 2]
     return load(demo, "test")
@@ -96,7 +50,7 @@ def records(tmp_path) -> dict:
 
 @pytest.fixture
 def made(catalogue, records, tmp_path) -> Path:
-    write_table(catalogue, table1(catalogue), records, tmp_path / "tables")
+    write_table1(catalogue, records, PAPER, tmp_path / "tables")
     return tmp_path / "tables"
 
 
@@ -153,13 +107,13 @@ def test_records_of_another_size_are_refused(catalogue, records, tmp_path):
     table = pq.read_table(bad)
     pq.write_table(table.filter(pa.compute.less(table["question"], 9)), bad)
     with pytest.raises(UserError, match=r"grpo-2/records\.parquet: holds 9 questions .* asks for 10 and 2"):
-        write_table(catalogue, table1(catalogue), records, tmp_path)
+        write_table1(catalogue, records, PAPER, tmp_path)
 
 
 def test_a_file_that_is_no_records_is_refused(catalogue, records, tmp_path):
     records["tiny-math", "grpo", 2].write_text("nonsense")
     with pytest.raises(UserError, match=r"records\.parquet: not the records of an evaluation"):
-        write_table(catalogue, table1(catalogue), records, tmp_path)
+        write_table1(catalogue, records, PAPER, tmp_path)
 
 
 # --- Table 2, and the paper's numbers ------------------------------------------------------------
@@ -186,7 +140,7 @@ def papers(tmp_path) -> tuple:
 
 def test_table_2_has_an_average_and_the_papers_numbers(papers, tmp_path):
     catalogue, records = papers
-    write_table(catalogue, table2(catalogue), records, tmp_path)
+    write_table2(catalogue, records, PAPER, tmp_path)
     table = pd.read_csv(tmp_path / "table2.csv").set_index(["method", "benchmark"])
     assert table.loc[("c5", "average"), "accuracy"] == 55
     assert table.loc[("egpo", "average"), "paper"] == 65.97  # as printed, though its own parts give 64.99
@@ -200,7 +154,7 @@ def test_table_2_has_an_average_and_the_papers_numbers(papers, tmp_path):
 
 def test_the_papers_deltas_and_averages_are_those_of_its_numbers():
     """What is printed beside ours is what the paper prints; one average of Table 2 is known to be wrong there."""
-    printed = read_yaml(ROOT / "config" / "paper-numbers.yaml")
+    printed = read_yaml(PAPER)
     for rows in printed["table1"].values():
         for name in ("grpo", "dapo", "edge_grpo", "egpo"):
             for benchmark, delta in rows[f"{name}_delta"].items():
@@ -219,7 +173,7 @@ def test_a_judge_is_named_in_place_of_the_rules(papers, tmp_path):
         update={"judge": Judge(model="some-judge", url="http://127.0.0.1/v1")}
     )
     catalogue = catalogue.model_copy(update={"benchmarks": {**catalogue.benchmarks, "minerva": judged}})
-    write_table(catalogue, table2(catalogue), records, tmp_path)
+    write_table2(catalogue, records, PAPER, tmp_path)
     text = (tmp_path / "table2.md").read_text()
     assert "Minerva is scored by the judge some-judge." in text and "272 references" not in text
 
@@ -245,10 +199,16 @@ def test_comparisons(catalogue, records, tmp_path):
     assert "2 training seeds per method are the outer unit" in text and "Only a test: 100% made up." in text
 
 
-def test_comparisons_of_ablations_are_against_their_reference(papers, tmp_path):
+def test_comparisons_of_ablations_are_against_the_main_method(papers):
     catalogue, _ = papers
     rows = [row for row in pairs(catalogue) if row[0] == "ablations"]
     assert [(row[2], row[3]) for row in rows] == [(name, "egpo") for name in ("c1", "c2", "c3", "c4", "c5", "c6")]
+
+
+def test_the_main_method_is_the_first_of_its_pairs_wherever_it_is_listed(demo):
+    for methods in (["grpo", "dapo", "egpo"], ["egpo", "grpo", "dapo"], ["grpo", "egpo", "dapo"]):
+        found = [row[2:4] for row in pairs(load(demo | {"methods": methods}, "test")) if row[0].endswith("methods")]
+        assert found == [("dapo", "grpo"), ("egpo", "grpo"), ("egpo", "dapo")]
 
 
 @pytest.fixture
@@ -292,7 +252,7 @@ def test_a_further_model_stands_alone_in_table_1(catalogue, records, tmp_path, d
     assert more.backbones["mine"].source.repo == "somebody/a-model"
     assert more.backbones["mine"].max_evaluation_length == more.backbones["tiny-math"].max_evaluation_length
     records["mine", "base", 0] = write_records(tmp_path / "mine" / "records.parquet", {"one": (2, 2), "two": (1, 1)})
-    write_table(more, table1(more), records, tmp_path)
+    write_table1(more, records, PAPER, tmp_path)
     assert "| A model | 20.00 | 10.00 |" in (tmp_path / "table1.md").read_text()
 
 

@@ -18,12 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 from small_runs import CATALOGUES, METHODS, compose, nothing_left_behind, small, start
 
 from egpo.common.errors import UserError
-from egpo.training import checkpoints, launch, progress
+from egpo.runtime import lease
+from egpo.training import checkpoints, process, progress
 from egpo.training.launch import total_steps, train
 from egpo.training.limits import Limits
+from egpo.training.prepare import prepare
 from egpo.training.settings import check
 from egpo.verl_plugin.reward import compute_score
-from egpo.verl_plugin.verifier_process import Judge, answers_equivalent_in_time
+from egpo.verl_plugin.verifier_process import VerifierProcess, answers_equivalent_in_time
 
 # --- reward -------------------------------------------------------------------------------------------
 
@@ -57,23 +59,23 @@ def test_reward_in_a_thread_as_verl_calls_it():
     assert found == [{"score": 1.0, "acc": 1.0}]
 
 
-def test_a_judge_that_hangs_or_dies_says_wrong_and_is_replaced(monkeypatch):
-    judge = Judge()
-    assert judge.same("0.5", "1/2")
-    os.kill(judge._process.pid, signal.SIGSTOP)  # hangs as sympy would
+def test_a_verifier_that_hangs_or_dies_answers_false_and_is_replaced(monkeypatch):
+    verifier = VerifierProcess()
+    assert verifier.equivalent("0.5", "1/2")
+    os.kill(verifier._process.pid, signal.SIGSTOP)  # hangs as sympy would
     monkeypatch.setattr("egpo.verl_plugin.verifier_process.SECONDS", 0.5)
-    assert not judge.same("0.5", "1/2")
+    assert not verifier.equivalent("0.5", "1/2")
     monkeypatch.undo()
-    assert judge.same("0.5", "1/2")
-    judge._process.kill()
-    judge._process.wait()
-    assert not judge.same("0.5", "1/2")
-    assert judge.same("0.5", "1/2")
-    judge.stop()
+    assert verifier.equivalent("0.5", "1/2")
+    verifier._process.kill()
+    verifier._process.wait()
+    assert not verifier.equivalent("0.5", "1/2")
+    assert verifier.equivalent("0.5", "1/2")
+    verifier.stop()
 
 
-def test_equal_strings_need_no_judge(monkeypatch):
-    monkeypatch.setattr(Judge, "same", lambda *_: pytest.fail("asked the judge"))
+def test_equal_strings_need_no_verifier(monkeypatch):
+    monkeypatch.setattr(VerifierProcess, "equivalent", lambda *_: pytest.fail("asked the verifier"))
     assert answers_equivalent_in_time(" $85$ ", "85")
 
 
@@ -117,7 +119,7 @@ def with_verl(**keys) -> DictConfig:
     return compose(training, METHODS["egpo"], demo.backbones["tiny-math"])
 
 
-def test_own_verl_keys_win():
+def test_overrides_take_precedence():
     config = with_verl(**{"trainer.save_freq": 7, "+trainer.new_key": 1})
     assert (config.trainer.save_freq, config.trainer.new_key) == (7, 1)
 
@@ -129,7 +131,7 @@ def test_misspelt_verl_key_is_named():
         with_verl(**{"train.er.save_freq": 7})
 
 
-def test_what_verl_refuses_is_said():
+def test_settings_that_verl_refuses_are_reported():
     with pytest.raises(UserError, match=r"(?s)verl refuses.*loss_agg_mode"):
         check(with_verl(**{"actor_rollout_ref.actor.loss_agg_mode": "mean-token"}))
 
@@ -158,7 +160,7 @@ def python(code: str, **environment: str) -> str:
     return done.stdout
 
 
-def test_plugin_is_light_and_does_nothing_on_a_gpu():
+def test_plugin_imports_little_and_no_cpu_platform_on_a_gpu():
     loaded = python("import sys, verl; print(*sys.modules)", VERL_PLATFORM="").split()
     assert "egpo.verl_plugin.plugin" in loaded
     heavy = {"vllm", "verl.workers.engine"} | {
@@ -210,17 +212,56 @@ def test_missing_registration_is_named():
     assert "no advantage estimator 'egpo'" in python(code, VERL_USE_EXTERNAL_PLUGINS="none")
 
 
-def test_slurms_variables_for_other_makers_gpus_are_left_out(monkeypatch):
+def test_slurms_variables_for_other_vendors_gpus_are_left_out(monkeypatch):
     for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
         monkeypatch.setenv(name, "0,1")
-    environment = launch._environment(with_verl(), "/tmp/folder")
+    environment = process.environment(with_verl(), "/tmp/folder")
     assert {name for name in environment if name.endswith("VISIBLE_DEVICES")} == {"CUDA_VISIBLE_DEVICES"}
+
+
+def test_the_launcher_imports_neither_ray_nor_verl():
+    code = "import sys, egpo.training.launch, egpo.verl_plugin.cpu.socket; print(*sys.modules)"
+    assert {"ray", "verl"}.isdisjoint(python(code).split())
 
 
 # --- files of a training --------------------------------------------------------------------------------
 
 
-def test_half_written_checkpoints_do_not_count(tmp_path):
+def test_work_of_other_settings_is_set_aside_whole(inputs, tmp_path):
+    out, reports = tmp_path / "out", []
+    work = out / "work"
+    for number, learning_rate in enumerate((1e-6, 2e-6, 3e-6)):
+        with lease.hold(work, print) as held:
+            assert prepare(small(inputs, out, "egpo", learning_rate=learning_rate), work, reports.append) == 0
+            assert [path.name for path in work.iterdir() if path.name != "metrics.jsonl"] == ["identity.json"]
+            held.beat()
+            assert not held.lost and lease.holder(work)["pid"] == os.getpid()
+            folder = checkpoints.folder_of(work / "checkpoints", 1) / "actor"
+            folder.mkdir(parents=True)
+            (folder / "model.pt").write_text(f"weights {number}")
+    olds = [out / "work.old-1", out / "work.old-2"]
+    assert sorted(path.name for path in out.iterdir()) == ["work", "work.lease", "work.old-1", "work.old-2"]
+    assert [(old / "checkpoints/global_step_1/actor/model.pt").read_text() for old in olds] == [
+        "weights 0",
+        "weights 1",
+    ]
+    assert reports == [
+        "settings, code or inputs differ from those of the checkpoints: starting anew. "
+        f"The old work is kept in {old}; once it is not needed: rm -r {old}"
+        for old in olds
+    ]
+
+
+def test_work_of_the_same_settings_is_resumed(inputs, tmp_path):
+    config, work, reports = small(inputs, tmp_path, "egpo"), tmp_path / "work", []
+    assert prepare(config, work, reports.append) == 0
+    checkpoints.folder_of(work / "checkpoints", 1).mkdir(parents=True)
+    checkpoints.mark_complete(work / "checkpoints", 1)
+    assert prepare(small(inputs, tmp_path, "egpo", save_freq=7), work, reports.append) == 1
+    assert reports == ["resuming after step 1"]
+
+
+def test_incomplete_checkpoints_do_not_count(tmp_path):
     for step in (2, 4, 6, 8):
         checkpoints.folder_of(tmp_path, step).mkdir()
     for step in (2, 4, 6):
@@ -251,7 +292,7 @@ def test_a_damaged_checkpoint_does_not_count(tmp_path, size, words):
     assert not folder.exists()
 
 
-def test_three_gradients_that_are_no_numbers_end_a_training():
+def test_three_gradients_in_a_row_that_are_not_finite_end_a_training():
     look = progress.NotFinite()
     for norm in (1.0, float("nan"), float("inf"), 1.0, float("nan"), float("nan")):
         look(norm, 1)
@@ -259,7 +300,7 @@ def test_three_gradients_that_are_no_numbers_end_a_training():
         look(float("nan"), 7)
 
 
-def test_repeated_steps_are_forgotten(tmp_path):
+def test_metrics_of_repeated_steps_are_removed(tmp_path):
     path = tmp_path / "metrics.jsonl"
     log = progress.MetricsLog(path, lambda _: None)
     for step in range(5):
@@ -277,13 +318,13 @@ def test_repeated_steps_are_forgotten(tmp_path):
 
 
 @pytest.mark.parametrize(("key", "limits"), [("minutes", Limits(6, 60, 300)), ("stall_minutes", Limits(300, 60, 6))])
-def test_limits_end_everything(inputs, tmp_path, key, limits):
+def test_limits_end_all_processes(inputs, tmp_path, key, limits):
     with nothing_left_behind(os.getpid()), pytest.raises(UserError, match=rf"was stopped.*jobs\.train\.{key} "):
         train(small(inputs, tmp_path, "egpo"), tmp_path, tmp_path / "work", limits, lambda _: None)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_signals_end_everything(inputs, tmp_path, number):
+def test_signals_end_all_processes(inputs, tmp_path, number):
     process = start(small(inputs, tmp_path, "egpo"), tmp_path)
     with nothing_left_behind(process.pid, patience=10):
         time.sleep(12)  # Ray is up by then
@@ -291,7 +332,7 @@ def test_signals_end_everything(inputs, tmp_path, number):
         process.wait(30)
 
 
-def test_a_killed_guard_leaves_nothing(inputs, tmp_path):
+def test_a_killed_guard_leaves_no_process(inputs, tmp_path):
     process = start(small(inputs, tmp_path, "egpo"), tmp_path)
     with nothing_left_behind(process.pid, patience=10):
         time.sleep(12)  # Ray is up by then

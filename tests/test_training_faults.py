@@ -1,7 +1,7 @@
-"""What can go wrong in a training, done to a real one: what is said, what is lost, and that the end is the same.
+"""Faults in a real training: the message, the steps that are lost, and that the outcome is the same.
 
-Each run has 12 steps and saves every second one. After each fault the same command is run again; model and rewards
-must then be those of an undisturbed run, bit for bit.
+Each run has 12 steps and saves every second one. After a fault the same command is run again; then model and rewards
+must equal those of an undisturbed run, bit for bit.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STEPS, SAVE_EVERY, FAULT_AFTER = 12, 2, 5
 
 @dataclass
 class Run:
-    """A training of the method EGPO, that can be started several times."""
+    """A training of the method EGPO, which can be started several times."""
 
     config: DictConfig
     out: Path
@@ -67,7 +67,7 @@ class Run:
         return rewards, load_file(self.out / "model" / "model.safetensors")
 
     def below(self, words: str) -> psutil.Process:
-        """The deepest process of this training whose command says this."""
+        """The deepest process of this training whose command contains `words`."""
         tree = psutil.Process(self.process.pid).children(recursive=True)
         return [process for process in tree if words in " ".join(process.cmdline())][-1]
 
@@ -93,7 +93,7 @@ def undisturbed(inputs, tmp_path_factory) -> Undisturbed:
     assert run.process.wait(400) == 0, run.log[-3000:]
     rewards, model = run.outcome()
     before = load_file(inputs / "model" / "model.safetensors")
-    # Wrong answers alone teach EGPO too (NSR): a training that changes nothing could not show a difference.
+    # EGPO also learns from wrong answers (NSR). If the model did not change, the comparison would show nothing.
     assert not all(torch.equal(model[key], before[key]) for key in model)
     return Undisturbed(rewards, model, checkpoints.largest(run.checkpoints))
 
@@ -110,7 +110,7 @@ def kill_the_command(run: Run) -> None:
 
 
 def kill_vllm(run: Run) -> None:
-    """Its engine, which is a child of the Ray actor."""
+    """The engine, a child of the Ray actor."""
     run.below("CpuServer").kill()
 
 
@@ -124,7 +124,7 @@ HELD: list[bytearray] = []
 
 
 def take_the_memory(run: Run) -> None:
-    """Until Ray, whose limit `short_of_memory` has set, kills a worker; the trainer waits, for its steps are short."""
+    """Until Ray, whose limit `short_of_memory` sets, kills a worker; the trainer is suspended meanwhile."""
     trainer = run.below("-m egpo.verl_plugin.driver")
     workers = set(trainer.children(recursive=True))
     trainer.suspend()
@@ -143,7 +143,7 @@ def truncate_the_last_checkpoint(run: Run) -> None:
 
 
 def mount(run: Run, undisturbed: Undisturbed) -> None:
-    """A file system with room for one checkpoint and a half."""
+    """A file system with space for one checkpoint and a half."""
     (run.out / "work").mkdir()
     size = f"size={int(1.5 * undisturbed.size)}"
     command = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(run.out / "work")]
@@ -159,8 +159,13 @@ def short_of_memory() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Fault:
-    """does: what is done after a step, if anything; says: a pattern of the first run's log, or of the second's where
-    `later`; lost: steps, at most; short: what the first run has too little of from the start.
+    """One fault.
+
+    Attributes:
+        does: called after a step.
+        says: a pattern in the log of the first run, or of the second if `later`.
+        lost: the most steps that may be lost.
+        short: what the first run lacks from the start.
     """
 
     does: Callable[[Run], None] | None
@@ -188,7 +193,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_costs_little_and_changes_nothing(inputs, tmp_path, undisturbed, name):
+def test_a_fault_loses_few_steps_and_changes_no_result(inputs, tmp_path, undisturbed, name):
     fault, run = FAULTS[name], new_run(inputs, tmp_path / "out")
     if fault.short == "disk":
         mount(run, undisturbed)
@@ -219,7 +224,7 @@ def test_a_fault_costs_little_and_changes_nothing(inputs, tmp_path, undisturbed,
             subprocess.run(["umount", str(run.out / "work")], check=True)
 
 
-def test_half_a_checkpoint_is_removed_and_a_finished_training_exports_alone(inputs, tmp_path, undisturbed):
+def test_an_incomplete_checkpoint_is_removed_and_a_finished_training_only_exports(inputs, tmp_path, undisturbed):
     run = new_run(inputs, tmp_path / "out")
     half = checkpoints.folder_of(run.checkpoints, 99) / "actor"
     half.mkdir(parents=True)

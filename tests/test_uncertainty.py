@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from report_inputs import END, STOP, planted, write_problems, write_rollouts
 from scipy.stats import mannwhitneyu, norm
 from sklearn.metrics import roc_auc_score
 
-from egpo.analysis.claims import CONTRADICTED, OPEN, SUPPORTED, verdict, write_claims
+from egpo.analysis.claims import CONTRADICTED, OPEN, SUPPORTED, margins, verdict
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
 from egpo.config.files import read_yaml
 from egpo.config.loader import load
 from egpo.report.figures.entropy import density, write_entropy_figures
 from egpo.report.tables.case_study import choose, write_case_study
+from egpo.report.tables.claims import write_claims
 from egpo.report.tables.entropy import write_entropy_table
 from egpo.uncertainty.measures import (
     auc,
@@ -36,10 +35,8 @@ from egpo.uncertainty.measures import (
     resampled,
     roc,
 )
-from egpo.uncertainty.rollouts import METADATA, SCHEMA
 
-END = 4  # </think>
-STOP = 2
+PAPER = ROOT / "config" / "paper-numbers.yaml"
 
 # --- parts and entropies --------------------------------------------------------------------------
 
@@ -164,31 +161,6 @@ def test_a_bootstrap_draws_problems_and_not_rollouts():
     assert weights[:, 0].mean() == pytest.approx(1, abs=0.15)
 
 
-def planted(signal: float, seed: int, problems: int = 60, rollouts: int = 8) -> pd.DataFrame:
-    """Rollouts whose correctness depends on the problem, and whose entropy depends on it and on the outcome."""
-    rng = np.random.default_rng(seed)
-    hard = np.repeat(rng.random(problems), rollouts)
-    correct = rng.random(problems * rollouts) > hard
-    shift = np.repeat(rng.normal(size=problems), rollouts)
-    response = np.exp(0.3 * (shift + rng.normal(size=len(hard)) + signal * ~correct) - 2)
-    return pd.DataFrame(
-        {
-            "problem": np.repeat(np.arange(problems), rollouts),
-            "uuid": np.repeat([f"u{n}" for n in range(problems)], rollouts),
-            "trial": np.tile(np.arange(1, rollouts + 1), problems),
-            "correct": correct,
-            "truncated": False,
-            "response": response,
-            "thinking": response,
-            "answer": np.exp(np.log(response) + 0.3 * signal * ~correct),
-            "response_tokens": 40,
-            "thinking_tokens": 25,
-            "answer_tokens": rng.integers(3, 15, len(hard)),
-            "ended": True,
-        }
-    )
-
-
 def test_a_planted_signal_is_found_and_planted_noise_is_not():
     missed = false = 0
     for seed in range(20):
@@ -203,30 +175,6 @@ def test_a_planted_signal_is_found_and_planted_noise_is_not():
 
 
 # --- files ----------------------------------------------------------------------------------------
-
-
-def write_rollouts(path: Path, end: int | None, right: dict[int, int], rollouts: int = 2) -> Path:
-    """right: how many of each problem's responses are correct."""
-    rows = [
-        {
-            "problem": problem,
-            "uuid": f"u{problem}",
-            "trial": trial,
-            "seed": trial,
-            "correct": trial <= count,
-            "truncated": trial == 2,
-            "prompt_tokens": 5,
-            "tokens": [9, END, 7, STOP] if trial == 1 else [9, 8],
-            "logprobs": [-1.0, -2.0, -3.0, -6.0] if trial == 1 else [-1.0, -2.0],
-            "response": f"it is {problem} ```",
-        }
-        for problem, count in right.items()
-        for trial in range(1, rollouts + 1)
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {METADATA: json.dumps({"end_of_thought": end}).encode()}
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata(metadata)), path)
-    return path
 
 
 def test_measures_of_a_file(tmp_path):
@@ -270,7 +218,7 @@ def measures(tmp_path_factory) -> dict[tuple[str, str, int], Path]:
 
 
 def test_table3_counts_what_it_leaves_out(measures, tmp_path):
-    write_entropy_table(experiment(), measures, tmp_path)
+    write_entropy_table(experiment(), measures, PAPER, tmp_path)
     page = (tmp_path / "table3.md").read_text()
     assert "tiny-think (synthetic) (Base): 3 with thoughts without an end" in page
     assert "The paper prints no number for these models." in page
@@ -305,7 +253,8 @@ def test_other_measures_are_refused(measures, tmp_path):
     table = pd.read_parquet(measures["tiny-math", "base", 0])
     table[table["problem"] > 0].to_parquet(tmp_path / "short.parquet")
     with pytest.raises(UserError, match=r"short\.parquet: holds 59 problems and 8 rollouts .* asks for 60 and 8"):
-        write_entropy_table(experiment(), {**measures, ("tiny-math", "base", 0): tmp_path / "short.parquet"}, tmp_path)
+        other = {**measures, ("tiny-math", "base", 0): tmp_path / "short.parquet"}
+        write_entropy_table(experiment(), other, PAPER, tmp_path)
 
 
 def test_densities_are_scipys_and_integrate_to_one():
@@ -342,7 +291,7 @@ def test_thoughts_that_never_end_leave_nothing_to_measure(measures, tmp_path):
     table.to_parquet(tmp_path / "open.parquet")
     changed = {**measures, ("tiny-think", "base", 0): tmp_path / "open.parquet"}
     write_entropy_figures(experiment(), changed, tmp_path)
-    write_entropy_table(experiment(), changed, tmp_path)
+    write_entropy_table(experiment(), changed, PAPER, tmp_path)
     page = (tmp_path / "table3.md").read_text()
     assert "tiny-think (synthetic) (Base): 480 with thoughts without an end" in page
     assert "| tiny-think (synthetic) (Base) |  |  |  |  |" in page
@@ -363,7 +312,7 @@ def test_claims(measures, tmp_path):
     pd.DataFrame(rows).to_csv(tmp_path / "comparisons.csv", index=False)
     alone = {model: path for model, path in measures.items() if model[0] == "tiny-think"}
     catalogue = experiment(backbones=["tiny-think"], benchmarks=list(benchmarks))
-    write_claims(catalogue, tmp_path / "comparisons.csv", alone, tmp_path)
+    write_claims(catalogue, tmp_path / "comparisons.csv", alone, PAPER, tmp_path)
     found = pd.read_csv(tmp_path / "claims.csv").set_index("says")["verdict"]
     assert found["tiny-math (synthetic) + EGPO is above base"] == "supported"
     assert found["tiny-math (synthetic) + EGPO is above GRPO"] == "contradicted"
@@ -373,6 +322,17 @@ def test_claims(measures, tmp_path):
     assert found["tiny-think (synthetic) (Base): answer entropy predicts better than thinking entropy"] == "supported"
     page = (tmp_path / "claims.md").read_text()
     assert "One training per method" in page and "**contradicted**" in page
+
+
+def test_a_margin_without_a_baseline_is_open():
+    """One method and two sizes of a model: there is nothing that the margin could be over."""
+    values = read_yaml(ROOT / "config" / "paper.yaml")
+    chosen = {"backbones": ["qwen2.5-math-1.5b", "qwen2.5-math-7b"], "methods": ["egpo"], "ablations": None}
+    catalogue = load({**values, **chosen, "uncertainty": None}, "test")
+    rows = pd.DataFrame([comparison("egpo", "base", "math_500", 5, 0.01)])
+    pair = {"smaller": "qwen2.5-math-1.5b", "larger": "qwen2.5-math-7b"}
+    found = list(margins(catalogue, rows, [pair]))
+    assert [(one.verdict, one.numbers) for one in found] == [(OPEN, "no baseline in this experiment")]
 
 
 def test_a_claim_without_a_difference_is_open():
@@ -385,14 +345,9 @@ def test_the_case_is_the_largest_rise(tmp_path):
         model[0]: write_rollouts(tmp_path / "base.parquet", None, {0: 2, 1: 0, 2: 1}),
         model[1]: write_rollouts(tmp_path / "egpo.parquet", None, {0: 2, 1: 2, 2: 2}),
     }
-    problems = [
-        {"prompt": [{"role": "user", "content": f"question {n}"}], "reward_model": {"ground_truth": str(n)}}
-        for n in range(3)
-    ]
-    pq.write_table(pa.Table.from_pylist(problems), tmp_path / "heldout.parquet")
     catalogue = experiment(backbones=["tiny-math"])
-    write_case_study(catalogue, rollouts, tmp_path / "heldout.parquet", tmp_path / "case.md")
-    page = (tmp_path / "case.md").read_text()
+    write_case_study(catalogue, rollouts, write_problems(tmp_path / "heldout.parquet", 3), tmp_path)
+    page = (tmp_path / "case_study.md").read_text()
     assert "question 1" in page and "question 0" not in page
     assert "0 of 2 responses correct; mean entropy 2.250" in page
     assert page.count("it is 1 ```\n``````") == 2  # the response cannot end its own block

@@ -1,4 +1,4 @@
-"""6. How far precision, padding and packing move the weights w_i, and what each way of attention costs."""
+"""6. The effect of precision, padding and packing on the weights w_i, and the cost of each kind of attention."""
 
 from __future__ import annotations
 
@@ -88,9 +88,13 @@ def entropies(
     pad: int,
     device: str,
 ) -> list[torch.Tensor]:
-    """-log pi of each response token, a tensor a response.
+    """-log pi of each response token, a tensor for each response.
 
-    together: in one packed row. take: verl's function of log-probabilities, or ours.
+    Args:
+        way: transformers' attn_implementation.
+        together: in one packed row.
+        take: the function of log-probabilities, verl's or ours.
+        pad: id of the padding token.
     """
     model.set_attn_implementation(way)
     rows = [asked + answer for asked, answer in pairs]
@@ -106,7 +110,7 @@ def entropies(
 
 
 def egpo_weights(tokens: list[torch.Tensor], clamp: bool) -> torch.Tensor:
-    """w_i of EGPO, or the ratios of Eq. (7) without the clamp; every second response counts as correct."""
+    """w_i of EGPO, or without `clamp` the ratios of Eq. (7); every second response counts as correct."""
     calibration = method("egpo").calibration
     if not clamp:
         calibration = calibration.model_copy(update={"correct": "raw", "incorrect": "raw"})
@@ -118,7 +122,7 @@ def egpo_weights(tokens: list[torch.Tensor], clamp: bool) -> torch.Tensor:
 
 
 def uniform(model: Any, tokenizer: Any, device: str) -> list[Pair]:
-    """Prompts and responses of random tokens: about what random weights would sample, without the time for it."""
+    """Prompts and responses of random tokens, close to samples of random weights, but quicker."""
     rng, vocabulary = Random(1), model.config.vocab_size
     lengths = [rng.randint(100, 400) for _ in range(GROUPS * ROLLOUTS)]
     return [([rng.randrange(vocabulary) for _ in range(50)], rng.choices(range(vocabulary), k=n)) for n in lengths]
@@ -135,21 +139,21 @@ def weights(step: Step, name: str, place: Path, draw: Callable[[Any, Any, str], 
     def take(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return logprobs_from_logits(logits, labels, inplace_backward=False)
 
-    def measure(way: str, together: bool, function: Callable) -> list[torch.Tensor]:
+    def token_entropies(way: str, together: bool, function: Callable) -> list[torch.Tensor]:
         few = [pairs[start : start + ROLLOUTS] for start in range(0, len(pairs), ROLLOUTS)]
         pad = tokenizer.pad_token_id
         return [row for part in few for row in entropies(model, part, way, together, function, pad, step.device)]
 
-    exact = measure("sdpa", False, take)
+    exact = token_entropies("sdpa", False, take)
     reference, ratios = egpo_weights(exact, True), egpo_weights(exact, False)
     spread = f"raw ratios {ratios.min():.3f} to {ratios.max():.3f}"
     step.record(f"{name}: w_i, float32, padded", float(reference.std()), "standard deviation", spread)
-    compare(step, f"{name}: float32, packed", measure("packed", True, take), exact)
+    compare(step, f"{name}: float32, packed", token_entropies("packed", True, take), exact)
     model = model.bfloat16()
-    compare(step, f"{name}: bf16, padded", measure("sdpa", False, take), exact)
-    compare(step, f"{name}: bf16, packed", measure("packed", True, take), exact)
-    compare(step, f"{name}: bf16, packed with a mask", measure("sdpa", True, take), exact)
-    rounded = measure("packed", True, logprobs_from_logits_v2)
+    compare(step, f"{name}: bf16, padded", token_entropies("sdpa", False, take), exact)
+    compare(step, f"{name}: bf16, packed", token_entropies("packed", True, take), exact)
+    compare(step, f"{name}: bf16, packed with a mask", token_entropies("sdpa", True, take), exact)
+    rounded = token_entropies("packed", True, logprobs_from_logits_v2)
     compare(step, f"{name}: bf16, packed, verl's log-probabilities without flash-attention", rounded, exact)
 
 
@@ -167,9 +171,9 @@ def compare(step: Step, what: str, found: list[torch.Tensor], exact: list[torch.
 
 
 def costs(step: Step, way: str) -> None:
-    """Time one way on every micro-batch, in a process of its own.
+    """Time one kind of attention on every micro-batch, in a new process.
 
-    A failure in the middle of a checkpointed layer would make the next backward pass fail too, and keep its memory.
+    After an error inside a checkpointed layer the next backward pass would fail too, and memory would not be freed.
     """
     if not attention.available(way):
         step.record(way, "not installed")
@@ -192,7 +196,7 @@ def _costs(step: Step, way: str) -> None:
 
 
 def cost(step: Step, way: str, lengths: tuple[int, ...]) -> None:
-    """Forward and backward of some layers, with recomputation as in a training, on one packed micro-batch."""
+    """Time forward and backward of some layers, with recomputation as in a training, on one packed micro-batch."""
     cuda, layers = step.platform == "cuda", step.sizes.attention_layers
     model = first_layers(step.sizes.large, layers, way, step.device)
     inputs = packed([[1] * length for length in lengths], step.device)

@@ -38,7 +38,7 @@ def run(step: Step) -> None:
 
 
 def trained(step: Step) -> Path:
-    """The model of step 3, or the one that it starts from where there is none."""
+    """The model of the step `train`, or the one that it starts from if it has exported none."""
     found = step.work / "train" / "egpo" / "model"
     if found.is_dir():
         return found

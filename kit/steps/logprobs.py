@@ -1,4 +1,4 @@
-"""2. vLLM's log-probabilities of given tokens against transformers', on a model of random weights."""
+"""2. vLLM's log-probabilities of given tokens against transformers', on random weights."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def compare(step: Step, what: str, one: object, other: object) -> None:
 
 
 def by_transformers(place: Path, rows: list[list[int]], device: str, dtype: str) -> object:
-    """(rows, tokens - 1) log-probabilities of the second token and all after it."""
+    """Log-probabilities of the second and later tokens, (rows, tokens - 1)."""
     import torch
     from transformers import AutoModelForCausalLM
 

@@ -1,7 +1,7 @@
 """5. Two steps of EGPO on a random model of Qwen2.5-Math-1.5B's shape, at the paper's lengths: memory and speed.
 
-Beside each: what `training/memory.py` and `cli/plan/cost.py` say before the training. In the same steps verl's own
-GRPO estimator is timed on the same batch: the difference is what EGPO's adds.
+Each is compared with the estimates of egpo.training.memory and egpo.cli.plan.cost. In the same steps verl's GRPO
+estimator is timed on the same batch: the difference is the cost of EGPO's estimator.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kit.catalogue import large_backbone, method
 from kit.step import Step, main
 
 STEPS = 2
-# The paper's trainings have the states of the optimiser on eight GPUs; here they leave less for vLLM.
+# The optimiser's state is on one GPU here, not on eight as in the paper, which leaves less for vLLM.
 ROLLOUT_MEMORY = 0.4
 
 
@@ -30,7 +30,7 @@ def backbone_of(step: Step) -> Backbone:
 
 
 def training_of(step: Step) -> Training:
-    """The paper's, but for the number of prompts, rollouts, steps and GPUs."""
+    """The paper's with other numbers of prompts, rollouts, steps and GPUs."""
     changes = {
         "platform": step.platform,
         "total_epochs": None,
@@ -76,13 +76,13 @@ def memory(step: Step, peaks: dict[str, float], lines: list[dict], expected: Any
         step.record(f"memory in the phase '{phase}'", peak, "GiB", where)
     torchs = max(line.get("actor/perf/max_memory_reserved_gb", 0) for line in lines)
     step.record("most reserved by the actor's torch", torchs, "GiB", "verl's metric")
-    note = "memory.py; for GPUs" + ("" if step.platform == "cuda" else ", so of no meaning here")
+    note = "memory.py; for GPUs" + ("" if step.platform == "cuda" else ", so meaningless here")
     step.record("estimate of an update", expected.update, "GiB", note)
     step.record("estimate of the rollouts", expected.rollout, "GiB", note)
 
 
 def speed(step: Step, last: dict, training: Training) -> None:
-    """last: metrics of the last step, whose tokens are the same in all phases."""
+    """Record the speed of each phase of a step, from its metrics `last`."""
     responses = training.train_batch_size * training.rollouts_per_prompt
     tokens = last["response_length/mean"] * responses
     everything = last["perf/total_num_tokens"]
@@ -90,7 +90,7 @@ def speed(step: Step, last: dict, training: Training) -> None:
     planned = cost.decode_seconds(
         step.sizes.large, responses, last["response_length/mean"], last["response_length/max"]
     )
-    note = f"{last['timing_s/gen']:.1f} s; `plan` reckons {planned:.1f} s for an H100"
+    note = f"{last['timing_s/gen']:.1f} s; `plan` estimates {planned:.1f} s for an H100"
     step.record("decoding", tokens / last["timing_s/gen"], "tokens/s", note)
     for name, key, flops in (("log-probabilities", "old_log_prob", 2), ("update", "update_actor", 6)):
         seconds = last[f"timing_s/{key}"]

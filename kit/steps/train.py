@@ -1,4 +1,4 @@
-"""3. Ten steps of GRPO and of EGPO on a tiny model, through verl, by the project's own settings, to a model."""
+"""3. Ten steps of GRPO and of EGPO on a tiny model, with verl and the project's settings, to an exported model."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def training_of(step: Step) -> Training:
     return Training(
         platform=step.platform,
         train_batch_size=sizes.prompts,
-        rollouts=sizes.rollouts,
-        steps=sizes.steps,
+        rollouts_per_prompt=sizes.rollouts,
+        total_training_steps=sizes.steps,
         learning_rate=3e-4,
         save_freq=sizes.steps,
         test_freq=sizes.steps,

@@ -1,4 +1,4 @@
-"""1. What is installed, what can be imported, and how fast a bf16 product is."""
+"""1. Versions, imports, and the speed of a bf16 product."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def product(step: Step) -> None:
 
 
 def compiled(step: Step) -> None:
-    """verl compiles its entropy, vLLM its model: this fails where there is no C compiler."""
+    """verl compiles its entropy, vLLM its model; this fails without a C compiler."""
     import torch
 
     def function(x: torch.Tensor) -> torch.Tensor:

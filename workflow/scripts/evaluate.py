@@ -6,14 +6,14 @@ from egpo.config.backbones import Backbone
 from egpo.config.benchmarks import Benchmark
 from egpo.config.evaluation import Evaluation
 from egpo.evaluation.run import evaluate
-from egpo.runtime.gpus import own as own_gpus
+from egpo.runtime.gpus import reserve_gpus
 from egpo.runtime.job import job_context
 from egpo.runtime.lease import hold
 
 with (
     job_context(snakemake.params.name, snakemake.log[0]) as report,
     hold(Path(snakemake.params.work), report),
-    own_gpus(snakemake.resources.gpu, report),
+    reserve_gpus(snakemake.resources.gpu, report),
 ):
     names = snakemake.params.benchmarks
     folders = snakemake.params.folders

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from egpo.config.backbones import Backbone
 from egpo.config.evaluation import Evaluation, Uncertainty
-from egpo.runtime.gpus import own as own_gpus
+from egpo.runtime.gpus import reserve_gpus
 from egpo.runtime.job import job_context
 from egpo.runtime.lease import hold
 from egpo.uncertainty.rollouts import roll_out
@@ -12,7 +12,7 @@ from egpo.uncertainty.rollouts import roll_out
 with (
     job_context(snakemake.params.name, snakemake.log[0]) as report,
     hold(Path(snakemake.params.work), report),
-    own_gpus(snakemake.resources.gpu, report),
+    reserve_gpus(snakemake.resources.gpu, report),
 ):
     roll_out(
         model=Path(snakemake.params.model),

@@ -1,11 +1,11 @@
-"""One training by verl: of one backbone, with one method, from one seed."""
+"""One training by verl: one backbone, one method, one seed."""
 
 from pathlib import Path
 
 from egpo.config.backbones import Backbone
 from egpo.config.methods import Method
 from egpo.config.training import Training
-from egpo.runtime.gpus import own as own_gpus
+from egpo.runtime.gpus import reserve_gpus
 from egpo.runtime.job import job_context
 from egpo.runtime.lease import hold
 from egpo.training.limits import Limits
@@ -14,12 +14,12 @@ from egpo.training.run import run
 with (
     job_context(snakemake.params.name, snakemake.log[0]) as report,
     hold(Path(snakemake.params.folder) / "work", report),
-    own_gpus(snakemake.resources.gpu, report),
+    reserve_gpus(snakemake.resources.gpu, report),
 ):
     asked = snakemake.resources
-    own = {"save_freq": asked.save_freq, "gpu_gib": asked.gpu_gib}
+    unhashed = {"save_freq": asked.save_freq, "gpu_gib": asked.gpu_gib}  # they do not change results
     run(
-        training=Training.model_validate(snakemake.params.training | own),
+        training=Training.model_validate(snakemake.params.training | unhashed),
         method=Method.model_validate(snakemake.params.method),
         backbone=Backbone.model_validate(snakemake.params.backbone),
         model=Path(snakemake.params.model),

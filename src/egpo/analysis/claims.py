@@ -1,4 +1,4 @@
-"""The claims of the paper's sections 4.2 to 4.5, tested on this experiment's own records.
+"""The claims of the paper's sections 4.2 to 4.5, tested on the records of an experiment.
 
 A claim is supported or contradicted where a test of 5% finds a difference of the claimed or of the opposite sign, and
 not decidable otherwise: because nothing was found, or because the experiment does not hold what the claim is about.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,10 @@ import pandas as pd
 from scipy.stats import norm
 
 from egpo.analysis.comparisons import ABLATIONS, AGAINST_BASE, BETWEEN, p_text
-from egpo.analysis.measured import label, note
-from egpo.common.files import write_text
-from egpo.common.paths import BASE, ROOT
+from egpo.analysis.labels import label
+from egpo.common.paths import BASE
 from egpo.config.experiment import Catalogue
-from egpo.config.files import read_yaml
-from egpo.report.tables.accuracy import PAPER, markdown_table
-from egpo.uncertainty.diagnosis import Diagnosis, Model, diagnose
+from egpo.uncertainty.diagnosis import Diagnosis
 from egpo.uncertainty.measures import gap, resampled
 
 SUPPORTED, CONTRADICTED, OPEN = "supported", "contradicted", "not decidable"
@@ -32,7 +28,13 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Claim:
-    """section: of the paper; verdict: SUPPORTED, CONTRADICTED or OPEN; numbers: what it rests on."""
+    """A claim of the paper, and what the records say of it.
+
+    Attributes:
+        section: of the paper.
+        verdict: SUPPORTED, CONTRADICTED or OPEN.
+        numbers: what the verdict rests on.
+    """
 
     section: str
     says: str
@@ -41,32 +43,31 @@ class Claim:
 
 
 def verdict(sign: int, claimed: int = 1) -> str:
-    """sign: of what was found, 0 for nothing."""
+    """The verdict on a difference of this sign; 0: no difference was found."""
     return OPEN if sign == 0 else SUPPORTED if sign == claimed else CONTRADICTED
 
 
-def _sign(row: Any) -> int:
-    """Of a paired difference, where its corrected p-value finds one."""
-    found = not math.isnan(row.p_holm) and row.p_holm < LEVEL
-    return int(np.sign(row.difference)) if found else 0
+def _sign(row: dict[Any, Any]) -> int:
+    """The sign of a paired difference; 0 where its corrected p-value finds none."""
+    return int(np.sign(row["difference"])) if row["p_holm"] < LEVEL else 0  # nan is not below it
 
 
 def _together(verdicts: list[str]) -> str:
-    """A claim about several things: contradicted by one, supported by all."""
+    """The verdict on a claim about several comparisons: one contradicts it, only all of them support it."""
     if CONTRADICTED in verdicts:
         return CONTRADICTED
     return SUPPORTED if verdicts and set(verdicts) == {SUPPORTED} else OPEN
 
 
 def _over(catalogue: Catalogue, rows: pd.DataFrame, section: str, says: str, claimed: int = 1) -> Claim:
-    """One claim on several rows of comparisons.csv."""
-    found = [verdict(_sign(row), claimed) for row in rows.itertuples()]
-    texts = [
-        f"{catalogue.benchmarks[row.benchmark].label} {row.difference:+.2f}"
-        + ("" if math.isnan(row.p_holm) else f" (p {p_text(row.p_holm)})")
-        for row in rows.itertuples()
-    ]
-    return Claim(section, says, _together(found), ", ".join(texts))
+    """A claim about several rows of comparisons.csv."""
+    verdicts, texts = [], []
+    for row in rows.to_dict("records"):
+        verdicts.append(verdict(_sign(row), claimed))
+        p_value = p_text(row["p_holm"])
+        name = catalogue.benchmarks[row["benchmark"]].label
+        texts.append(f"{name} {row['difference']:+.2f}" + (f" (p {p_value})" if p_value else ""))
+    return Claim(section, says, _together(verdicts), ", ".join(texts))
 
 
 def accuracies(catalogue: Catalogue, comparisons: pd.DataFrame) -> Iterator[Claim]:
@@ -79,22 +80,23 @@ def accuracies(catalogue: Catalogue, comparisons: pd.DataFrame) -> Iterator[Clai
             yield _over(catalogue, rows, "4.2", f"{label(catalogue, backbone, ours)} is above {other}")
 
 
-def margins(catalogue: Catalogue, comparisons: pd.DataFrame) -> Iterator[Claim]:
+def margins(catalogue: Catalogue, comparisons: pd.DataFrame, pairs: list[dict[str, str]]) -> Iterator[Claim]:
     """4.2: margins over the best baseline are larger for the larger model of a pair that the paper has."""
-    ours, backbones = catalogue.experiment.main_method, catalogue.experiment.backbones
-    pairs = [claim for claim in read_yaml(ROOT / PAPER)["text"] if claim["kind"] == "margin"]
-    known = [claim for claim in pairs if {claim["smaller"], claim["larger"]} <= set(backbones)]
+    known = [pair for pair in pairs if {pair["smaller"], pair["larger"]} <= set(catalogue.experiment.backbones)]
     if not known:
         yield Claim("4.2", "margins are larger for larger models", OPEN, "no two sizes of one model in this experiment")
-    for claim in known:
+    for pair in known:
+        says = f"margins over the best baseline are larger for {pair['larger']} than for {pair['smaller']}"
+        if len(catalogue.experiment.methods) == 1:
+            yield Claim("4.2", says, OPEN, "no baseline in this experiment")
+            continue
         (small, small_se), (large, large_se) = (
-            _margin(comparisons, claim[size], ours) for size in ("smaller", "larger")
+            _margin(comparisons, pair[size], catalogue.experiment.main_method) for size in ("smaller", "larger")
         )
         error = math.hypot(small_se, large_se)
-        sign = 0 if math.isnan(error) else int(np.sign(large - small)) * (abs(large - small) > norm.ppf(0.975) * error)
+        found = not math.isnan(error) and abs(large - small) > norm.ppf(0.975) * error
         numbers = f"{small:+.2f} and {large:+.2f}, standard error of the difference {error:.2f}"
-        says = f"margins over the best baseline are larger for {claim['larger']} than for {claim['smaller']}"
-        yield Claim("4.2", says, verdict(int(sign)), numbers)
+        yield Claim("4.2", says, verdict(int(np.sign(large - small)) if found else 0), numbers)
 
 
 def _margin(comparisons: pd.DataFrame, backbone: str, ours: str) -> tuple[float, float]:
@@ -161,39 +163,23 @@ def _bounds(draws: np.ndarray) -> str:
     return "[{:+.4f}, {:+.4f}]".format(*_quantiles(draws))
 
 
-def markdown(catalogue: Catalogue, claims: list[Claim]) -> str:
-    seeds = len(catalogue.experiment.training_seeds)
-    counts = ", ".join(
-        f"{sum(one.verdict == kind for one in claims)} {kind}" for kind in (SUPPORTED, CONTRADICTED, OPEN)
-    )
-    about = (
-        "One training per method: every verdict is about these trained models. Another training seed could turn it; "
-        "none is about the methods."
-        if seeds == 1
-        else f"{seeds} training seeds per method are the outer unit of the accuracies' tests; those of entropies "
-        "resample the problems alone."
-    )
-    lines = [
-        "# The paper's claims on these records",
-        "",
-        f"{counts}. Accuracies: paired tests over questions, 5% after Holm's correction (comparisons.md). Entropies: "
-        "95% intervals from resampled problems, not corrected. A claim about several comparisons is supported by all "
-        "of them, and contradicted by one.",
-        "",
-        about,
-        "",
+def claims(
+    catalogue: Catalogue,
+    comparisons: pd.DataFrame,
+    found: dict[tuple[str, str], Diagnosis],
+    paper: dict[str, Any],
+) -> list[Claim]:
+    """Every claim.
+
+    Args:
+        comparisons: the rows of comparisons.csv.
+        found: rollouts by backbone and method; empty without the section `uncertainty`.
+        paper: config/paper-numbers.yaml.
+    """
+    pairs = [claim for claim in paper["text"] if claim["kind"] == "margin"]
+    return [
+        *accuracies(catalogue, comparisons),
+        *margins(catalogue, comparisons, pairs),
+        *ablations(catalogue, comparisons),
+        *(entropies(catalogue, found) if found else ()),
     ]
-    rows = [[one.section, one.says, f"**{one.verdict}**", one.numbers] for one in claims]
-    lines += markdown_table(["Section", "Claim", "Verdict", "Numbers"], rows, texts=4)
-    below = note(catalogue)
-    return "\n".join([*lines, *(["", below] if below else [])]) + "\n"
-
-
-def write_claims(catalogue: Catalogue, comparisons: Path, measures: dict[Model, Path], out: Path) -> None:
-    """Write claims.md and claims.csv into `out`. comparisons: comparisons.csv; measures: {} without `uncertainty`."""
-    table = pd.read_csv(comparisons, keep_default_na=True)
-    found = diagnose(catalogue, measures) if measures else {}
-    claims = [*accuracies(catalogue, table), *margins(catalogue, table), *ablations(catalogue, table)]
-    claims += entropies(catalogue, found) if found else []
-    write_text(out / "claims.md", markdown(catalogue, claims))
-    write_text(out / "claims.csv", pd.DataFrame([asdict(one) for one in claims]).to_csv(index=False))

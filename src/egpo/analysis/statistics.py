@@ -1,7 +1,7 @@
-"""Statistics of right and wrong answers. Pure functions on arrays of shape (training seeds, questions, trials).
+"""Statistics of right and wrong answers: pure functions on arrays of shape (training seeds, questions, trials).
 
-Every question asked is in the array, with False where there is no usable answer; so each mean is over
-what was asked for. Accuracies and their errors are shares (0 to 1). What the data cannot decide is nan.
+The array has every question that was asked, with False where there is no usable answer. Accuracies and their errors
+are shares (0 to 1). What cannot be estimated is nan.
 
 With one training seed, errors and tests are about this trained model on questions like these. With several,
 the seeds are the outer unit: they are about the method, trained anew, on questions like these. Questions and
@@ -29,7 +29,8 @@ BATCH = 500  # resamples held in memory at once
 def correctness(records: pd.DataFrame) -> np.ndarray:
     """Booleans of shape (questions, trials) from the records of one model on one benchmark.
 
-    Raises ValueError unless there is exactly one record for every question and trial.
+    Raises:
+        ValueError: there is not exactly one record for every question and trial.
     """
     table = records.pivot(index="question", columns="trial", values="correct")
     if table.isna().to_numpy().any():
@@ -89,7 +90,7 @@ def standard_error(correct: np.ndarray) -> float:
     bias (but for the cut at 0) the variance of the accuracy when seeds and questions are both drawn anew:
     seed / S + question / Q + rest / (S Q). Brennan 2001, "Generalizability theory", gives this variance of a
     mean over two crossed random facets; Searle, Casella and McCulloch 1992, "Variance components", the
-    estimator. It is never below `clustered_se`. Two or three seeds say little of their own spread.
+    estimator. It is never below `clustered_se`. Two or three seeds say little about their spread.
     """
     return math.hypot(clustered_se(correct), math.sqrt(_seed_share(correct)[0]))
 
@@ -151,7 +152,9 @@ def paired(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Differ
     What a nominal 5% is, simulated: 0.5 to 5% where both have 2 or 3 seeds; against a model with one seed up to
     13% with 2 seeds, 8% with 3, 7% with 5.
     All but `mean` are nan for one question or where nothing varies.
-    Raises ValueError for different numbers of questions.
+
+    Raises:
+        ValueError: the numbers of questions differ.
     """
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"{first.shape[1]} questions against {second.shape[1]}")
@@ -180,7 +183,7 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def _checked(ks: Iterable[int], trials: int) -> list[int]:
-    """The ks as a list. Raises ValueError for one outside of 1 to `trials`."""
+    """The ks as a list; ValueError for one outside of 1 to `trials`."""
     ks = list(ks)
     if not all(1 <= k <= trials for k in ks):
         raise ValueError(f"k has to be from 1 to the {trials} trials: {ks}")
@@ -191,7 +194,10 @@ def pass_at_k(correct: np.ndarray, ks: Iterable[int]) -> dict[int, float]:
     """Chance that one of k answers is right, for each k: mean of 1 - C(T - c, k) / C(T, k), c of T trials right.
 
     Unbiased (Chen et al. 2021, "Evaluating large language models trained on code"); mean over questions
-    and training seeds. Raises ValueError for k above the number of trials.
+    and training seeds.
+
+    Raises:
+        ValueError: a k is above the number of trials.
     """
     trials = correct.shape[2]
     wrong = trials - correct.sum(axis=2)
@@ -201,12 +207,16 @@ def pass_at_k(correct: np.ndarray, ks: Iterable[int]) -> dict[int, float]:
 def majority_at_k(answers: np.ndarray, correct: np.ndarray, ks: Iterable[int]) -> dict[int, float]:
     """Expected accuracy of the vote among k of the T trials, drawn without replacement, for each k.
 
-    answers: objects (seeds, questions, trials), the canonical key of each answer, None for no answer.
-    The most frequent key wins; tied keys win equally often; None wins only against nothing else, and is wrong.
-    The vote hands in one of the winner's answers in the draw at random, which matters only where answers
-    of one key were judged differently: so majority@1 is always the accuracy. Exact, over all C(T, k) draws.
-    Raises ValueError for k above the number of trials, for more than MOST_SUBSETS draws, for other shapes
-    than `correct` has, and for a right answer without a key.
+    The most frequent key wins; tied keys win equally often; None wins only where there is no other key, and is wrong.
+    The vote returns a random one of the winner's answers in the draw, which matters only where answers of one key
+    were scored differently: majority@1 is always the accuracy. Exact, over all C(T, k) draws.
+
+    Args:
+        answers: objects (seeds, questions, trials), the canonical key of each answer, None for no answer.
+
+    Raises:
+        ValueError: a k is above the number of trials, there are more than MOST_SUBSETS draws, the shapes differ, or a
+            right answer has no key.
     """
     if answers.shape != correct.shape:
         raise ValueError(f"answers {answers.shape} against {correct.shape}")
@@ -232,7 +242,8 @@ def majority_at_k(answers: np.ndarray, correct: np.ndarray, ks: Iterable[int]) -
 def length_quantiles(tokens: Sequence[float | None] | np.ndarray | pd.Series) -> dict[str, float]:
     """10, 50 and 90 percent quantile (interpolated) and maximum of the lengths, in tokens; all nan without any.
 
-    tokens: of each response; null (None or nan) where there is none, which does not count.
+    Args:
+        tokens: of each response; None or nan, where there is no response, does not count.
     """
     lengths = pd.Series(tokens, dtype=float).dropna()
     quantiles = lengths.quantile([0.1, 0.5, 0.9, 1.0])
@@ -252,7 +263,9 @@ def spread(first: np.ndarray, second: np.ndarray) -> Spread:
 
     Unbiased variances, the one over questions 0 where it comes out negative. Trained models count as they are:
     the difference is between the means over their seeds. nan for one trial or one question.
-    Raises ValueError for different numbers of questions.
+
+    Raises:
+        ValueError: the numbers of questions differ.
     """
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"{first.shape[1]} questions against {second.shape[1]}")
@@ -273,7 +286,7 @@ def smallest_difference(
     (z_{alpha/2} + z_beta) ((omega^2 + (sigma_A^2 + sigma_B^2) / K) / n)^(1/2): equation 10 of Miller 2024, "Adding
     error bars to evals", with the same number of trials K for both models; two-sided at alpha. z, not t: for
     a power of 80% the t-test has 77% with 30 questions, 79% with 100. No variance between training seeds is in it.
-    nan where no answer differs from another: that does not say how much answers could vary.
+    nan where no answer differs from another, as nothing is known then about how much answers vary.
     """
     if sd_question == 0 and sd_within == 0:
         return math.nan

@@ -14,7 +14,7 @@ KEYS = tuple(Architecture.model_fields)
 
 
 def of_folder(model: Path) -> Architecture:
-    """From config.json of a model in Hugging Face format. Raises UserError for one that lacks a size."""
+    """From config.json of a model in Hugging Face format. Raises UserError if a size is missing."""
     values = {"tie_word_embeddings": False, **read_json(model / "config.json")}
     if missing := [key for key in KEYS if key not in values]:
         raise UserError(
@@ -48,7 +48,7 @@ def check_attention(model: Path, attention: str) -> None:
 
 
 def of_backbone(backbone: Backbone) -> Architecture | None:
-    """What is known before anything is fetched or made; None for a synthetic model, which is too small to matter."""
+    """What is known before anything is fetched or made; None for a synthetic model, whose size does not matter."""
     source = backbone.source
     if isinstance(source, HubModel):
         return source.architecture
@@ -56,7 +56,7 @@ def of_backbone(backbone: Backbone) -> Architecture | None:
 
 
 def check_fetched(source: HubModel, model: Path) -> None:
-    """Raise UserError unless the model is of the sizes that the catalogue gives, if it gives any."""
+    """Raise UserError if the model's sizes are not those of its entry in the catalogue."""
     if source.architecture is None:
         return
     found = of_folder(model)

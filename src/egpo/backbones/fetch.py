@@ -18,9 +18,10 @@ PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "LICENSE*"
 
 
 def fetch(source: HubModel, folder: Path, manifest: Path, report: Callable[[str], None]) -> None:
-    """Download a model into `folder` and record the commit; an interrupted download goes on where it stopped.
+    """Download a model into `folder` and record the commit; an interrupted download continues where it stopped.
 
-    Raises UserError if the Hub cannot be reached or does not have the model, or it is not what the catalogue says.
+    Raises:
+        UserError: if the Hub cannot be reached or does not have the model, or its sizes are not those of the catalogue.
     """
     try:
         commit = HfApi().model_info(source.repo, revision=source.revision).sha

@@ -1,4 +1,4 @@
-"""The last boxed answer of a text, and whether two answers are the same: for data, reward and evaluation alike."""
+"""The last boxed answer of a text, and whether two answers are equivalent; used by data, reward and evaluation."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
-# A box that opens, an escaped character (such as \{, which is no brace), or a brace.
+# A box that opens, an escaped character (such as \{, which does not count as a brace), or a brace.
 _TOKEN = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 _OPENING = re.compile(r"\\boxed\s*\{")
-# What LaTeX writes in more than one way without a change of meaning.
+# LaTeX that does not change the meaning.
 _INVISIBLE = re.compile(r"\\(?:left|right)(?![A-Za-z])|\\[!,;: ]|\$|(?<!\d)\s+|\s+(?!\d)")
 _FRACTION = re.compile(r"\\[dt]frac(?![A-Za-z])")
-# Powers with an exponent of five digits or more, and towers: sympy may try to write them out.
-_ENDLESS = re.compile(r"(?:\^|\*\*)\s*[{(]*\s*[+-]?\d{5,}|(?:\^|\*\*)[^\s+\-=,]*(?:\^|\*\*)|\d{4,}\s*!|!\s*!")
+# Powers with an exponent of five digits or more, towers, large factorials: sympy may try to evaluate them.
+_HUGE = re.compile(r"(?:\^|\*\*)\s*[{(]*\s*[+-]?\d{5,}|(?:\^|\*\*)[^\s+\-=,]*(?:\^|\*\*)|\d{4,}\s*!|!\s*!")
 _INTEGER = re.compile(r"-?\d{1,100}", re.ASCII)
 _NUMBER = re.compile(
     r"(-?)(?:\\frac\{(\d{1,15})\}\{(\d{1,15})\}|(\d{1,15})/(\d{1,15})|(\d{1,15}(?:\.\d{1,15})?))", re.ASCII
 )
-ROUNDING = Fraction(1, 10**6)  # to which math-verify compares where one side is a decimal
-LONGEST = 300
-# By the clock, so generous: on a busy machine an answer that takes a tenth of a second must not become wrong.
+ROUNDING = Fraction(1, 10**6)  # math-verify rounds to this where one side is a decimal
+MAX_CHARACTERS = 300  # of an answer that math-verify may read
+# Wall-clock time, so generous: an answer that takes 0.1 s must not become wrong on a busy machine.
 PARSE_SECONDS = 6
 COMPARE_SECONDS = 6
 
@@ -37,7 +37,7 @@ def _opens(text: str, start: int) -> re.Match[str] | None:
 
 
 def _closing(text: str, start: int) -> int | None:
-    """Where the brace that is open at `start` closes."""
+    """Position of the brace that closes the one open at `start`; None without one."""
     depth = 1
     for token in _TOKEN.finditer(text, start):
         if token[0] == "}":
@@ -50,9 +50,9 @@ def _closing(text: str, start: int) -> int | None:
 
 
 def extract_boxed(text: str) -> str | None:
-    r"""Content of the `\boxed{...}` that opens last among those that close; None if there is none.
+    r"""Content of the `\boxed{...}` that opens last among those that close; None without one.
 
-    Braces nest, escaped braces do not count. The last box is tried alone first: it is near the end of a long text.
+    Braces nest; escaped braces do not count. The last box is tried first, because it is near the end of a long text.
     """
     start = text.rfind("\\boxed")
     opening = _opens(text, start) if start >= 0 else None
@@ -64,7 +64,7 @@ def extract_boxed(text: str) -> str | None:
 
 
 def _last_closed(text: str) -> str | None:
-    """The same in one pass over all of it, so that a text full of unclosed boxes costs no more."""
+    """The same in one pass over the whole text, so that many unclosed boxes do not cost more."""
     open_braces: list[int | None] = []  # where the content of a box starts; None for any other brace
     start, content = -1, None
     for token in _TOKEN.finditer(text):
@@ -80,9 +80,9 @@ def _last_closed(text: str) -> str | None:
 
 
 def normalize_answer(answer: str) -> str:
-    r"""An answer without blanks, `$`, `\left`, `\right` and a final full stop, and with one kind of fraction.
+    r"""Remove spaces, `$`, `\left`, `\right` and a final full stop, and write every fraction as `\frac`.
 
-    A blank between two digits stays: 1 1/2 is not 11/2.
+    A space between two digits is kept: 1 1/2 is not 11/2.
     """
     plain = _INVISIBLE.sub("", _FRACTION.sub(r"\\frac", answer))
     return plain.removesuffix(".")
@@ -99,8 +99,8 @@ def _number(short: str) -> Fraction | None:
     return Fraction(sign + (above or over or decimal)) / denominator if denominator else None
 
 
-def _plainly(short: str, reference: str) -> bool | None:
-    """What math-verify says of two numbers, a hundred times faster; None where it has to be asked."""
+def _compare_numbers(short: str, reference: str) -> bool | None:
+    """What math-verify says about two numbers, a hundred times faster; None where math-verify has to decide."""
     if _INTEGER.fullmatch(short) and _INTEGER.fullmatch(reference):
         return int(short) == int(reference)
     one, other = _number(short), _number(reference)
@@ -108,32 +108,31 @@ def _plainly(short: str, reference: str) -> bool | None:
         return None
     if one == other:
         return True
-    # What differs by less may be one number after rounding.
+    # A smaller difference may disappear by rounding.
     return False if abs(one - other) > 2 * ROUNDING else None
 
 
 def answers_equivalent(candidate: str, truth: str) -> bool:
-    """Whether `candidate` is the answer `truth`: as strings after normalising, else by math-verify.
+    """Whether `candidate` is the answer `truth`: as normalised strings, else by math-verify.
 
-    Not symmetric: math-verify reads `truth` as the reference. Whatever math-verify cannot read, or not
-    within its time-out, is no match. Its time-out needs the main thread; in another thread only the
-    length and the size of powers are bounded (in the main thread as well, so that both agree).
+    Not symmetric: math-verify takes `truth` as the reference. What it cannot read, or not within its time-out, does not
+    match. The time-out works in the main thread only; length and size of powers are bounded in every thread.
     """
     short, reference = normalize_answer(candidate), normalize_answer(truth)
     if not short or not reference:
         return False
     if short == reference:
         return True
-    plainly = _plainly(short, reference)
-    if plainly is not None:
-        return plainly
-    if any(len(text) > LONGEST or _ENDLESS.search(text) for text in (candidate, truth)):
+    same_number = _compare_numbers(short, reference)
+    if same_number is not None:
+        return same_number
+    if any(len(text) > MAX_CHARACTERS or _HUGE.search(text) for text in (candidate, truth)):
         return False
     return _verified(candidate, truth)
 
 
 def _timeout(seconds: int) -> int | None:
-    """math-verify keeps time by a signal, which only the main thread can take."""
+    """math-verify's time-outs use a signal, which only the main thread can handle."""
     return seconds if threading.current_thread() is threading.main_thread() else None
 
 
@@ -144,16 +143,16 @@ def _parsed_within(text: str, seconds: int | None) -> tuple[Any, ...]:
 
 
 def _parsed(text: str) -> list[Any]:
-    """What math-verify reads, remembered: a reference is compared with many answers, and reading takes longest."""
+    """What math-verify reads, cached: a reference is compared with many answers, and reading takes the longest."""
     return list(_parsed_within(f"\\boxed{{{text.strip().strip('$')}}}", _timeout(PARSE_SECONDS)))
 
 
 def read_by_math_verify(answer: str) -> list[Any]:
-    """What math-verify makes of an answer: an expression and its text, the text alone, or nothing.
+    """What math-verify reads in an answer: an expression and its text, the text alone, or nothing.
 
-    Nothing as well for what would take it too long; the same bounds hold as in `answers_equivalent`.
+    The bounds are those of `answers_equivalent`; beyond them it is nothing.
     """
-    if len(answer) > LONGEST or _ENDLESS.search(answer):
+    if len(answer) > MAX_CHARACTERS or _HUGE.search(answer):
         return []
     try:
         return _parsed(answer)
@@ -165,5 +164,5 @@ def _verified(candidate: str, truth: str) -> bool:
     try:
         gold, answer = _parsed(truth), _parsed(candidate)
         return bool(verify(gold, answer, timeout_seconds=_timeout(COMPARE_SECONDS)))
-    except Exception:  # math-verify and sympy raise errors of every kind on odd input
+    except Exception:  # math-verify and sympy raise errors of every kind on unusual input
         return False

@@ -1,11 +1,10 @@
-"""The one exception whose message is meant for the person who runs the workflow."""
+"""The exception whose message is for the person who runs the workflow."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something the user can mend: the message names the file, the key and the remedy.
+    """Something that the user can fix: the message names the file, the key and the remedy.
 
-    Raised for bad configuration and bad input. Everything else that is raised is a defect of ours and
-    keeps its traceback.
+    Raised for wrong configuration and input. Every other exception is a bug, and keeps its traceback.
     """

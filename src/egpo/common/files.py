@@ -1,4 +1,4 @@
-"""Files that appear whole: written beside their name, then renamed."""
+"""Atomic writes: to a temporary file in the same folder, which is then renamed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name in the same folder, renamed to `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Keeps the suffix: some writers choose the format by it.
+    # With the same suffix: some writers choose the format by it.
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
@@ -38,6 +38,6 @@ def read_json(path: Path) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's content."""
+    """SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The registry of stages: what a rule makes, where, by which code. Rules, plan, status and lineage read it.
+"""The registry of stages: what a rule makes, where, and by which code. Rules, `egpo plan` and `egpo status` read it.
 
 A new stage is an entry here, a rule, and a script. Tables, figures and the report have their own list
 (egpo.report.entries), which becomes entries of the same kind.
@@ -40,7 +40,7 @@ class Stage:
 
 
 STAGES: dict[str, Stage] = {
-    "data_standin": Stage("data", "source", {"manifest": "manifest.json"}, "data/source", ("synthetic/standin.py",)),
+    "data_standin": Stage("data", "source", {"manifest": "manifest.json"}, "data/standin", ("synthetic/standin.py",)),
     "data_source": Stage("data", "source", {"manifest": "manifest.json"}, "data/source", ("data/source.py",)),
     "data_pool": Stage(
         "data",
@@ -64,33 +64,35 @@ STAGES: dict[str, Stage] = {
         "data/card",
         ("data/card.py",),
     ),
-    "backbone_fetch": Stage("backbones", "backbones/{backbone}", {"manifest": "manifest.json"}, "backbones/{backbone}"),
+    "backbone_fetch": Stage(
+        "backbones", "backbones/{backbone}", {"manifest": "manifest.json"}, "backbones/{backbone}/fetch"
+    ),
     "backbone_tokenizer": Stage(
         "backbones",
         "backbones/{backbone}/tokenizer",
         {"tokenizer": "tokenizer.json"},
-        "backbones/{backbone}-tokenizer",
+        "backbones/{backbone}/tokenizer",
         ("synthetic/backbone.py",),
     ),
     "backbone_warm_up": Stage(
         "backbones",
         "backbones/{backbone}",
         {"manifest": "manifest.json"},
-        "backbones/{backbone}",
+        "backbones/{backbone}/warm_up",
         ("synthetic/backbone.py",),
     ),
     "benchmark_make": Stage(
         "data",
         "benchmarks/{benchmark}",
         {"card": "README.md"},
-        "benchmarks/{benchmark}",
+        "benchmarks/{benchmark}/make",
         ("synthetic/benchmark.py",),
     ),
     "benchmark_questions": Stage(
         "data",
         "benchmarks",  # beside the benchmark's folder: evalscope reads everything in it
         {"questions": "{benchmark}.questions.jsonl"},
-        "benchmarks/{benchmark}-questions",
+        "benchmarks/{benchmark}/questions",
         ("evaluation/questions.py",),
     ),
     "verl_settings": Stage(

@@ -11,7 +11,7 @@ from egpo.config.section import Count, Section, Seed, Share
 
 
 class Architecture(Section):
-    """Sizes of a decoder of Qwen2's kind, as its config.json gives them."""
+    """Sizes of a decoder of the Qwen2 architecture, as in its config.json."""
 
     num_hidden_layers: Count
     hidden_size: Count
@@ -19,16 +19,16 @@ class Architecture(Section):
     num_attention_heads: Count
     num_key_value_heads: Count
     vocab_size: Count
-    tie_word_embeddings: bool = Field(description="Whether input and output embeddings are one matrix.")
+    tie_word_embeddings: bool = Field(description="Whether input and output embeddings are the same matrix.")
 
     @property
     def kv_width(self) -> int:
-        """Width of a token's keys in a layer, and of its values."""
+        """Width of the keys of a token in a layer; the values have the same."""
         return self.hidden_size // self.num_attention_heads * self.num_key_value_heads
 
     @property
     def layer_parameters(self) -> int:
-        """Attention with biases on q, k and v; gated feed-forward; two norms."""
+        """Parameters of a layer: attention with biases on q, k and v, gated feed-forward, two norms."""
         attention = (
             2 * self.hidden_size**2 + 2 * self.hidden_size * self.kv_width + self.hidden_size + 2 * self.kv_width
         )
@@ -36,6 +36,7 @@ class Architecture(Section):
 
     @property
     def parameters(self) -> int:
+        """Parameters of the model."""
         embeddings = self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
         return embeddings + self.num_hidden_layers * self.layer_parameters + self.hidden_size
 
@@ -45,9 +46,10 @@ class HubModel(Section):
 
     kind: Literal["hub"]
     repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hub.")
-    revision: str = Field("main", description="Branch, tag or commit; the commit it resolves to is recorded.")
+    revision: str = Field("main", description="Branch, tag or commit; the commit that it resolves to is recorded.")
     architecture: Architecture | None = Field(
-        None, description="For estimates before the download, which checks it; needed where the model is trained."
+        None,
+        description="Sizes for estimates before the download, which checks them. Required for a model that is trained.",
     )
 
 
@@ -55,24 +57,24 @@ class LocalModel(Section):
     """A folder in Hugging Face format: config.json, tokenizer and safetensors."""
 
     kind: Literal["local"]
-    path: Path = Field(description="The folder; relative paths start at the repository.")
+    path: Path = Field(description="The folder; a relative path starts at the repository.")
 
 
 class WarmUp(Section):
-    """Supervised training that makes a synthetic backbone solve some problems but not most."""
+    """Supervised training after which a synthetic backbone solves some problems but not most."""
 
-    problems: Count = Field(description="How many distinct problems the corpus is drawn from.")
+    problems: Count = Field(description="Number of distinct problems that the corpus is drawn from.")
     steps: Count
     batch_size: Count
     learning_rate: float = Field(gt=0)
     pass_rate: tuple[Share, Share] = Field((0.2, 0.7), description="Range that the pass rate must fall in.")
     group_share: Share = Field(
-        0.1, description="Least share of mixed, of entirely-correct and of entirely-incorrect groups."
+        0.1, description="Minimum share of each: mixed, entirely-correct and entirely-incorrect groups."
     )
 
 
 class SyntheticModel(Section):
-    """A tiny Qwen2-architecture model that is made here, for the demo and the tests."""
+    """A tiny model of the Qwen2 architecture, trained by this workflow, for the demo and the tests."""
 
     kind: Literal["synthetic"]
     seed: Seed = 1
@@ -88,7 +90,8 @@ class Backbone(Section):
     label: str = Field(description="Name in tables and figures.")
     source: Annotated[HubModel | LocalModel | SyntheticModel, Field(discriminator="kind")]
     thinks: bool = Field(
-        False, description="Its prompts open <think>, as DeepSeek-R1-Distill's: responses are thoughts up to </think>."
+        False,
+        description="Its prompts open <think>, as DeepSeek-R1-Distill's do: a response is thoughts up to </think>.",
     )
     max_model_len: Count = Field(description="Context length in tokens.")
     max_prompt_length: Count = Field(description="Longest prompt in training, in tokens.")
@@ -97,7 +100,7 @@ class Backbone(Section):
     min_evaluation_length: Count | None = Field(
         None,
         description="Where a prompt leaves less of the context than `max_evaluation_length`, the response gets what is "
-        "left, but the question is not asked, and wrong, below this. Not given: `max_evaluation_length`.",
+        "left. Below this minimum the question is not asked and counts as wrong. Default: `max_evaluation_length`.",
     )
 
     @model_validator(mode="after")

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from egpo.config.section import Count, Section, Seed
+from egpo.config.section import Count, Positive, Section, Seed
 
 
 class Evaluation(Section):
-    """Decoding and trials: one run of every benchmark per seed."""
+    """Decoding and trials: every benchmark is run once per seed."""
 
     seeds: tuple[Seed, ...] = Field(min_length=1, description="One trial per seed.")
     temperature: float = Field(0.6, ge=0)
@@ -18,15 +18,23 @@ class Evaluation(Section):
     top_k: int = Field(20, ge=-1, description="-1 for all tokens.")
     max_num_seqs: Count = Field(64, description="Requests in flight.")
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    kv_cache_gib: float | None = Field(None, gt=0, description="CPU only: memory for vLLM's KV cache.")
+    kv_cache_gib: Positive | None = Field(None, description="CPU only: memory for vLLM's KV cache.")
     platform: Literal["cpu", "cuda"]
     gpus: Count = 1
 
 
+class EvaluationOverlay(Section):
+    """Keys of `evaluation` that one backbone may have different."""
+
+    gpus: Count | None = None
+    max_num_seqs: Count | None = None
+    kv_cache_gib: Positive | None = None
+
+
 class Uncertainty(Section):
-    """What entropies tell: rollouts on the held-out rows of the data, with the decoding of the evaluation."""
+    """Entropy statistics: rollouts on the held-out rows of the data, with the decoding of the evaluation."""
 
     rollouts_per_prompt: Annotated[int, Field(ge=2, strict=True)] = Field(
-        8, description="Responses per problem, each with a seed of its own."
+        8, description="Responses per problem, each with a different seed."
     )
     problems_per_shard: Count = Field(50, description="The most that a failure can lose.")

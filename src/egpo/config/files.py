@@ -11,11 +11,11 @@ import yaml
 from egpo.common.errors import UserError
 
 
-def _check_once(node: yaml.Node | None, path: Path) -> None:
-    """Raise UserError for a key that stands twice in a mapping: YAML would take the last one in silence."""
+def _check_unique(node: yaml.Node | None, path: Path) -> None:
+    """Raise UserError for a key that appears twice in a mapping: YAML would silently take the last one."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _check_once(item, path)
+            _check_unique(item, path)
     if not isinstance(node, yaml.MappingNode):
         return
     seen: set[str] = set()
@@ -23,26 +23,31 @@ def _check_once(node: yaml.Node | None, path: Path) -> None:
         name = key.value if isinstance(key, yaml.ScalarNode) else str(key.start_mark)
         if name in seen:
             raise UserError(
-                f"{path}: line {key.start_mark.line + 1}: the key '{name}' stands twice, and YAML would take the last "
-                "one. Take one out."
+                f"{path}: line {key.start_mark.line + 1}: the key '{name}' appears twice, and YAML would take the "
+                "last one. Remove one of them."
             )
         seen.add(name)
-        _check_once(value, path)
+        _check_unique(value, path)
 
 
-def _what_is_wrong(error: yaml.YAMLError) -> str:
-    """One line on a file that YAML cannot read."""
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error).splitlines()[0]
+def _syntax_error(error: yaml.YAMLError) -> str:
+    """One line about a file that is not valid YAML."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    remedy = " Indent with blanks." if "\\t" in problem else ""
-    return f"{place}{problem}. Mend this line or the one before it.{remedy}"
+    remedy = " Indent with spaces." if "\\t" in problem else ""
+    return f"{place}{problem}. Fix this line or the one before it.{remedy}"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, or a UserError that says what is wrong with the file."""
+    """The mapping in a YAML file.
+
+    Raises:
+        UserError: the file cannot be read, is not valid YAML, has a key twice, or is not a mapping.
+    """
     try:
         text = path.read_text(encoding="utf-8")
-        _check_once(yaml.compose(text, yaml.SafeLoader), path)
+        _check_unique(yaml.compose(text, yaml.SafeLoader), path)
         values = yaml.safe_load(text)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file.") from None
@@ -51,7 +56,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not valid YAML: byte {error.start} is not UTF-8. Save the file as UTF-8.") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {_what_is_wrong(error)}") from None
+        raise UserError(f"{path}: not valid YAML: {_syntax_error(error)}") from None
     if not isinstance(values, dict):
         found = "nothing" if values is None else type(values).__name__
         raise UserError(f"{path}: expected keys with values, found {found}. config/demo.yaml is an example.")
@@ -68,7 +73,7 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_files(paths: Iterable[str | Path]) -> dict[str, Any]:
-    """Files of one experiment, each laid over those before it, as Snakemake does; raises as `read_yaml` does."""
+    """The files of one experiment, each laid over those before it, as Snakemake does. Raises as `read_yaml` does."""
     values: dict[str, Any] = {}
     for path in paths:
         values = merged(values, read_yaml(Path(path)))

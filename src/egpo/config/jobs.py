@@ -4,32 +4,54 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from egpo.config.section import Count, Section
+from egpo.config.section import Count, Positive, Section
 
 
 class Needs(Section):
-    """What a job may take of its machine. None of it changes a result, or makes a finished job run again."""
+    """What a job may use of its machine. A change alters no result, and makes no finished job run again."""
 
-    minutes: Count = Field(description="Its time limit, on Slurm too. What is done by then is kept: a retry goes on.")
+    minutes: Count = Field(description="Time limit, on Slurm too. Finished work is kept: a retry continues from it.")
     cpus: Count
     memory_gib: Count
 
 
 class TrainNeeds(Needs):
-    """A training's, on each of its nodes."""
+    """What a training may use, on each of its nodes."""
 
     grace_minutes: int = Field(
-        20, ge=0, description="At its time limit a training may finish its step and save; Slurm is asked for it on top."
+        20, ge=0, description="Extra time at the limit, to finish the step and save; added to what Slurm is asked for."
     )
-    stall_minutes: float = Field(15, gt=0, description="A training without any progress for so long is stopped.")
+    stall_minutes: Positive = Field(15, description="A training without progress for this long is stopped.")
 
 
 class Jobs(Section):
-    """Time, cores and memory of the long jobs; the GPUs stand in `training` and `evaluation`."""
+    """Time, cores and memory of the long jobs; GPUs are set in `training` and `evaluation`."""
 
     train: TrainNeeds = TrainNeeds(minutes=1440, cpus=16, memory_gib=200)
     evaluate: Needs = Field(
         Needs(minutes=1440, cpus=8, memory_gib=64),
-        description="Of each evaluation, and of each model's rollouts for `uncertainty`.",
+        description="For each evaluation, and for each model's rollouts of `uncertainty`.",
     )
-    data: Needs = Field(Needs(minutes=480, cpus=8, memory_gib=16), description="Of the building of the pool.")
+    data: Needs = Field(Needs(minutes=480, cpus=8, memory_gib=16), description="For building the training pool.")
+
+
+class NeedsOverlay(Section):
+    """Keys of `jobs.evaluate` that one backbone may have different."""
+
+    minutes: Count | None = None
+    cpus: Count | None = None
+    memory_gib: Count | None = None
+
+
+class TrainNeedsOverlay(NeedsOverlay):
+    """Keys of `jobs.train` that one backbone may have different."""
+
+    grace_minutes: int | None = Field(None, ge=0)
+    stall_minutes: Positive | None = None
+
+
+class JobsOverlay(Section):
+    """Keys of `jobs` that one backbone may have different."""
+
+    train: TrainNeedsOverlay = TrainNeedsOverlay()
+    evaluate: NeedsOverlay = NeedsOverlay()

@@ -1,4 +1,4 @@
-"""Which models an experiment trains, evaluates and diagnoses: the rules and the commands read it here.
+"""Which models an experiment trains, evaluates and diagnoses. Rules and commands take it from here.
 
 A model is (backbone, method, training seed). The untrained backbone is the method `base` with seed 0.
 """
@@ -12,7 +12,7 @@ from egpo.config.experiment import Experiment
 
 
 def table1_models(experiment: Experiment) -> list[Model]:
-    """Every backbone alone and with each method, and the extra models, in the order of the rows of Table 1."""
+    """Each backbone untrained and with each method, and the extra models, in the order of the rows of Table 1."""
     models: list[Model] = []
     for backbone in experiment.backbones:
         models.append((backbone, BASE, BASE_SEED))
@@ -36,31 +36,31 @@ def evaluated_models(experiment: Experiment) -> list[Model]:
 
 
 def trained_models(experiment: Experiment) -> list[Model]:
-    """The models of both tables that a training makes."""
+    """The models of both tables that are trained."""
     return [model for model in evaluated_models(experiment) if model[1] != BASE]
 
 
 def diagnosed_models(experiment: Experiment) -> list[Model]:
-    """The models whose entropies are measured: those of Table 1, with the section `uncertainty`."""
+    """The models whose entropies are analysed: those of Table 1, or none without the section `uncertainty`."""
     return [] if experiment.uncertainty is None else table1_models(experiment)
 
 
 def backbones_of(experiment: Experiment, method: str) -> tuple[str, ...]:
-    """The backbones that a method is trained on: a method outside of Table 1 belongs to the ablations."""
+    """The backbones that a method is trained on: for a method outside Table 1, the backbone of the ablations."""
     if method in experiment.methods or experiment.ablations is None:
         return experiment.backbones
     return (experiment.ablations.backbone,)
 
 
 def benchmarks_of(experiment: Experiment, method: str) -> tuple[str, ...]:
-    """The benchmarks that a method is evaluated on: a method outside of Table 1 gets those of the ablations."""
+    """The benchmarks that a method is evaluated on: for a method outside Table 1, those of the ablations."""
     if method == BASE or method in experiment.methods or experiment.ablations is None:
         return experiment.benchmarks
     return experiment.ablations.benchmarks
 
 
 def possible_trainings(experiment: Experiment) -> Iterator[tuple[str, str]]:
-    """(backbone, method) of every training that a target may ask for: the tables' and the experiment's own methods."""
+    """(backbone, method) of every training that has a target: methods of the tables, and those under `define`."""
     ablations = experiment.ablations.methods if experiment.ablations else ()
     for method in dict.fromkeys([*experiment.methods, *ablations, *experiment.define.methods]):
         for backbone in backbones_of(experiment, method):
@@ -68,6 +68,6 @@ def possible_trainings(experiment: Experiment) -> Iterator[tuple[str, str]]:
 
 
 def decontamination_benchmarks(experiment: Experiment) -> tuple[str, ...]:
-    """The benchmarks whose questions the training data must not contain."""
+    """The benchmarks whose questions must not be in the training data."""
     chosen = experiment.data.decontamination.benchmarks
     return experiment.benchmarks if chosen is None else chosen

@@ -1,14 +1,14 @@
-"""The wording of errors in a configuration file: key, value, and what is allowed there."""
+"""Error messages for a configuration file: key, value, and what is allowed there."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
-# Keys that this project has named otherwise, with the terms of verl and Hugging Face that they have now.
+# Former names of keys, with their present ones, which are verl's and Hugging Face's terms.
 RENAMED = {
     "prompts_per_step": "train_batch_size",
     "rollouts": "rollouts_per_prompt",
@@ -49,35 +49,35 @@ RENAMED = {
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A sentence with the known word that `word` was renamed to, or is closest to; empty without one."""
+    """A sentence that suggests a known word: the present name of `word`, or the closest one; empty without any."""
     known = list(known)
     renamed = RENAMED.get(word)
     close = [renamed] if renamed in known else difflib.get_close_matches(word, known, n=1)
     return f" Did you mean '{close[0]}'?" if close else ""
 
 
-# Tags of choices: pydantic puts them into the place of an error, but no key of the file has them.
+# Tags of choices: pydantic has them in the location of an error, but they are not keys of the file.
 TAGS = {"hub", "local", "synthetic", "standin", "problems", "Quotas", "Rows", "[key]"}
 PATTERNS = {
-    "^[a-z0-9]": "a name has lower-case letters, digits, '.', '_' and '-' alone, and begins with a letter or digit",
+    "^[a-z0-9]": "a name consists of lower-case letters, digits, '.', '_' and '-', and begins with a letter or digit",
     r"^[\w.-]+/": "the name of a model or dataset on the Hub is owner/name",
-    "^https?": "it begins with http:// or https://",
-    "^[A-Z_]": "it is the name of an environment variable, in capitals",
-    "^(none": "it is none, entropy, or file.py:function for one of your own",
-    "^[^A-Z]": "rows are compared in lower case: write it so",
+    "^https?": "an address begins with http:// or https://",
+    "^[A-Z_]": "give the name of an environment variable, in capitals",
+    "^(none": "allowed are none, entropy, and file.py:function",
+    "^[^A-Z]": "write it in lower case",
 }
 
 
 def _keys_of(model: type[BaseModel], location: tuple[int | str, ...]) -> dict[str, Any]:
-    """The schemas of the keys at a place of `model`, as far as the model tells them."""
+    """The JSON schemas of the keys at a location of `model`; empty where any key is allowed."""
     schema = model.model_json_schema()
 
-    def followed(node: dict[str, Any]) -> dict[str, Any]:
+    def resolve(node: dict[str, Any]) -> dict[str, Any]:
         while "$ref" in node:
             node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
         return node
 
-    node = followed(schema)
+    node = resolve(schema)
     for part in location:
         choices = [*node.get("anyOf", []), *node.get("oneOf", [])]
         named = node.get("discriminator", {}).get("mapping", {}).get(part, f"#/$defs/{part}")
@@ -86,31 +86,31 @@ def _keys_of(model: type[BaseModel], location: tuple[int | str, ...]) -> dict[st
         elif {"$ref": named} in choices:
             node = {"$ref": named}
         elif choices:  # an optional section
-            node = followed(choices[0]).get("properties", {}).get(part, {})
+            node = resolve(choices[0]).get("properties", {}).get(part, {})
         else:  # a mapping of names to sections
             node = next(iter(node.get("patternProperties", {}).values()), node.get("additionalProperties") or {})
-        node = followed(node)
+        node = resolve(node)
     if "properties" not in node and "anyOf" in node:
-        node = followed(node["anyOf"][0])
+        node = resolve(node["anyOf"][0])
     return node.get("properties", {})
 
 
-def _remedy(error: dict[str, Any]) -> str:
-    """What is allowed, in the words of a YAML file where pydantic's are Python's."""
+def _remedy(error: Mapping[str, Any]) -> str:
+    """What is allowed, in terms of YAML where pydantic's message is in terms of Python."""
     if error["type"] == "string_pattern_mismatch":
         pattern = error["ctx"]["pattern"]
         return next((words for start, words in PATTERNS.items() if pattern.startswith(start)), error["msg"])
     if error["type"] in ("tuple_type", "list_type"):
-        return f"a list is wanted: [{error['input']}]"
+        return f"write a list: [{error['input']}]"
     if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
-        return "keys with values are wanted"
+        return "write keys with values"
     if error["type"] == "too_short":
-        return "at least one entry is wanted"
+        return "give at least one entry"
     return error["msg"].removeprefix("Value error, ")
 
 
-def describe_error(error: dict[str, Any], model: type[BaseModel]) -> str:
-    """One error of pydantic's as a line: key, value, and what is allowed there."""
+def describe_error(error: Mapping[str, Any], model: type[BaseModel]) -> str:
+    """An error of pydantic's as one line: key, value, and what is allowed there."""
     place = error["loc"]
     key = ".".join(str(part) for part in place if part not in TAGS) or "(top level)"
     if error["type"] == "extra_forbidden":
@@ -123,6 +123,6 @@ def describe_error(error: dict[str, Any], model: type[BaseModel]) -> str:
         kinds = ", ".join(_keys_of(model, place[:-1])[place[-1]]["discriminator"]["mapping"])
         given = error.get("ctx", {}).get("tag")
         what = f"{given!r} is not allowed" if given else "this key is missing"
-        return f"{key}.kind: {what}: it is one of {kinds}."
+        return f"{key}.kind: {what}: allowed are {kinds}."
     value = "" if isinstance(error["input"], dict) else f"{error['input']!r} is not allowed: "
     return f"{key}: {value}{_remedy(error)}."

@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from egpo.config.section import Count, Section
+from egpo.config.section import Count, Positive, Section
 
 Attention = Literal["packed", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3", "flash_attention_4"]
+GpuShare = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Training(Section):
-    """What every training has in common."""
+    """What all trainings have in common."""
 
     platform: Literal["cpu", "cuda"]
     train_batch_size: Count = Field(description="Prompts in a rollout batch, which is also one PPO mini-batch.")
@@ -25,19 +26,33 @@ class Training(Section):
     top_k: int = Field(-1, ge=-1, description="-1 for all tokens.")
     save_freq: Count = Field(description="Steps between checkpoints: the most that a failure can lose.")
     test_freq: Count = Field(description="Steps between validations.")
-    nodes: Count = Field(1, description="Several: on Slurm, or on a Ray of your own (docs/cluster.md).")
+    nodes: Count = Field(1, description="More than one: on Slurm, or on a Ray cluster of yours (docs/cluster.md).")
     gpus_per_node: Count = 1
-    gpu_gib: float = Field(80, gt=0, description="Memory of one GPU, for the estimate of what fits.")
-    gpu_memory_utilization: float = Field(0.6, gt=0, lt=1, description="Share of a GPU's memory that vLLM takes.")
+    gpu_gib: Positive = Field(80, description="Memory of one GPU, for the estimate of what fits.")
+    gpu_memory_utilization: GpuShare = Field(0.6, description="Share of a GPU's memory that vLLM takes.")
     attention: Attention = Field(
         "packed",
-        description="transformers' attn_implementation of the trained model. `packed` is ours and needs no package; "
-        "`sdpa` builds a mask of tokens x tokens.",
+        description="transformers' attn_implementation of the trained model. `packed` is implemented here and needs "
+        "no further package; `sdpa` builds a mask of tokens x tokens.",
     )
-    overrides: dict[str, Any] = Field({}, description="Further verl settings by dotted key; they win over ours.")
+    overrides: dict[str, Any] = Field(
+        {}, description="Further settings of verl, by dotted key; they take precedence over those that are set here."
+    )
 
     @model_validator(mode="after")
     def _one_budget(self) -> Training:
         if (self.total_epochs is None) == (self.total_training_steps is None):
             raise ValueError("give exactly one of total_epochs and total_training_steps")
         return self
+
+
+class TrainingOverlay(Section):
+    """Keys of `training` that one backbone may have different: its machine, and what its memory requires."""
+
+    nodes: Count | None = None
+    gpus_per_node: Count | None = None
+    gpu_gib: Positive | None = None
+    gpu_memory_utilization: GpuShare | None = None
+    attention: Attention | None = None
+    save_freq: Count | None = None
+    overrides: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""From source rows to the training pool (appendix A.2), its flags and manifest; egpo.data.card describes them."""
+"""From source rows to the training pool (appendix A.2), its flags and its manifest."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from egpo.common.provenance import origin, stage_code
 from egpo.config.data import Data
 from egpo.data import contamination, deduplicate, sample
 from egpo.data.filters import REASONS, noted_reasons
-from egpo.data.parts import judge_shards
+from egpo.data.ngrams import ngrams
+from egpo.data.parts import filter_shards
 from egpo.data.pool import DUPLICATE_UUID, HELD_OUT, ORDER, Pool, decontaminate, draw, drop_clusters, ordered
 from egpo.data.source import prepared
-from egpo.data.texts import runs, tokenised
+from egpo.data.tokens import tokenised
 from egpo.data.verl_rows import verl_row
 
 Report = Callable[[str], None]
@@ -33,9 +34,10 @@ SPLITS = ("train", "validation")
 
 
 def read_questions(files: dict[str, Path]) -> dict[str, list[str]]:
-    """The questions of each evaluation set, from files of one JSON string a line.
+    """The questions of each evaluation set, from files with one JSON string per line.
 
-    Raises UserError for a file that is not there or holds nothing.
+    Raises:
+        UserError: for a file that is missing, broken or empty.
     """
     questions = {}
     for name, file in files.items():
@@ -52,14 +54,19 @@ def read_questions(files: dict[str, Path]) -> dict[str, list[str]]:
 
 
 def make_pool(table: pd.DataFrame, questions: dict[str, list[str]], data: Data, report: Report) -> Pool:
-    """Every step after the row filters, on the rows that they have judged.
+    """Every step after the row filters.
 
-    Raises UserError when there is no row, or not enough for the quotas.
+    Args:
+        table: the filtered rows, see `egpo.data.parts.filter_shards`.
+        questions: texts of each evaluation set.
+
+    Raises:
+        UserError: if there is no row, or not enough for the quotas.
     """
     table = ordered(table, noted_reasons(data))
     _report_drops(table, [DUPLICATE_UUID, *REASONS], report)
     tokens = tokenised(table["problem"].tolist())
-    pool = Pool(table, runs(tokens, data.deduplication.ngram_size))
+    pool = Pool(table, ngrams(tokens, data.deduplication.ngram_size))
     report(f"decontamination against {', '.join(questions) or 'nothing'}: {', '.join(data.decontamination.rules)}")
     decontaminate(pool, tokens, questions, data)
     del tokens  # as large as the shingles
@@ -83,15 +90,13 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
 
 
 def _verl_rows(table: pd.DataFrame, name: str) -> list[dict[str, Any]]:
-    part = table[table["split"] == name]
-    columns = ["uuid", "subset", "bucket", "source", "problem", "answer"]
-    return [
-        verl_row(**{**row, "index": index, "split": name}) for index, row in enumerate(part[columns].to_dict("records"))
-    ]
+    part = table.loc[table["split"] == name, ["uuid", "subset", "bucket", "source", "problem", "answer"]]
+    rows: list[dict[Any, Any]] = part.to_dict("records")
+    return [verl_row(**{**row, "index": index, "split": name}) for index, row in enumerate(rows)]
 
 
 def _content_hash(rows: list[dict[str, Any]]) -> str:
-    """Hash of the rows themselves: the file's own hash changes with the writer's version as well."""
+    """Hash of the rows themselves: the hash of the file also changes with the writer's version."""
     digest = hashlib.blake2b(digest_size=16)
     for row in rows:
         digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
@@ -99,10 +104,10 @@ def _content_hash(rows: list[dict[str, Any]]) -> str:
 
 
 def _write_split(table: pd.DataFrame, name: str, out: Path) -> dict[str, Any]:
-    """Write one split; its rows, content hash and file hash."""
+    """Write one split; returns its number of rows, content hash and file hash."""
     rows = _verl_rows(table, name)
     if not rows:
-        raise UserError(f"data.final_prompt_tokens: no row of the {name} split is so short. Raise this limit.")
+        raise UserError(f"data.final_prompt_tokens: no row of the {name} split is as short as that. Raise this limit.")
     path = out / f"{name}.parquet"
     _write_parquet(pa.Table.from_pylist(rows), path)
     return {"rows": len(rows), "content": _content_hash(rows), "sha256": sha256(path)}
@@ -115,7 +120,7 @@ def _write_flags(table: pd.DataFrame, out: Path) -> None:
 
 
 def examples(table: pd.DataFrame, seed: int) -> list[dict[str, str]]:
-    """Some rows of each reason, by keyed hash: their step, uuid, problem and answer."""
+    """EXAMPLES rows of each reason, chosen by keyed hash: their step, uuid, problem and answer."""
     chosen = []
     for step in ORDER:
         dropped = table[table["reason"] == step]
@@ -142,16 +147,22 @@ def build(
     workers: int,
     report: Report,
 ) -> None:
-    """Run the chain on the shards that `egpo.data.source.prepare` left at `folder`.
+    """Run the whole chain on a prepared source; workers, shards and order of rows do not change a byte.
 
-    questions: a file of each evaluation set, see `read_questions`. Writes under `out`: train.parquet and
-    validation.parquet in verl's format, and heldout.parquet if data.heldout_rows asks for one; flags.parquet (every
-    source row with each reason), examples.json (some rows of each reason, with their texts), and last manifest.json;
-    `out`/work keeps judged shards. The same bytes for any number of workers, shards, and order of rows.
-    Raises UserError for what is wrong with the source, the tokenizer, the questions or the quotas.
+    Args:
+        folder: the prepared source, see `egpo.data.source.prepare`.
+        tokenizer: folder of the tokenizer that counts lengths.
+        questions: file of each evaluation set, see `read_questions`.
+        out: gets train.parquet, validation.parquet and, if data.heldout_rows is not 0, heldout.parquet, all in verl's
+            format; flags.parquet, every source row with each reason; examples.json, some rows of each reason with
+            their texts; and last manifest.json. `out`/work keeps the filtered shards.
+        workers: processes of the row filters.
+
+    Raises:
+        UserError: if source, tokenizer, questions or quotas are wrong.
     """
     source, items = prepared(folder), read_questions(questions)
-    parts = judge_shards(source, data, tokenizer, out / "work", workers, report)
+    parts = filter_shards(source, data, tokenizer, out / "work", workers, report)
     table = pa.concat_tables([pq.read_table(part) for part in parts]).to_pandas()
     table["response_tokens"] = table["response_tokens"].astype("Int32")
     pool = make_pool(table, items, data, report)

@@ -1,4 +1,4 @@
-"""The dataset card of the pool, in the Hub's format, and its funnel: made from its flags and manifest alone."""
+"""The dataset card of the pool, in the Hub's format, and its funnel, from flags, manifest and examples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from huggingface_hub import DatasetCardData
 
 from egpo.common.files import atomic_path, read_json, write_text
-from egpo.data.funnel import ALL, funnel, markdown
+from egpo.data.funnel import ALL, funnel, left_by, markdown, table
 
 SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 FILES = {
@@ -47,12 +47,17 @@ def _origin(source: dict[str, Any]) -> str:
 
 
 def card(manifest: dict[str, Any], funnel: pd.DataFrame, note: str) -> str:
-    """The card's text. manifest: of `egpo.data.build.build`; funnel: of `egpo.data.funnel.funnel`."""
+    """The text of the card.
+
+    Args:
+        manifest: of `egpo.data.build.build`.
+        funnel: of `egpo.data.funnel.funnel`.
+        note: last paragraph; none if empty.
+    """
     settings, splits = manifest["settings"], manifest["splits"]
     rows = sum(split["rows"] for split in splits.values())
-    strata = funnel[funnel["subset"] != ALL].groupby(["subset", "bucket", "step"], sort=False)["out"].sum()
-    last = funnel["step"].iloc[-1]
-    mix = strata.xs(last, level="step")
+    mix = left_by(funnel, ["subset", "bucket"]).iloc[-1]
+    strata = mix[mix > 0].reset_index().to_numpy().tolist()
     lines = [
         f"---\n{_front_matter(settings['source'], rows)}\n---",
         "# Training pool for reinforcement learning with verifiable rewards",
@@ -63,8 +68,7 @@ def card(manifest: dict[str, Any], funnel: pd.DataFrame, note: str) -> str:
         f"{manifest['source_rows']} rows {rows} are left: "
         + ", ".join(f"{name} {split['rows']} (content `{split['content']}`)" for name, split in splits.items())
         + ".",
-        "| subset | bucket | rows |\n| --- | --- | ---: |\n"
-        + "\n".join(f"| {subset} | {bucket} | {count} |" for (subset, bucket), count in mix.items() if count),
+        "\n".join(table(["subset", "bucket", "rows"], strata, left=2)),
         "\n".join(f"- `{name}`: {text}" for name, text in FILES.items()),
         "A row's bucket comes from `correctness_math_verify` alone: `mixed` if some generation is right and some is "
         "wrong, `correct` if all are right.",
@@ -74,9 +78,11 @@ def card(manifest: dict[str, Any], funnel: pd.DataFrame, note: str) -> str:
 
 
 def write_card(flags: Path, manifest: Path, examples: Path, note: str, out: Path) -> None:
-    """Write README.md, funnel.csv and funnel.md into `out`, with `note` below the texts.
+    """Write README.md, funnel.csv and funnel.md into `out`.
 
-    flags, manifest, examples: files of `egpo.data.build.build`.
+    Args:
+        flags, manifest, examples: files of `egpo.data.build.build`.
+        note: put below both texts, if it is not empty.
     """
     made = read_json(manifest)
     rows = pd.read_parquet(flags, columns=["subset", "bucket", "source", "reason"])

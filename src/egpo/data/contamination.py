@@ -9,18 +9,20 @@ from scipy import sparse
 
 from egpo.config.data import Decontamination, Deduplication
 from egpo.data.minhash import band_keys, layout
-from egpo.data.texts import NUMBER, SIGN, WORD, Ngrams, Tokens, runs, whole_texts
+from egpo.data.near import incidence, zero_one
+from egpo.data.ngrams import Ngrams, ngrams, whole_texts
+from egpo.data.tokens import NUMBER, SIGN, WORD, Tokens, starts_of
 
 REASON, CLUSTER = "contaminated", "contaminated-cluster"
-STOCK = 8  # words in a row that stock phrases share with items: reported, never a reason
-LEAST_SHINGLES = 8  # of an item that containment judges: what is shorter occurs in texts of other problems
+STOCK = 8  # words in a row, as stock phrases share them with items: counted, never a reason
+LEAST_SHINGLES = 8  # of an item that containment considers: shorter ones occur in other problems by chance
 ROWS = 2000  # texts multiplied with all items at a time: a stock phrase makes nearly every product of a pair nonzero
 SLOTS = np.uint64(2**22)  # of a table by the lower bits of a hash
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the rules compare of some texts, computed once. bands: of the texts with a shingle, for rule 'lsh' alone."""
+    """What the rules compare of some texts, computed once; `bands` only for the rule 'lsh', of texts with a shingle."""
 
     whole: np.ndarray
     digitless: np.ndarray
@@ -31,25 +33,25 @@ class Prepared:
 
     @classmethod
     def of(cls, tokens: Tokens, settings: Decontamination, deduplication: Deduplication) -> Prepared:
-        words, shingles = tokens.of_kinds(WORD, NUMBER), runs(tokens, deduplication.ngram_size)
+        words, shingles = tokens.of_kinds(WORD, NUMBER), ngrams(tokens, deduplication.ngram_size)
         return cls(
             whole_texts(tokens),
             whole_texts(tokens.of_kinds(WORD, SIGN)),
             shingles,
-            runs(words, settings.words, short=False),
-            runs(words, STOCK, short=False),
+            ngrams(words, settings.words, short=False),
+            ngrams(words, STOCK, short=False),
             _bands(shingles, deduplication) if "lsh" in settings.rules else None,
         )
 
 
 def _bands(shingles: Ngrams, settings: Deduplication) -> np.ndarray:
-    """(texts with a shingle, bands) keys with datasketch's own bands."""
+    """(texts with a shingle, bands) keys with the bands of mode `paper`."""
     paper = settings.model_copy(update={"mode": "paper"})
     return band_keys(shingles.take(np.flatnonzero(shingles.counts)), settings.num_perm, layout(paper))
 
 
 def _among(hashes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """np.isin for very many hashes against few: a table by their lower bits lets most of them go at once."""
+    """np.isin for very many hashes against few: a table by their lower bits rules most of them out at once."""
     table = np.zeros(int(SLOTS), dtype=bool)
     table[wanted % SLOTS] = True
     found = table[hashes % SLOTS]
@@ -58,35 +60,28 @@ def _among(hashes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return found
 
 
-def _any_run(texts: Ngrams, items: Ngrams) -> np.ndarray:
-    """(n,) whether a text has a run that an item has."""
+def _any_ngram(texts: Ngrams, items: Ngrams) -> np.ndarray:
+    """(n,) whether a text has an n-gram that an item has."""
     hits = np.flatnonzero(_among(texts.hashes, items.hashes))
     flags = np.zeros(len(texts.counts), dtype=bool)
     flags[np.searchsorted(texts.starts, hits, side="right") - 1] = True
     return flags
 
 
-def _incidence(part: Ngrams, vocabulary: np.ndarray) -> sparse.csr_array:
-    """(texts, vocabulary) 0/1 matrix of which of the given runs a text has."""
-    known = _among(part.hashes, vocabulary)
-    before = np.concatenate([[0], np.cumsum(known)])
-    columns = np.searchsorted(vocabulary, part.hashes[known])
-    made = sparse.csr_array(
-        (np.ones(len(columns), dtype=np.int32), columns, before[part.starts]),
-        shape=(len(part.counts), len(vocabulary)),
-    )
-    made.sum_duplicates()
-    made.data[:] = 1
-    return made
+def _incidence_of(texts: Ngrams, vocabulary: np.ndarray) -> sparse.csr_array:
+    """(texts, vocabulary) 0/1 matrix: which of the given n-grams occurs in which text."""
+    known = _among(texts.hashes, vocabulary)
+    columns = np.searchsorted(vocabulary, texts.hashes[known])
+    return zero_one(columns, starts_of(known)[texts.starts], len(vocabulary))
 
 
 def _near(texts: Ngrams, items: Ngrams, sizes: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(text, item, runs shared) of the pairs in which the text has at least the share `least` of the item's runs.
+    """(text, item, n-grams shared) of the pairs where the text has at least the share `least` of the item's n-grams.
 
-    sizes: (items,) how many different runs each item has.
+    sizes: (items,) number of different n-grams of each item.
     """
     vocabulary = np.unique(items.hashes)
-    left, right = _incidence(texts, vocabulary), _incidence(items, vocabulary).T.tocsr()
+    left, right = _incidence_of(texts, vocabulary), _incidence_of(items, vocabulary).T.tocsr()
     found = [np.empty((3, 0), dtype=np.int64)]
     for start in range(0, left.shape[0], ROWS):
         shared = sparse.coo_array(left[start : start + ROWS] @ right)
@@ -96,20 +91,18 @@ def _near(texts: Ngrams, items: Ngrams, sizes: np.ndarray, least: float) -> tupl
     return row, column, count
 
 
-def _different(texts: Ngrams, members: np.ndarray) -> np.ndarray:
-    """How many different runs each of the texts named by `members` has."""
-    return np.array(
-        [len(np.unique(texts.hashes[texts.starts[member] : texts.starts[member + 1]])) for member in members]
-    )
+def _different(texts: Ngrams) -> np.ndarray:
+    """(n,) number of different n-grams of each text."""
+    return np.diff(incidence(texts).indptr)
 
 
 def _overlaps(texts: Ngrams, items: Ngrams, settings: Decontamination) -> tuple[np.ndarray, np.ndarray]:
     """(n,) twice: by Jaccard similarity with an item, and by the share of an item's shingles."""
-    sizes = _different(items, np.arange(len(items.counts)))
-    # A Jaccard similarity is at most the share of the smaller set, so nothing below these bounds can count.
+    sizes = _different(items)
+    # A Jaccard similarity is at most the shared part of either set, so no pair below these bounds can count.
     row, column, count = _near(texts, items, sizes, min(settings.jaccard, settings.containment))
     share = count / np.maximum(sizes[column], 1)
-    union = _different(texts, row) + sizes[column] - count
+    union = _different(texts.take(row)) + sizes[column] - count
     flags = np.zeros((2, len(texts.counts)), dtype=bool)
     flags[0, row[count / np.maximum(union, 1) >= settings.jaccard]] = True
     flags[1, row[(share >= settings.containment) & (sizes[column] >= LEAST_SHINGLES)]] = True
@@ -128,19 +121,24 @@ def _shares_band(texts: Prepared, items: Prepared) -> np.ndarray:
 
 
 def found(texts: Prepared, items: Prepared, settings: Decontamination) -> dict[str, np.ndarray]:
-    """(n,) bool for each rule of the settings, in their order, and last for 'stock-phrase', which is no reason.
+    """(n,) bool for each rule of the settings, in their order, and last for 'stock-phrase', which is not a reason.
 
-    texts: the problems; items: the questions of one evaluation set. Raises ValueError if there is no item.
+    Args:
+        texts: the problems.
+        items: the questions of one evaluation set.
+
+    Raises:
+        ValueError: if there is no item.
     """
     if not len(items.whole):
         raise ValueError("an evaluation set without items")
     flags = {
         "exact": np.isin(texts.whole, items.whole[items.whole != 0]),
         "digitless": np.isin(texts.digitless, items.digitless[items.digitless != 0]),
-        "words": _any_run(texts.words, items.words),
+        "words": _any_ngram(texts.words, items.words),
     }
     if {"jaccard", "containment"} & set(settings.rules):
         flags["jaccard"], flags["containment"] = _overlaps(texts.shingles, items.shingles, settings)
     if "lsh" in settings.rules:
         flags["lsh"] = _shares_band(texts, items)
-    return {**{rule: flags[rule] for rule in settings.rules}, "stock-phrase": _any_run(texts.stock, items.stock)}
+    return {**{rule: flags[rule] for rule in settings.rules}, "stock-phrase": _any_ngram(texts.stock, items.stock)}

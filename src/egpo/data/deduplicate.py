@@ -17,38 +17,38 @@ from egpo.common.answers import answers_equivalent, normalize_answer
 from egpo.config.data import Deduplication
 from egpo.data.minhash import SCHEME, SEED, band_keys, layout
 from egpo.data.near import all_pairs, components, distinct, jaccard, neighbours
+from egpo.data.ngrams import Ngrams
 from egpo.data.schema import FOLDERS
-from egpo.data.texts import Ngrams
 
 REASON, CONFLICT = "near-duplicate", "conflicting-answers"
 
 
-def near_pairs(runs: Ngrams, settings: Deduplication) -> tuple[np.ndarray, dict[str, int]]:
+def near_pairs(ngrams: Ngrams, settings: Deduplication) -> tuple[np.ndarray, dict[str, int]]:
     """(pairs, 2) of texts found to be near-duplicates, and how many pairs were candidates, checked and accepted.
 
     In mode `paper` not every pair of a bucket is listed, but enough to connect its members.
     """
-    count = len(runs.counts)
-    filled = np.flatnonzero(runs.counts)
-    keys = band_keys(runs.take(filled), settings.num_perm, layout(settings))
+    count = len(ngrams.counts)
+    filled = np.flatnonzero(ngrams.counts)
+    keys = band_keys(ngrams.take(filled), settings.num_perm, layout(settings))
     if settings.mode == "paper":
         pairs = distinct([neighbours(column, filled) for column in keys.T], count)
         return pairs, {"candidates": len(pairs), "checked": 0, "accepted": len(pairs)}
     found = [pairs for column in keys.T for pairs in all_pairs(column, filled)]
     candidates = distinct(found, count)
-    pairs = candidates[jaccard(runs, candidates) >= settings.threshold]
+    pairs = candidates[jaccard(ngrams, candidates) >= settings.threshold]
     return pairs, {"candidates": len(candidates), "checked": len(candidates), "accepted": len(pairs)}
 
 
 def parameters(settings: Deduplication) -> dict[str, Any]:
-    """Everything that the clusters depend on beside the texts."""
+    """Everything but the texts that the clusters depend on."""
     chosen = layout(settings)
     return {
         **settings.model_dump(),
         **asdict(chosen),
         "scheme": SCHEME,
         "seed": SEED,
-        "hash": "lower 32 bits of egpo.data.texts.runs",
+        "hash": "lower 32 bits of egpo.data.ngrams.ngrams",
         "candidates_checked": settings.mode == "verified",
         "found_at": {str(jaccard): round(chosen.probability(jaccard), 3) for jaccard in (0.6, 0.7, 0.8, 0.85, 0.9)},
     }
@@ -69,13 +69,15 @@ def preference(rows: pd.DataFrame) -> np.ndarray:
     return order.sort_values(["subset", "count", "uuid"]).index.to_numpy()
 
 
-def clusters(rows: pd.DataFrame, runs: Ngrams, settings: Deduplication) -> tuple[np.ndarray, dict[str, int]]:
+def clusters(rows: pd.DataFrame, ngrams: Ngrams, settings: Deduplication) -> tuple[np.ndarray, dict[str, int]]:
     """(n,) for each row the position of the one that its cluster would keep, and the counts of `near_pairs`.
 
-    rows: the columns uuid, subset, correctness_count; runs: of their problems, in the same order.
+    Args:
+        rows: the columns uuid, subset, correctness_count.
+        ngrams: of their problems, in the same order.
     """
     order = preference(rows)
-    pairs, counts = near_pairs(runs.take(order), settings)
+    pairs, counts = near_pairs(ngrams.take(order), settings)
     kept = np.empty(len(rows), dtype=np.int64)
     kept[order] = order[components(pairs, len(rows))]  # in this order, the smallest is the row to keep
     return kept, counts

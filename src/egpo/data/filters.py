@@ -1,4 +1,4 @@
-"""The row filters of appendix A.2: one pure test per reason. A row is judged by all of them, dropped by the first."""
+"""The row filters of appendix A.2: one pure test per reason. A row gets every flag and is dropped by the first."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from egpo.data.schema import Row
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A row with what is read out of its texts once.
+class ParsedRow:
+    """A row with its boxed answers and lengths.
 
-    boxes: last boxed answer of the solution and of each generation, None where there is none.
-    prompt_tokens: the problem with instruction and chat template. response_tokens: see `egpo.data.lengths.measure`.
+    Attributes:
+        boxes: last boxed answer of the solution and of each generation, None where there is none.
+        prompt_tokens: length of the problem with instruction and chat template.
+        response_tokens: see `egpo.data.lengths.parse`.
     """
 
     row: Row
@@ -27,9 +29,9 @@ class Measured:
 
 
 def boxed_match(boxes: Iterable[str | None], answer: str) -> bool:
-    """Stable mode: one of the boxes is the answer.
+    """Stable mode: whether one of the boxes is the answer.
 
-    They are compared as strings first, since math-verify takes milliseconds for each pair.
+    Strings are compared first, since math-verify takes milliseconds for each pair.
     """
     candidates = dict.fromkeys(box for box in boxes if box)
     short = normalize_answer(answer)
@@ -38,12 +40,12 @@ def boxed_match(boxes: Iterable[str | None], answer: str) -> bool:
     return any(answers_equivalent(box, answer) for box in candidates)
 
 
-def _wording(name: str) -> Callable[[Measured, Data], bool]:
+def _wording(name: str) -> Callable[[ParsedRow, Data], bool]:
     return lambda item, _: wording.TESTS[name](item.row.problem)
 
 
 # Reasons in their fixed order: type and language, single-value ground truth, generations, boxed match, lengths.
-REASONS: dict[str, Callable[[Measured, Data], bool]] = {
+REASONS: dict[str, Callable[[ParsedRow, Data], bool]] = {
     "no-problem": _wording("no-problem"),
     "question-type": lambda item, data: item.row.question_type.strip().lower() in data.question_types,
     "proof-wording": _wording("proof-wording"),
@@ -63,17 +65,17 @@ REASONS: dict[str, Callable[[Measured, Data], bool]] = {
 }
 
 
-# What a row without generations cannot be asked.
+# Reasons that say nothing of a row without generations.
 ABOUT_GENERATIONS = ("few-generations", "no-boxed-match", "long-response")
 
 
 def noted_reasons(data: Data) -> tuple[str, ...]:
-    """Reasons that drop no row: `keep`, and, where rows have no generations, those that are about them."""
+    """Reasons that drop no row: those of `keep` and, where rows have no generations, those about generations."""
     return (*data.keep, *(ABOUT_GENERATIONS if isinstance(data.source, ProblemsSource) else ()))
 
 
-def judge(item: Measured, data: Data) -> dict[str, bool]:
-    """Every reason with whether it applies to the row."""
+def flags(item: ParsedRow, data: Data) -> dict[str, bool]:
+    """Whether each reason applies to the row."""
     return {reason: test(item, data) for reason, test in REASONS.items()}
 
 

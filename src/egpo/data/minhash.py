@@ -13,11 +13,12 @@ import numpy as np
 from datasketch import MinHash, MinHashLSH
 
 from egpo.config.data import Deduplication
-from egpo.data.texts import Ngrams, mixed
+from egpo.data.ngrams import Ngrams
+from egpo.data.tokens import mixed
 
 # datasketch changed its default scheme in 2.0; the signatures, and so the clusters, depend on both.
 SCHEME, SEED = "affine32", 1
-CHUNK = 16384  # runs at a time: a permutation of them stays in the processor's fastest cache
+CHUNK = 16384  # n-grams at a time: a permutation of them stays in the processor's fastest cache
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,12 @@ class Layout:
     rows: int
 
     def probability(self, jaccard: float) -> float:
-        """That two texts of this Jaccard similarity share a band."""
+        """The probability that two texts of this Jaccard similarity share a band."""
         return 1 - (1 - jaccard**self.rows) ** self.bands
 
 
 def layout(settings: Deduplication) -> Layout:
-    """datasketch's own choice for the threshold in mode `paper`; in mode `verified` that of the settings."""
+    """datasketch's choice for the threshold in mode `paper`, that of the settings in mode `verified`."""
     if settings.mode == "paper":
         chosen = MinHashLSH(threshold=settings.threshold, num_perm=settings.num_perm)
         return Layout(chosen.b, chosen.r)
@@ -53,7 +54,7 @@ def _finalised(values: np.ndarray) -> np.ndarray:
 
 
 def _chunks(starts: np.ndarray) -> Iterator[tuple[int, int]]:
-    """(first, last) of consecutive texts that have about CHUNK runs together, at least one text."""
+    """(first, last) of consecutive texts that have about CHUNK n-grams together, at least one text."""
     first = 0
     while first < len(starts) - 1:
         last = max(first + 1, int(np.searchsorted(starts, starts[first] + CHUNK, side="right")) - 1)
@@ -61,18 +62,19 @@ def _chunks(starts: np.ndarray) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def signatures(runs: Ngrams, permutations: int) -> Iterator[tuple[int, np.ndarray]]:
+def signatures(ngrams: Ngrams, permutations: int) -> Iterator[tuple[int, np.ndarray]]:
     """(first text, (texts, permutations) uint32 signatures) of chunks of consecutive texts.
 
-    Every text must have a run: raises ValueError otherwise, since the signatures of empty sets are all alike.
+    Raises:
+        ValueError: for a text without an n-gram, since the signatures of empty sets are all alike.
     """
-    if (runs.counts == 0).any():
+    if (ngrams.counts == 0).any():
         raise ValueError("a text without a token has no signature: leave it out")
     factors, terms = MinHash(num_perm=permutations, seed=SEED, scheme=SCHEME).permutations
-    for first, last in _chunks(runs.starts):
-        start, end = runs.starts[first], runs.starts[last]
-        values = _finalised(hash32(runs.hashes[start:end]))
-        heads = runs.starts[first:last] - start
+    for first, last in _chunks(ngrams.starts):
+        start, end = ngrams.starts[first], ngrams.starts[last]
+        values = _finalised(hash32(ngrams.hashes[start:end]))
+        heads = ngrams.starts[first:last] - start
         made = np.empty((permutations, last - first), dtype=np.uint32)
         permuted = np.empty_like(values)
         for number, (factor, term) in enumerate(zip(factors, terms, strict=True)):
@@ -82,10 +84,10 @@ def signatures(runs: Ngrams, permutations: int) -> Iterator[tuple[int, np.ndarra
         yield first, made.T
 
 
-def band_keys(runs: Ngrams, permutations: int, layout: Layout) -> np.ndarray:
+def band_keys(ngrams: Ngrams, permutations: int, layout: Layout) -> np.ndarray:
     """(texts, bands) uint64: two texts share band b exactly when their keys b are equal (up to 64-bit collisions)."""
-    keys = np.zeros((len(runs.starts) - 1, layout.bands), dtype=np.uint64)
-    for first, signature in signatures(runs, permutations):
+    keys = np.zeros((len(ngrams.starts) - 1, layout.bands), dtype=np.uint64)
+    for first, signature in signatures(ngrams, permutations):
         part = keys[first : first + len(signature)]
         for row in range(layout.rows):
             values = signature[:, row : layout.bands * layout.rows : layout.rows].astype(np.uint64)

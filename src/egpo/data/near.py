@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from egpo.data.texts import Ngrams
+from egpo.data.ngrams import Ngrams
 
 PAIRS = 200_000  # compared at a time
 
@@ -27,7 +27,7 @@ def all_pairs(keys: np.ndarray, members: np.ndarray) -> Iterator[np.ndarray]:
     left = np.arange(len(keys) - 1)
     distance = 1
     while len(left):
-        # Buckets are stretches of equal keys, so who has no partner at this distance has none further on.
+        # Equal keys are consecutive, so a member without a partner at this distance has none further on.
         left = left[left + distance < len(keys)]
         left = left[keys[left] == keys[left + distance]]
         yield np.stack([members[left], members[left + distance]], axis=1)
@@ -42,22 +42,25 @@ def distinct(pairs: list[np.ndarray], count: int) -> np.ndarray:
     return np.stack([first, second], axis=1)[first != second]
 
 
-def incidence(runs: Ngrams) -> sparse.csr_array:
-    """(texts, different runs) 0/1 matrix of which run occurs in which text; columns in the order of the hashes."""
-    vocabulary, columns = np.unique(runs.hashes, return_inverse=True)
-    matrix = sparse.csr_array(
-        (np.ones(len(columns), dtype=np.int32), columns, runs.starts), shape=(len(runs.counts), len(vocabulary))
-    )
+def zero_one(columns: np.ndarray, starts: np.ndarray, width: int) -> sparse.csr_array:
+    """(rows, width) matrix with a 1 in the columns[starts[i]:starts[i + 1]] of row i, which may repeat."""
+    matrix = sparse.csr_array((np.ones(len(columns), dtype=np.int32), columns, starts), shape=(len(starts) - 1, width))
     matrix.sum_duplicates()
     matrix.data[:] = 1
     return matrix
 
 
-def jaccard(runs: Ngrams, pairs: np.ndarray) -> np.ndarray:
-    """(pairs,) exact Jaccard similarity of the sets of runs of two texts each; every text must have a run."""
+def incidence(ngrams: Ngrams) -> sparse.csr_array:
+    """(texts, different n-grams) 0/1 matrix: which n-gram occurs in which text; columns in the order of the hashes."""
+    vocabulary, columns = np.unique(ngrams.hashes, return_inverse=True)
+    return zero_one(columns, ngrams.starts, len(vocabulary))
+
+
+def jaccard(ngrams: Ngrams, pairs: np.ndarray) -> np.ndarray:
+    """(pairs,) exact Jaccard similarity of the sets of n-grams of two texts each; every text must have an n-gram."""
     members, rows = np.unique(pairs, return_inverse=True)
     rows = rows.reshape(pairs.shape)
-    matrix = incidence(runs.take(members))
+    matrix = incidence(ngrams.take(members))
     sizes = np.diff(matrix.indptr)
     similarities = [np.empty(0)]
     for start in range(0, len(pairs), PAIRS):
@@ -67,14 +70,14 @@ def jaccard(runs: Ngrams, pairs: np.ndarray) -> np.ndarray:
     return np.concatenate(similarities)
 
 
-def exact_pairs(runs: Ngrams, threshold: float) -> np.ndarray:
+def exact_pairs(ngrams: Ngrams, threshold: float) -> np.ndarray:
     """(pairs, 2): every two texts whose Jaccard similarity is `threshold` or more, the smaller number first.
 
-    A prefix-filter join: with a set's runs in one order for all, here the rarest first, two sets of n runs or more
-    can reach the threshold only if they share one of their first n - ceil(threshold * n) + 1.
+    A prefix-filter join: with the n-grams of every set in one order, here the rarest first, two sets of n or more can
+    reach the threshold only if they share one of their first n - ceil(threshold * n) + 1.
     """
-    filled = np.flatnonzero(runs.counts)
-    matrix = incidence(runs.take(filled))
+    filled = np.flatnonzero(ngrams.counts)
+    matrix = incidence(ngrams.take(filled))
     rarity = np.argsort(np.argsort(np.bincount(matrix.indices, minlength=matrix.shape[1]), kind="stable"))
     ranked = sparse.csr_array((matrix.data, rarity[matrix.indices], matrix.indptr), shape=matrix.shape)
     ranked.sort_indices()
@@ -84,14 +87,13 @@ def exact_pairs(runs: Ngrams, threshold: float) -> np.ndarray:
     prefix = place < np.repeat(kept, sizes)
     owners = np.repeat(np.arange(len(filled)), sizes)[prefix]
     found = [filled[pairs] for pairs in all_pairs(ranked.indices[prefix], owners)]
-    pairs = distinct(found, len(runs.counts))
-    return pairs[jaccard(runs, pairs) >= threshold]
+    pairs = distinct(found, len(ngrams.counts))
+    return pairs[jaccard(ngrams, pairs) >= threshold]
 
 
 def components(pairs: np.ndarray, count: int) -> np.ndarray:
     """(count,) for each text the smallest number among those that pairs connect it to, itself included."""
     links = (np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1]))
     _, labels = connected_components(sparse.coo_array(links, shape=(count, count)), directed=False)
-    smallest = np.full(labels.max(initial=-1) + 1, count)
-    np.minimum.at(smallest, labels, np.arange(count))
+    _, smallest = np.unique(labels, return_index=True)
     return smallest[labels]

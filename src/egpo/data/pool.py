@@ -1,7 +1,7 @@
-"""The steps that compare rows with each other: from judged rows to the pool and its splits, each a pure function.
+"""The steps that compare rows with each other: from filtered rows to the pool and its splits.
 
-A table of rows has one line per source row, `reason` (the first that drops it, or "") and a column for every other
-reason that was looked for. A step returns the table with its own columns added.
+A table has one line per source row, `reason` (the first that drops the row, or "") and a column for every reason that
+was looked for. Each step adds its columns.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from egpo.config.data import Data
 from egpo.data import contamination, deduplicate, sample
 from egpo.data.filters import REASONS
 from egpo.data.near import exact_pairs
-from egpo.data.texts import Ngrams, Tokens, tokenised
+from egpo.data.ngrams import Ngrams
+from egpo.data.tokens import Tokens, tokenised
 
 DUPLICATE_UUID = "duplicate-uuid"
 HELD_OUT = "heldout"
@@ -46,9 +47,14 @@ class Pool:
 
 
 def ordered(table: pd.DataFrame, keep: Iterable[str]) -> pd.DataFrame:
-    """Judged rows in an order of their own, by uuid, then content, whatever that of the shards; with `reason`.
+    """Filtered rows with `reason`, sorted by uuid, then content, so that the order of the shards does not matter.
 
-    Of rows that share a uuid the first one counts. keep: reasons that drop no row. Raises UserError without rows.
+    Args:
+        table: the rows; of those that share a uuid the first one counts.
+        keep: reasons that drop no row.
+
+    Raises:
+        UserError: if there is no row.
     """
     if table.empty:
         raise UserError("data.source: its shards hold no row at all.")
@@ -59,13 +65,13 @@ def ordered(table: pd.DataFrame, keep: Iterable[str]) -> pd.DataFrame:
 
 
 def _drop(table: pd.DataFrame, flags: np.ndarray, reason: str) -> None:
-    """Note a reason for the rows in `flags`, and as the first one where there is none yet."""
+    """Add the column of a reason; it is the `reason` of the rows in `flags` that have none yet."""
     table[reason] = flags
     table.loc[flags & (table["reason"] == ""), "reason"] = reason
 
 
 def decontaminate(pool: Pool, tokens: Tokens, questions: dict[str, list[str]], data: Data) -> None:
-    """Flag items of the evaluation sets: a column per rule, and the reason. questions: texts by benchmark."""
+    """Flag items of the evaluation sets, with a column per rule. questions: texts by benchmark."""
     settings = data.decontamination
     texts = contamination.Prepared.of(tokens, settings, data.deduplication)
     flags: dict[str, np.ndarray] = {}
@@ -85,10 +91,12 @@ def decontaminate(pool: Pool, tokens: Tokens, questions: dict[str, list[str]], d
 
 
 def drop_clusters(pool: Pool, data: Data) -> None:
-    """Clusters of near-duplicates: those with an evaluation item go, those of different answers as well, the others
-    keep one row. Adds the column `cluster`, the uuid of the row that each cluster would keep."""
+    """Drop clusters with an evaluation item and clusters of different answers; of any other cluster keep one row.
+
+    Adds the column `cluster`: the uuid of the row that the cluster would keep.
+    """
     table = pool.table
-    # Contaminated rows take part: their clusters must not survive them.
+    # With the contaminated rows: their near-duplicates must be dropped as well.
     members = np.flatnonzero((table["reason"] == "") | (table["reason"] == contamination.REASON))
     rows = table.iloc[members]
     kept, counts = deduplicate.clusters(rows, pool.shingles.take(members), data.deduplication)
@@ -116,13 +124,13 @@ def drop_clusters(pool: Pool, data: Data) -> None:
 
 
 def _renumbered(kept: np.ndarray, alive: np.ndarray) -> np.ndarray:
-    """`kept` among the rows of whole clusters that are still there."""
+    """`kept` as positions among the rows of whole clusters that are still there."""
     place = np.cumsum(alive) - 1
     return place[kept[alive]]
 
 
 def _near_in_pool(pool: Pool, data: Data) -> np.ndarray:
-    """(pairs, 2) row numbers of near-duplicates in the pool, exact: what LSH has missed."""
+    """(pairs, 2) row numbers of all near-duplicates in the pool: those that LSH has missed."""
     members = np.flatnonzero(pool.table["reason"] == "")
     pairs = exact_pairs(pool.shingles.take(members), data.deduplication.threshold)
     return members[pairs]
@@ -138,8 +146,8 @@ def _sampled_once(pool: Pool, data: Data) -> sample.Sampled:
 def draw(pool: Pool, data: Data) -> None:
     """Sample the pool by quota and split it; adds the column `split` ('train', 'validation', 'heldout' or '').
 
-    In mode `verified` the pool is searched exactly, a near-duplicate that LSH missed is dropped, and the pool drawn
-    again until there is none. In either mode no validation row has a near-duplicate in the pool.
+    In mode `verified` the pool is searched exactly, near-duplicates that LSH missed are dropped, and the pool is drawn
+    again until none is left. In either mode no validation row has a near-duplicate in the pool.
     """
     table = pool.table
     before = table["reason"].copy()
@@ -173,7 +181,7 @@ def draw(pool: Pool, data: Data) -> None:
 
 
 def _hold_out(pool: Pool, data: Data) -> None:
-    """Mark rows of the split 'heldout', none of them a near-duplicate of a row in the pool; they keep their reason."""
+    """Put rows without a near-duplicate in the pool into the split 'heldout'; they keep their reason."""
     table = pool.table
     left = table[(table["reason"] == sample.NOT_SAMPLED) & (table["prompt_tokens"] <= data.final_prompt_tokens)]
     members = np.concatenate([np.flatnonzero(table["split"] != ""), table.index.get_indexer(left.index)])

@@ -1,4 +1,4 @@
-"""A user's files of problems and answers as rows of OpenR1-Math's schema, with nothing in the columns they lack."""
+"""A user's files of problems and answers as rows of OpenR1-Math's schema; the other columns are empty."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def _read_lines(file: Path) -> Iterator[dict[str, Any]]:
             try:
                 row = json.loads(line)
             except ValueError as error:  # of UTF-8 as well
-                raise UserError(f"{file}: line {number} is not JSON ({error}): give one object a line.") from None
+                raise UserError(f"{file}: line {number} is not JSON ({error}): give one object per line.") from None
             if not isinstance(row, dict):
-                raise UserError(f"{file}: line {number} is no JSON object: give one object a line.")
+                raise UserError(f"{file}: line {number} is not a JSON object: give one object per line.")
             yield row
 
 
@@ -64,17 +64,18 @@ def _text(row: dict[str, Any], key: str, source: ProblemsSource, file: Path) -> 
 
 
 def rows(source: ProblemsSource) -> Iterator[dict[str, Any]]:
-    """Rows of SCHEMA: problem, answer, and a uuid from both, so that a row repeated is dropped as `duplicate-uuid`.
+    """Rows of SCHEMA; the uuid is a hash of problem and answer, so that repeated rows are dropped as `duplicate-uuid`.
 
-    Raises UserError for a broken file, and for one that lacks a column.
+    Raises:
+        UserError: for a broken file, and for one without one of the columns.
     """
     for file in files_of(source):
         for row in _read(file):
             problem, answer = (_text(row, key, source, file) for key in ("problem", "answer"))
             if source.answer_after is not None:
                 answer = answer.rpartition(source.answer_after)[2]
-            name = hashlib.blake2b(f"{problem}\n\n{answer}".encode(), digest_size=16).hexdigest()
-            yield {"uuid": name, "problem": problem, "answer": answer, "source": file.stem}
+            uuid = hashlib.blake2b(f"{problem}\n\n{answer}".encode(), digest_size=16).hexdigest()
+            yield {"uuid": uuid, "problem": problem, "answer": answer, "source": file.stem}
 
 
 def write_problems(source: ProblemsSource, folder: Path) -> None:

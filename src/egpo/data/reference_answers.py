@@ -1,4 +1,4 @@
-"""Whether a reference answer is one value that can be verified: rules first, then the type that math-verify sees."""
+"""Whether a reference answer is one value that can be verified: by rules, then by the type that math-verify reads."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ TRUTH_VALUES = {"yes", "no", "true", "false"}
 
 # A comma or blank that only groups digits by three, as in 10,000.
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:,|\\,|,\\!|\{,\})\d{3})+(?!\d)")
-_ROOT = re.compile(r"\\sqrt\s*\[[^\]]*\]")  # its brackets are no interval
+_ROOT = re.compile(r"\\sqrt\s*\[[^\]]*\]")  # its brackets are not an interval
 _SEVERAL = re.compile(
     r"[,;\n]|\b(?:or|and)\b|\\text\s*\{\s*(?:or|and)\s*\}|\\pm|\\mp|±|\\cup|\\(?:in|infty)(?![A-Za-z])|\binfinity\b|∞|"
     r"\\\{|[\[\]]|\d\s*:\s*\d",
     re.IGNORECASE,
 )
-# Integers, decimals, fractions of integers: one value without asking math-verify, which takes milliseconds.
+# Integers, decimals and fractions are one value; math-verify would take milliseconds to say so.
 _PLAIN = re.compile(
     r"-?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?|-?\d+/\d+|-?\\d?frac\{-?\d+\}\{-?\d+\}|-?\d*\\sqrt\{\d+\}", re.ASCII
 )
-# Sums of terms such as 3x^2, 2\sqrt{3}, \frac{\pi}{4}, n/2: one expression, as math-verify says more slowly.
+# So are sums of terms such as 3x^2, 2\sqrt{3}, \frac{\pi}{4}, n/2.
 _COEFFICIENT = r"[1-9]\d{0,11}(?:\.\d{1,6})?"
 _ATOM = r"(?:\\sqrt\{[1-9]\d{0,5}\}|\\pi(?![a-z])|(?<![a-z\\])[a-df-hj-z](?![a-z]))"
 _PRODUCT = rf"(?:{_COEFFICIENT}{_ATOM}{{0,2}}|{_ATOM}{{1,2}})"
@@ -38,22 +38,9 @@ _MIXED_NUMBER = re.compile(r"\d\s+\d+\s*/\s*\d")
 _IN_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mbox)\s*\{([^}]*)\}")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{3,}")
-_FUNCTIONS = {
-    "sin",
-    "cos",
-    "tan",
-    "cot",
-    "sec",
-    "csc",
-    "log",
-    "exp",
-    "sqrt",
-    "arcsin",
-    "arccos",
-    "arctan",
-    "mod",
-    "abs",
-}
+_FUNCTIONS = set(
+    ["sin", "cos", "tan", "cot", "sec", "csc", "log", "exp", "sqrt", "arcsin", "arccos", "arctan", "mod", "abs"]
+)
 _CHOICE = re.compile(r"\(?[A-H]\)?")
 
 
@@ -67,12 +54,12 @@ def unboxed(answer: str) -> str:
 
 
 def is_missing(answer: str) -> bool:
-    """Whether there is no answer: blank, or one of the words that stand for none."""
+    """Whether the answer is blank, or a word such as "proof" or "notfound" in place of one."""
     return answer.strip().lower() in NO_ANSWER
 
 
 def is_truth_value(answer: str) -> bool:
-    """Yes, no, true or false: a guess is right half of the time."""
+    """Whether the answer is yes, no, true or false, which a guess gets right half of the time."""
     return _IN_TEXT.sub(r"\1", normalize_answer(answer)).lower() in TRUTH_VALUES
 
 
@@ -83,8 +70,10 @@ def several_values(answer: str) -> bool:
 
 @lru_cache(maxsize=100_000)
 def not_a_value(answer: str) -> bool:
-    """Whether the answer is a word, a letter to choose, a mixed number that math-verify misreads, or whatever else
-    math-verify does not read as one finite expression or one assignment such as x = 5."""
+    """Whether math-verify does not read the answer as one finite expression or one assignment such as x = 5.
+
+    Also True for words, letters of a choice and mixed numbers, all of which math-verify misreads.
+    """
     short = normalize_answer(answer.strip())
     if not short or _PLAIN.fullmatch(short) or _EXPRESSION.fullmatch(short):
         return False
@@ -97,7 +86,7 @@ def not_a_value(answer: str) -> bool:
 
 
 def _is_expression(read: list[object], short: str) -> bool:
-    if not read or isinstance(read[0], str):  # it has found a text to compare, but no expression
+    if not read or isinstance(read[0], str):  # math-verify found a text to compare, but no expression
         return bool(read) and any(character.isdigit() for character in short)
     value = read[0]
     if isinstance(value, sympy.Equality):

@@ -1,4 +1,4 @@
-"""Sampling by quota and the validation split (appendix A.2). Every choice is by keyed hash: no order can change it."""
+"""Sampling by quota and the validation split (appendix A.2), by keyed hashes: the order of rows does not matter."""
 
 from __future__ import annotations
 
@@ -26,15 +26,20 @@ def strata(quotas: Quotas | Rows) -> dict[Stratum, int]:
 
 
 def ranked(uuids: pd.Series, seed: int, stage: str) -> list:
-    """Labels of the rows by their keyed hash: a random order that neither rows nor shards can change."""
+    """Labels of the rows in the order of their keyed hashes, whatever the order of rows and shards."""
     return sorted(uuids.index, key=lambda label: (digest(seed, stage, uuids[label]), uuids[label]))
 
 
 def allocate(available: dict[str, int], quota: int, cap: float | None) -> dict[str, int]:
-    """How many rows each source gives to a quota: in proportion to what it has, by largest remainder.
+    """Rows of each source for a quota: in proportion to the available ones, by largest remainder.
 
-    A source gives no more than it has, nor than the share `cap` of the quota; what it cannot give the others do.
-    Equal remainders go by the name of the source.
+    Args:
+        available: rows by source.
+        quota: rows to take.
+        cap: largest share of the quota from one source; the other sources give the rest.
+
+    Returns:
+        Rows by source; equal remainders are resolved by name.
     """
     limits = {
         name: rows if cap is None else min(rows, int(Fraction(str(cap)) * quota)) for name, rows in available.items()
@@ -60,9 +65,12 @@ def allocate(available: dict[str, int], quota: int, cap: float | None) -> dict[s
 
 @dataclass(frozen=True)
 class Sampled:
-    """reasons: why each row is not in the pool, or "". deficits: rows that a stratum could not give itself.
+    """What `sample` drew.
 
-    filled: of those, how many came from which other stratum.
+    Attributes:
+        reasons: why each row is not in the pool, or "".
+        deficits: rows that each stratum lacks for its quota.
+        filled: how many of these came from which other stratum.
     """
 
     reasons: pd.Series
@@ -70,20 +78,21 @@ class Sampled:
     filled: dict[Stratum, dict[Stratum, int]]
 
 
-def _own_share(rows: pd.DataFrame, quotas: Quotas | Rows, cap: float | None, order: list) -> pd.Series:
-    """(n,) bool, True for the rows that fill the quota of their own stratum."""
+def _within_strata(rows: pd.DataFrame, quotas: Quotas | Rows, cap: float | None, order: list) -> pd.Series:
+    """(n,) bool, True for the rows taken for the quota of the stratum that they are in."""
     taken = pd.Series(False, index=rows.index)
     by_hash = rows.loc[order]
     for (subset, bucket), quota in strata(quotas).items():
         members = by_hash[(by_hash["subset"] == subset) & (by_hash["bucket"] == bucket)]
-        counts = allocate(members["source"].value_counts().to_dict(), quota, cap)
+        available = {str(source): int(rows) for source, rows in members["source"].value_counts().items()}
+        counts = allocate(available, quota, cap)
         for source, count in counts.items():
             taken[members.index[members["source"] == source][:count]] = True
     return taken
 
 
 def _donors(stratum: Stratum) -> list[Stratum]:
-    """Where missing rows come from: the same subset's other bucket, the other subset, entirely-incorrect groups."""
+    """Where missing rows come from: the other bucket of the subset, the other subset, entirely-incorrect groups."""
     subset, bucket = stratum
     if bucket == "unknown":  # a source without buckets has one stratum
         return []
@@ -95,7 +104,7 @@ def _donors(stratum: Stratum) -> list[Stratum]:
 def _fill(
     rows: pd.DataFrame, taken: pd.Series, deficits: dict[Stratum, int], order: list
 ) -> dict[Stratum, dict[Stratum, int]]:
-    """Take rows of other strata for what is missing; marks them in `taken`."""
+    """Take rows of other strata in place of missing ones, and mark them in `taken`."""
     by_hash = rows.loc[order]
     filled: dict[Stratum, dict[Stratum, int]] = {}
     for stratum, missing in deficits.items():
@@ -109,14 +118,20 @@ def _fill(
 
 
 def sample(rows: pd.DataFrame, quotas: Quotas | Rows, cap: float | None, max_deficit: float, seed: int) -> Sampled:
-    """The pool: from each stratum its quota, from each source in proportion; needs uuid, subset, bucket, source.
+    """Draw the quota of each stratum, from its sources in proportion; missing rows come from other strata.
 
-    What a stratum cannot give comes from others. Raises UserError when that is more than the share `max_deficit`.
+    Args:
+        rows: with uuid, subset, bucket and source.
+        cap: largest share of a quota from one source.
+        max_deficit: largest share of all rows that may come from other strata.
+
+    Raises:
+        UserError: if more rows than that are missing.
     """
     order = ranked(rows["uuid"], seed, "sample")
-    taken = _own_share(rows, quotas, cap, order)
-    own = rows[taken].groupby(["subset", "bucket"]).size()
-    deficits = {stratum: quota - int(own.get(stratum, 0)) for stratum, quota in strata(quotas).items()}
+    taken = _within_strata(rows, quotas, cap, order)
+    drawn = rows[taken].groupby(["subset", "bucket"]).size()
+    deficits = {stratum: quota - int(drawn.get(stratum, 0)) for stratum, quota in strata(quotas).items()}
     deficits = {stratum: missing for stratum, missing in deficits.items() if missing}
     if sum(deficits.values()) > max_deficit * sum(strata(quotas).values()):
         raise UserError(_too_short(rows, quotas, deficits, cap, max_deficit))
@@ -142,9 +157,14 @@ def _too_short(
 
 
 def hold_out(rows: pd.DataFrame, near: set, count: int, seed: int) -> list:
-    """Labels of `count` rows by keyed hash: of those that no quota took, for the diagnosis of entropies.
+    """Labels of `count` rows by keyed hash, for the entropies of problems that no training saw.
 
-    near: labels of rows with a near-duplicate in the pool. Raises UserError when too few rows are left.
+    Args:
+        rows: those that no quota took.
+        near: labels of rows with a near-duplicate in the pool, which are left out.
+
+    Raises:
+        UserError: if too few rows are left.
     """
     free = rows["uuid"][~rows.index.isin(near)]
     if count > len(free):
@@ -158,8 +178,11 @@ def hold_out(rows: pd.DataFrame, near: set, count: int, seed: int) -> list:
 def split(pool: pd.DataFrame, near: set, validation_rows: int, seed: int) -> pd.Series:
     """'validation' for `validation_rows` rows of smallest keyed hash, 'train' for the others.
 
-    near: labels of rows that have a near-duplicate in the pool: they stay in training. Raises UserError when too few
-    rows are left on either side.
+    Args:
+        near: labels of rows that have a near-duplicate in the pool; they are for training.
+
+    Raises:
+        UserError: if too few rows are left for either split.
     """
     free = pool["uuid"][~pool.index.isin(near)]
     if validation_rows >= len(pool) or validation_rows > len(free):

@@ -1,4 +1,4 @@
-"""OpenR1-Math's columns, and reading its shards row by row into one explicit schema."""
+"""OpenR1-Math's columns, and reading and writing its shards."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SCHEMA = pa.schema(
         ("messages", pa.list_(pa.struct([("content", pa.string()), ("role", pa.string())]))),
     ]
 )
-# What the chain reads. The messages repeat a generation and are the larger half of a file.
+# The columns that are read. `messages` repeats a generation and is the larger half of a file.
 NEEDED = (
     "uuid",
     "problem",
@@ -44,7 +44,7 @@ NEEDED = (
     "correctness_math_verify",
     "correctness_count",
 )
-# Folder of each subset. The order is that of preference between duplicates.
+# Folder of each subset, in the order of preference between duplicates.
 FOLDERS = {"default": "data", "extended": "extended"}
 BATCH = 250  # about ten million characters of the real data
 
@@ -53,9 +53,9 @@ BATCH = 250  # about ten million characters of the real data
 class Row:
     """A source row with the columns that the chain reads; null texts are empty, a null source is "unknown".
 
-    answer: as in the file, but for blanks, dollars and a box around it.
-
-    correct: math-verify's verdict on each generation, as long as `generations`.
+    Attributes:
+        answer: without blanks, dollars or a box around it.
+        correct: math-verify's verdict on each of the `generations`.
     """
 
     subset: str
@@ -107,7 +107,7 @@ def _broken(file: Path, error: Exception) -> UserError:
 
 
 def _conform(batch: pa.RecordBatch, file: Path) -> pa.RecordBatch:
-    """The needed columns in the types of SCHEMA, from whatever order and compatible types the file has."""
+    """The needed columns in the types of SCHEMA, from any order and any compatible types."""
     columns = []
     for name in NEEDED:
         column, wanted = batch.column(name), SCHEMA.field(name).type
@@ -119,7 +119,7 @@ def _conform(batch: pa.RecordBatch, file: Path) -> pa.RecordBatch:
 
 
 def verdicts(flags: list[bool | None] | None, generations: int) -> tuple[bool, ...]:
-    """One flag per generation: what is null or missing at the end counts as False."""
+    """One flag per generation: null and missing ones are False."""
     given = [bool(flag) for flag in flags or ()][:generations]
     return tuple(given + [False] * (generations - len(given)))
 
@@ -142,7 +142,7 @@ def _row(values: dict[str, Any], subset: str, file: Path) -> Row:
 
 
 def read_shard(file: Path, subset: str) -> Iterator[list[Row]]:
-    """The rows of a shard, at most BATCH at a time, so that memory does not grow with the file."""
+    """The rows of a shard in lists of at most BATCH, so that memory does not grow with the file."""
     batches = open_shard(file).iter_batches(batch_size=BATCH, columns=list(NEEDED))
     while True:
         try:

@@ -1,6 +1,6 @@
-"""Where the source rows come from: a folder, the Hub or a user's files. All end as a folder of shards.
+"""Source rows from a folder, the Hub or a user's files, all as a folder of shards.
 
-The stand-in is another one (egpo.synthetic.standin): what is fetched or read must not depend on its code.
+The stand-in is in egpo.synthetic.standin, so that a change of its code does not fetch or read other sources again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Prepared:
-    """Shards that are ready to be read: each file with its subset and content hash, and all their rows."""
+    """Shards that are ready to be read: each file with its subset and content hash, and the number of all rows."""
 
     folder: Path
     shards: tuple[tuple[Path, str, str], ...]
@@ -32,9 +32,10 @@ class Prepared:
 
 
 def prepare(source: HubSource | LocalSource | ProblemsSource, folder: Path, report: Report) -> None:
-    """Fetch the shards into `folder`, or find them where a local source says, and `record` them.
+    """Fetch or write the shards into `folder`, or find those of a local source, and `record` them.
 
-    Raises UserError for a missing, broken or incomplete shard, and when the Hub cannot be reached.
+    Raises:
+        UserError: for a missing, broken or incomplete shard, and if the Hub cannot be reached.
     """
     folder.mkdir(parents=True, exist_ok=True)
     place = folder
@@ -52,27 +53,28 @@ def prepare(source: HubSource | LocalSource | ProblemsSource, folder: Path, repo
 def record(source: dict[str, Any], place: Path, folder: Path, report: Report) -> None:
     """Check every shard under `place`, and write `folder`/manifest.json with their place, rows and hashes.
 
-    Raises UserError for a missing, broken or incomplete shard.
+    Raises:
+        UserError: for a missing, broken or incomplete shard.
     """
-    rows = {}
+    rows: dict[str, int] = {}
     for subset, files in shards(place).items():
         counts = {_name(file, place): open_shard(file).metadata.num_rows for file in files}
         report(f"{subset}: {sum(counts.values())} rows in {len(counts)} shards")
         rows |= counts
     hashes = {name: sha256(place / name) for name in rows}
-    # A folder elsewhere is written as its absolute path, so that `folder / manifest["folder"]` is right for both.
+    # Relative or absolute, `folder / manifest["folder"]` finds the shards.
     where = "." if place == folder else str(place.resolve())
     write_json(folder / "manifest.json", {"source": source, "folder": where, "rows": rows, "sha256": hashes})
 
 
 def fetch(source: HubSource, folder: Path) -> None:
-    """Download the two folders of shards of a dataset at a revision; files already there are kept."""
+    """Download the two folders of shards of a dataset at a revision; files already there are not fetched again."""
     patterns = [f"{name}/*.parquet" for name in FOLDERS.values()]
     try:
         snapshot_download(
             source.repo, repo_type="dataset", revision=source.revision, allow_patterns=patterns, local_dir=folder
         )
-    except Exception as error:  # the Hub's own errors, and those of every layer of the network below
+    except Exception as error:  # the Hub's errors and those of every network layer below it
         raise UserError(
             f"data.source: cannot fetch {source.repo} at {source.revision} from the Hugging Face Hub "
             f"({type(error).__name__}: {error}). Run this step where there is a network (what is fetched stays), or "
@@ -81,9 +83,10 @@ def fetch(source: HubSource, folder: Path) -> None:
 
 
 def prepared(folder: Path) -> Prepared:
-    """The shards that `prepare` left word of at `folder`, unchanged since.
+    """The shards that `record` listed in `folder`/manifest.json.
 
-    Raises UserError if a shard is gone, new or another.
+    Raises:
+        UserError: if a shard is missing, new or changed since.
     """
     manifest = read_json(folder / "manifest.json")
     place = folder / manifest["folder"]

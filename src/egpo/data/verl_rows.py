@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# evalscope's own template of MATH-500 and GSM8K, so that training and evaluation ask in one way.
+# evalscope's template of MATH-500 and GSM8K, so that prompts are the same in training and evaluation.
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 DATA_SOURCE = "egpo/boxed-math"
 
@@ -15,7 +15,7 @@ def prompt(problem: str) -> list[dict[str, str]]:
 
 
 def verl_row(problem: str, answer: str, **extra: Any) -> dict[str, Any]:
-    """One row for verl's RLHFDataset; `extra` travels along as `extra_info`."""
+    """One row for verl's RLHFDataset; `extra` becomes its `extra_info`."""
     return {
         "data_source": DATA_SOURCE,
         "prompt": prompt(problem),

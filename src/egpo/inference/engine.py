@@ -1,8 +1,8 @@
-"""vLLM in a process of its own, that many threads can ask at once.
+"""vLLM in a separate process, which many threads can use at once.
 
-evalscope scores every answer in a fork of the process that called it. So vLLM, with its gigabytes and
-threads, lives elsewhere (egpo.inference.engine_process), loads once per model, and serves every
-benchmark and every trial. Requests are batched there as they come.
+evalscope scores every answer in a fork of the process that called it. So vLLM, with its gigabytes and threads, runs in
+another process (egpo.inference.engine_process). It loads once per model, serves all benchmarks and trials, and batches
+requests as they come.
 """
 
 from __future__ import annotations
@@ -27,20 +27,24 @@ from egpo.config.evaluation import Evaluation
 
 Messages = list[dict[str, str]]
 GIB = 2**30
-ONE_THREAD = 200 * 2**20  # bytes of weights below which matrices are too small to share out among threads
-CPU_CACHE_GIB = 4.0  # memory for the KV cache on a CPU when the configuration names none
+ONE_THREAD_BYTES = 200 * 2**20  # of weights: below, matrices are too small to divide among threads
+CPU_CACHE_GIB = 4.0  # KV cache on a CPU without `kv_cache_gib`
 
 
 class EngineError(RuntimeError):
-    """The vLLM process could not start, or ended while answers were due."""
+    """The vLLM process could not start, or ended before it had answered."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for one prompt. `tokens` counts the response's; `truncated`: it used up its budget.
+    """The answer to one prompt.
 
-    error: why there is no response, else None; `overflow`: because the prompt leaves too little of the context.
-    token_ids, logprobs: of the response, its end included; empty unless the engine was asked for them.
+    Attributes:
+        tokens: number of tokens of the response.
+        truncated: whether the response reached its limit of tokens.
+        error: why there is no response, else None.
+        overflow: whether that is because the prompt leaves too little of the context.
+        token_ids, logprobs: of the response, with the token that ends it; empty unless the engine returns logprobs.
     """
 
     text: str = ""
@@ -54,7 +58,7 @@ class Answer:
 
 
 def request_seed(trial_seed: int, messages: Messages) -> int:
-    """The sampling seed of one question in one trial: order and company of the requests play no part."""
+    """The sampling seed of one question in one trial, whatever the order and number of requests."""
     text = "\n".join(f"{message['role']}: {message['content']}" for message in messages)
     return int.from_bytes(digest(trial_seed, "evaluation", text, size=7))
 
@@ -68,9 +72,9 @@ def engine_arguments(model: Path | str, backbone: Backbone, settings: Evaluation
         "dtype": settings.dtype,
         "max_model_len": backbone.max_model_len,
         "max_num_seqs": settings.max_num_seqs,
-        # The model's own generation_config.json would fill in what we leave out.
+        # The model's generation_config.json would set what we leave out.
         "generation_config": "vllm",
-        # Log-probabilities are those of the model itself, whatever temperature, top-p and top-k choose with.
+        # Log-probabilities before temperature, top-p and top-k.
         "logprobs_mode": "raw_logprobs",
         "seed": 0,
     }
@@ -79,15 +83,15 @@ def engine_arguments(model: Path | str, backbone: Backbone, settings: Evaluation
         return arguments | {
             "enforce_eager": True,
             "kv_cache_memory_bytes": round(cache * GIB),
-            # After a part of a prompt vLLM sets the request's random generator back, which torch's of a CPU cannot
-            # do: the process ends. So a prompt is read whole, or waits for the next step.
+            # After a part of a prompt vLLM resets the request's random generator. torch cannot do so on a CPU, and the
+            # process ends. So a prompt is read whole, or waits for the next step.
             "enable_chunked_prefill": False,
         }
     return arguments | {"tensor_parallel_size": settings.gpus}
 
 
 def sampling_arguments(backbone: Backbone, settings: Evaluation, logprobs: bool = False) -> dict[str, Any]:
-    """Arguments of vllm.SamplingParams, but for the seed. logprobs: ask for that of every chosen token."""
+    """Arguments of vllm.SamplingParams except the seed; `logprobs` asks for that of every chosen token."""
     return {
         **({"logprobs": 0, "flat_logprobs": True} if logprobs else {}),
         "temperature": settings.temperature,
@@ -97,8 +101,8 @@ def sampling_arguments(backbone: Backbone, settings: Evaluation, logprobs: bool 
     }
 
 
-def least_tokens(backbone: Backbone) -> int:
-    """Fewest tokens that a response may be given."""
+def min_room(backbone: Backbone) -> int:
+    """Number of tokens that a prompt must leave for its response."""
     return backbone.min_evaluation_length or backbone.max_evaluation_length
 
 
@@ -112,17 +116,24 @@ def environment(model: Path | str, settings: Evaluation) -> dict[str, str]:
     if Path(model).is_dir():
         added["HF_HUB_OFFLINE"] = "1"
     weights = sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
-    if settings.platform == "cpu" and weights < ONE_THREAD:
-        # Threads that wait for each other at every small matrix are ten times slower on shared cores.
+    if settings.platform == "cpu" and weights < ONE_THREAD_BYTES:
+        # Threads that synchronise at every small matrix are ten times slower on shared cores.
         added["OMP_NUM_THREADS"] = "1"
     return {**os.environ, **added}
 
 
 class Engine:
-    """A vLLM process; a context manager, at whose end no process is left.
+    """A vLLM process, as a context manager that ends it.
 
-    `wait` blocks until the model is loaded, `ask` returns at once. Both raise EngineError when the
-    process has ended, and UserError for a model that cannot be used.
+    `wait` blocks until the model is loaded; `ask` returns at once.
+
+    Args:
+        model: a folder in Hugging Face format, or a name on the Hub.
+        logprobs: whether answers have `token_ids` and `logprobs`.
+
+    Raises:
+        EngineError: from `wait`, `ask` and its futures, when the process has ended.
+        UserError: from `wait`, for a model that cannot be used.
     """
 
     def __init__(self, model: Path | str, backbone: Backbone, settings: Evaluation, logprobs: bool = False) -> None:
@@ -136,14 +147,13 @@ class Engine:
             [sys.executable, "-m", "egpo.inference.engine_process", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
             env=environment(model, settings),
-            # A group of its own, so that vLLM's workers can be ended with it. It ends by itself when
-            # this process does, whatever the cause, because the connection closes.
+            # A new process group, so that vLLM's workers can be ended with it. When this process ends, the connection
+            # closes, and so the group ends too.
             start_new_session=True,
         )
         theirs.close()
-        least = least_tokens(backbone)
         sampling = sampling_arguments(backbone, settings, logprobs)
-        self._connection.send((engine_arguments(model, backbone, settings), sampling, least))
+        self._connection.send((engine_arguments(model, backbone, settings), sampling, min_room(backbone)))
         self._reader = threading.Thread(target=self._receive, daemon=True)
         self._reader.start()
 
@@ -172,7 +182,7 @@ class Engine:
         self._ready.result()
 
     def ask(self, messages: Messages, seed: int) -> Future[Answer]:
-        """The answer to a chat, to be. Thread-safe."""
+        """Start a request; its answer comes in the future. Thread-safe."""
         future: Future[Answer] = Future()
         with self._lock:
             if self._ended:
@@ -183,7 +193,7 @@ class Engine:
         return future
 
     def _receive(self) -> None:
-        """Hand out what the process sends, until it ends."""
+        """Pass on what the process sends, until it ends."""
         with contextlib.suppress(EOFError, OSError):
             while True:
                 number, value = self._connection.recv()
@@ -195,7 +205,8 @@ class Engine:
                     self._ready.set_exception(UserError(value))
         with self._lock:
             self._ended = True
-        error = EngineError("the vLLM process ended before its time; its output is in the log.")
-        for future in [self._ready, *self._answers.values()]:
+        error = EngineError("the vLLM process ended unexpectedly; its output is in the log.")
+        waiting: list[Future[Any]] = [self._ready, *self._answers.values()]
+        for future in waiting:
             if not future.done():
                 future.set_exception(error)

@@ -1,8 +1,8 @@
 """The vLLM process behind egpo.inference.engine: `python -m egpo.inference.engine_process <descriptor>`.
 
-It receives the arguments of the engine and of the sampling, then (number, messages, seed) per request,
-and sends (number, Answer) back; (None, None) says that the model is loaded, (None, text) why it cannot
-be. It ends on None, or when the other side closes.
+It receives (engine arguments, sampling arguments, min_room), then (number, messages, seed) per request, and sends
+(number, Answer) back. (None, None) says that the model is loaded, (None, text) why it cannot be. It ends on None, or
+when the other side closes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from egpo.inference.engine import Answer
 Request = tuple[int, list[dict[str, str]], int]
 
 
-def own_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for the temporary files of this process, of which vLLM leaves some."""
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for the temporary files of this process, because vLLM does not delete all of them."""
     folder = tempfile.TemporaryDirectory(prefix="egpo-", ignore_cleanup_errors=True)
     os.environ["TMPDIR"] = tempfile.tempdir = folder.name
     return folder
@@ -30,7 +30,7 @@ def own_folder() -> tempfile.TemporaryDirectory[str]:
 def receive(
     connection: Connection, inbox: queue.SimpleQueue[Request], folder: tempfile.TemporaryDirectory[str]
 ) -> None:
-    """Pass requests on; end the whole process, at once, when there will be no more."""
+    """Pass requests on; after the last one, end the whole process at once."""
     try:
         while (request := connection.recv()) is not None:
             inbox.put(request)
@@ -41,40 +41,40 @@ def receive(
 
 
 def answer_of(output: Any) -> Answer:
-    """A finished request of vLLM's."""
+    """The answer in a finished request of vLLM."""
     response = output.outputs[0]
-    asked = response.logprobs is not None
+    wanted = response.logprobs is not None
     return Answer(
         text=response.text,
         prompt_tokens=len(output.prompt_token_ids),
         tokens=len(response.token_ids),
         truncated=response.finish_reason == "length",
-        token_ids=tuple(response.token_ids) if asked else (),
-        logprobs=tuple(response.logprobs.logprobs) if asked else (),
+        token_ids=tuple(response.token_ids) if wanted else (),
+        logprobs=tuple(response.logprobs.logprobs) if wanted else (),
     )
 
 
 class Server:
-    """Feeds vLLM's engine with requests as they come and sends each answer as it is finished."""
+    """Gives requests to vLLM's engine as they come, and sends each answer when it is finished."""
 
-    def __init__(self, llm: Any, sampling: dict[str, Any], least: int, connection: Connection) -> None:
+    def __init__(self, llm: Any, sampling: dict[str, Any], min_room: int, connection: Connection) -> None:
         self._engine = llm.llm_engine
         self._tokenizer = llm.get_tokenizer()
         self._context: int = llm.llm_engine.model_config.max_model_len
         self._sampling = sampling
-        self._least = least
+        self._min_room = min_room
         self._connection = connection
 
     def accept(self, request: Request) -> None:
-        """Start a request, or send back at once why not."""
+        """Start a request, or send an answer with an error."""
         number, messages, seed = request
         try:
             text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            # The template has written the special tokens already.
+            # The text has the special tokens of the template.
             tokens = self._tokenizer.encode(text, add_special_tokens=False)
             room = self._context - len(tokens)
-            if room < self._least:
-                error = f"the prompt has {len(tokens)} tokens and leaves {max(room, 0)}, fewer than {self._least}"
+            if room < self._min_room:
+                error = f"the prompt has {len(tokens)} tokens and leaves {max(room, 0)}, fewer than {self._min_room}"
                 answer = Answer(prompt_tokens=len(tokens), error=error, overflow=True)
             else:
                 self._engine.add_request(str(number), {"prompt_token_ids": tokens}, self._parameters(seed, room))
@@ -90,12 +90,12 @@ class Server:
         return SamplingParams(
             **{**self._sampling, "max_tokens": min(self._sampling["max_tokens"], room)},
             seed=seed,
-            skip_special_tokens=False,  # where </think> is one, it must stay in the text
+            skip_special_tokens=False,  # where </think> is a special token, it must stay in the text
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
     def serve(self, inbox: queue.SimpleQueue[Request]) -> None:
-        """Never returns: the process ends in `receive`."""
+        """Serve requests; never returns, as `receive` ends the process."""
         while True:
             while not inbox.empty() or not self._engine.has_unfinished_requests():
                 self.accept(inbox.get())
@@ -105,7 +105,11 @@ class Server:
 
 
 def load(arguments: dict[str, Any]) -> Any:
-    """The model in vLLM. Raises ValueError with a message for the user when the model cannot be used."""
+    """Load the model into vLLM.
+
+    Raises:
+        ValueError: the model cannot be used; its message is for the user.
+    """
     from vllm import LLM
 
     try:
@@ -114,26 +118,27 @@ def load(arguments: dict[str, Any]) -> Any:
         if "max_model_len" in str(error) or "max_seq_len" in str(error):
             raise ValueError(
                 f"config/backbones.yaml: max_model_len: {arguments['max_model_len']} tokens are more than the model in "
-                f"{arguments['model']} can do, or than the KV cache holds: lower it. vLLM says: {error}"
+                f"{arguments['model']} supports, or than the KV cache holds: lower it. vLLM says: {error}"
             ) from error
         raise
-    if not llm.get_tokenizer().chat_template:
-        raise ValueError(f"{arguments['model']}: the tokenizer has no chat template, which prompts are made with.")
+    tokenizer: Any = llm.get_tokenizer()
+    if not tokenizer.chat_template:
+        raise ValueError(f"{arguments['model']}: the tokenizer has no chat template, which prompts need.")
     return llm
 
 
 def main(descriptor: int) -> None:
     connection = Connection(descriptor)
-    arguments, sampling, least = connection.recv()
+    arguments, sampling, min_room = connection.recv()
     inbox: queue.SimpleQueue[Request] = queue.SimpleQueue()
-    threading.Thread(target=receive, args=(connection, inbox, own_folder()), daemon=True).start()
+    threading.Thread(target=receive, args=(connection, inbox, temporary_folder()), daemon=True).start()
     try:
         llm = load(arguments)
     except ValueError as error:
         connection.send((None, str(error)))
         raise
     connection.send((None, None))
-    Server(llm, sampling, least, connection).serve(inbox)
+    Server(llm, sampling, min_room, connection).serve(inbox)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How far an evaluation or a set of rollouts is, said every few seconds."""
+"""Progress of an evaluation or of rollouts, reported every few seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROGRESS_SECONDS = 10
 
 
 class Progress:
-    """Counts answers over all trials, in any thread, and says every few seconds how far they are."""
+    """Counts answers of all trials, in any thread, and reports them every few seconds."""
 
     def __init__(self, total: int, report: Report) -> None:
         self._total, self._report = total, report
@@ -29,7 +29,7 @@ class Progress:
                 return
             self._last = now
             line = f"{self._done}/{self._total} answers"
-            if self._done >= self._total / 20:  # before, most that was done is in answers that are not finished yet
+            if self._done >= self._total / 20:  # earlier, most work is in unfinished answers
                 left = (now - self._start) / self._done * max(self._total - self._done, 0)
                 line += f", {duration(left)} left"
             self._report(line)

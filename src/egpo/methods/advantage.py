@@ -17,9 +17,10 @@ EPSILON = 1e-6  # added to the standard deviation: verl's value
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What a step's responses get, one value each, with what it came from.
+    """The advantages of a step's responses, (n,) each, and what they were computed from.
 
-    advantages is the calibrated advantage of Eq. (11): weights * base.
+    Attributes:
+        advantages: the calibrated advantages of Eq. (11), weights * base.
     """
 
     advantages: torch.Tensor
@@ -35,10 +36,13 @@ class Calibrated:
 def outcomes(rewards: torch.Tensor, penalty: float) -> torch.Tensor:
     """(n,) bool, True for correct responses.
 
-    penalty: the most that overlong shaping may have taken off, 0 to 1. Raises ValueError unless every reward is
-    +1 or -1 (Eq. 1), less at most `penalty`.
+    Args:
+        penalty: the most that overlong shaping may have subtracted, 0 to 1.
+
+    Raises:
+        ValueError: unless every reward is +1 or -1 (Eq. 1), less at most `penalty`.
     """
-    correct = rewards > -0.5  # +1 less at most 1, against -1
+    correct = rewards > -0.5  # +1 less at most 1 is at least 0
     lost = torch.where(correct, 1.0, -1.0) - rewards
     wrong = rewards[~((lost >= -1e-6) & (lost <= penalty + 1e-6))]
     if wrong.numel():
@@ -52,7 +56,7 @@ def outcomes(rewards: torch.Tensor, penalty: float) -> torch.Tensor:
 def base_advantage(rewards: torch.Tensor, groups: Groups, kinds: Kinds, nsr: bool) -> torch.Tensor:
     """A_i: Eq. (2) in mixed groups, 0 in entirely-correct ones, and in entirely-incorrect ones -1 (NSR) or 0.
 
-    A group of one response is never mixed, so it gets 0 or NSR's -1; verl's own estimator gives it its reward.
+    A group of one response is never mixed, so it gets 0 or NSR's -1; verl's estimator gives it its reward.
     """
     scaled = (rewards - groups.spread(groups.mean(rewards))) / (groups.spread(groups.std(rewards)) + EPSILON)
     uniform = torch.where(kinds.entirely_incorrect, -1.0 if nsr else 0.0, 0.0)
@@ -68,14 +72,18 @@ def calibrate(
     scope: torch.Tensor | None = None,
     penalty: float = 0,
 ) -> Calibrated:
-    """Algorithm 1, lines on advantages, for the responses of one step; float32 throughout.
+    """The advantages of Algorithm 1 for the responses of one step, in float32.
 
-    rewards: (n,), see `outcomes` for these and `penalty`. token_entropies, mask: (n, longest), see
-    `response_entropy`. prompts: n identities; responses of equal identity form a group. scope: (n, longest), the
-    tokens that the entropy is taken over, of `scope_mask`; all of the response's if None.
+    Args:
+        rewards: (n,), see `outcomes`.
+        token_entropies, mask: (n, longest), see `response_entropy`.
+        prompts: n identities; responses of equal identity form a group.
+        scope: (n, longest), the tokens that the entropy is averaged over, see `scope_mask`; the whole response if None.
+        penalty: see `outcomes`.
 
-    Raises ValueError for lengths that disagree, a response without tokens, a reward outside of Eq. (1), and a token's
-    entropy that is not finite.
+    Raises:
+        ValueError: for lengths that disagree, a response without tokens, a reward other than those of Eq. (1), or a
+            token's entropy that is not finite.
     """
     if len(prompts) != len(rewards):
         raise ValueError(f"{len(rewards)} rewards for {len(prompts)} prompt identities")

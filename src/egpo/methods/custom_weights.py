@@ -1,4 +1,4 @@
-"""A user's own function of weights in place of Eq. (7), named by `calibration.weight`; docs/own-experiments.md."""
+"""A custom function of weights in place of Eq. (7), named by `calibration.weight`; see docs/own-experiments.md."""
 
 from __future__ import annotations
 
@@ -18,24 +18,30 @@ Function = Callable[[torch.Tensor, torch.Tensor, Groups], torch.Tensor]
 
 @cache
 def _function(file: Path, name: str) -> Function:
-    spec = importlib.util.spec_from_file_location(f"own_{file.stem}", file)
+    spec = importlib.util.spec_from_file_location(f"custom_{file.stem}", file)
+    assert spec and spec.loader, "the configuration takes .py files only"
     try:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return getattr(module, name)
-    except Exception as error:  # whatever the user's file may raise
+    except Exception as error:  # the user's file can raise anything
         reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"calibration.weight: {file}:{name} cannot be loaded ({reason}). Mend the file.") from error
+        raise UserError(f"calibration.weight: {file}:{name} cannot be loaded ({reason}). Fix the file.") from error
 
 
-def own_weights(
+def custom_weights(
     entropies: torch.Tensor, correct: torch.Tensor, groups: Groups, calibration: Calibration
 ) -> torch.Tensor:
-    """(n,) float32, what the function that `calibration.weight` names makes of a step's responses; 1 where nan.
+    """(n,) float32 weights of a step's responses by the function that `calibration.weight` names.
 
-    entropies: (n,) nats per token, nan for a response that has none. correct: (n,) bool. Raises UserError for a
-    function that cannot be loaded, or returns anything but one finite number for each response.
+    Args:
+        entropies: (n,) nats per token; nan for a response that has none, which gets the weight 1.
+        correct: (n,) bool.
+
+    Raises:
+        UserError: if the function cannot be loaded, or does not return one finite number for each response.
     """
+    assert calibration.own is not None
     weights = _function(*calibration.own)(entropies, correct, groups)
     if not isinstance(weights, torch.Tensor) or weights.shape != entropies.shape:
         found = tuple(weights.shape) if isinstance(weights, torch.Tensor) else type(weights).__name__

@@ -13,7 +13,9 @@ import torch
 class Groups:
     """Which response belongs to which prompt.
 
-    member: (n,) int64, the number of each response's group, from 0 to count - 1.
+    Attributes:
+        member: (n,) int64, the number of each response's group, from 0 to count - 1.
+        count: number of groups.
     """
 
     member: torch.Tensor
@@ -30,8 +32,7 @@ class Groups:
     def blocks(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Groups of equal size stacked: (group numbers (g,), rows (g, size)) for each size.
 
-        A reduction over a block gives the very bits of a reduction over each group alone, which a sum
-        by scattering would not.
+        Reducing a block gives the same bits as reducing each group alone; scattered sums would not.
         """
         order = torch.argsort(self.member, stable=True)
         sizes = torch.bincount(self.member, minlength=self.count)

@@ -1,4 +1,4 @@
-"""What a step's calibration did, as numbers to plot."""
+"""Metrics of a step's calibration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from egpo.methods.advantage import Calibrated
 
 
 def _summary(name: str, values: torch.Tensor) -> dict[str, float]:
-    if not values.numel():  # what did not occur has no statistics
+    if not values.numel():  # an outcome that did not occur
         return {}
     return {
         f"{name}/mean": values.mean().item(),
@@ -18,17 +18,13 @@ def _summary(name: str, values: torch.Tensor) -> dict[str, float]:
 
 
 def step_metrics(step: Calibrated) -> dict[str, float]:
-    """Numbers of one step; docs/methods.md lists them. Statistics of what did not occur are left out.
+    """Metrics of one step, as docs/methods.md lists them; those of an outcome that did not occur are left out.
 
-    egpo/groups/<kind>: share of the groups. egpo/weight/<outcome>/...: mean, min and max of w, and the share of
-    responses whose w the clamp decided; entirely_incorrect is the part of the incorrect in such groups.
-    egpo/entropy/<outcome>/...: of the entropy that the method uses, in nats per token, where it is defined.
-    egpo/entropy/gap: mean of incorrect responses less that of correct ones.
-    egpo/nsr_share: share of sum |advantage| over tokens in entirely-incorrect groups. Each token's gradient is its
-    advantage times that of its log-probability, and the loss averages over tokens, so this is the share of the
-    gradient's magnitude that comes from NSR, if log-probabilities have gradients of like size.
+    egpo/nsr_share: each token's gradient is its advantage times that of its log-probability, and the loss averages
+    over tokens. So this share of sum |advantage| is the share of the gradient's magnitude that comes from NSR, if the
+    gradients of log-probabilities are of similar size.
     """
-    hopeless = step.groups.spread(step.kinds.entirely_incorrect)
+    all_wrong = step.groups.spread(step.kinds.entirely_incorrect)
     defined = ~torch.isnan(step.entropies)
     metrics = {
         "egpo/groups/mixed": step.kinds.mixed.float().mean().item(),
@@ -36,7 +32,11 @@ def step_metrics(step: Calibrated) -> dict[str, float]:
         "egpo/groups/entirely_incorrect": step.kinds.entirely_incorrect.float().mean().item(),
         "egpo/entropy/undefined": 1 - defined.float().mean().item(),
     }
-    for name, rows in (("correct", step.correct), ("incorrect", ~step.correct), ("entirely_incorrect", hopeless)):
+    for name, rows in (
+        ("correct", step.correct),
+        ("incorrect", ~step.correct),
+        ("entirely_incorrect", all_wrong),
+    ):
         metrics |= _summary(f"egpo/weight/{name}", step.weights.values[rows])
         if rows.any():
             metrics[f"egpo/weight/{name}/at_bound"] = step.weights.at_bound[rows].float().mean().item()
@@ -46,5 +46,5 @@ def step_metrics(step: Calibrated) -> dict[str, float]:
         metrics["egpo/entropy/gap"] = metrics["egpo/entropy/incorrect/mean"] - metrics["egpo/entropy/correct/mean"]
     mass = step.advantages.abs() * step.lengths
     total = mass.sum().item()
-    metrics["egpo/nsr_share"] = mass[hopeless].sum().item() / total if total else 0.0
+    metrics["egpo/nsr_share"] = mass[all_wrong].sum().item() / total if total else 0.0
     return metrics

@@ -7,13 +7,18 @@ from dataclasses import dataclass
 import torch
 
 from egpo.config.methods import Calibration
-from egpo.methods.custom_weights import own_weights
+from egpo.methods.custom_weights import custom_weights
 from egpo.methods.groups import Groups, Kinds
 
 
 @dataclass(frozen=True)
 class Weights:
-    """values: (n,) w_i. at_bound: (n,) bool, where the clamp of Eq. (8) decided the weight."""
+    """Weights of a step's responses.
+
+    Attributes:
+        values: (n,) w_i.
+        at_bound: (n,) bool, where the clamp of Eq. (8) changed the weight.
+    """
 
     values: torch.Tensor
     at_bound: torch.Tensor
@@ -22,8 +27,8 @@ class Weights:
 def raw_weights(entropies: torch.Tensor, groups: Groups, eps_h: float) -> torch.Tensor:
     """what_i = mean_j(H_j) / (H_i + eps_H), Eq. (7): above 1 for a response more certain than its group.
 
-    A response whose entropy is undefined (nan) gets 1 and takes no part in its group's mean. A group whose entropies
-    are all 0 gets 0 throughout, as the equation says.
+    A response whose entropy is undefined (nan) gets 1 and is left out of its group's mean. In a group whose entropies
+    are all 0, all weights are 0, as the equation says.
     """
     ratios = groups.spread(groups.mean_of_defined(entropies)) / (entropies + eps_h)
     return torch.where(torch.isnan(entropies), 1.0, ratios)
@@ -32,13 +37,13 @@ def raw_weights(entropies: torch.Tensor, groups: Groups, eps_h: float) -> torch.
 def renormalised(weights: torch.Tensor, groups: Groups) -> torch.Tensor:
     """w_i / mean_j(w_j), Eq. (9)."""
     means = groups.spread(groups.mean(weights))
-    return torch.where(means > 0, weights / means, weights)  # all weights 0 have no scale to restore
+    return torch.where(means > 0, weights / means, weights)  # nothing to rescale if all weights are 0
 
 
 def clamped(weights: torch.Tensor, correct: torch.Tensor, calibration: Calibration) -> torch.Tensor:
-    """The asymmetric clamp of Eq. (8): a correct response never loses weight, an incorrect one never gains any.
+    """The asymmetric clamp of Eq. (8): weights of correct responses are at least 1, of incorrect ones at most 1.
 
-    Where `calibration` says "clip", that side is only clipped to the bounds; where it says "raw", it stays.
+    A side for which `calibration` says "clip" is only clipped to the bounds; with "raw" it is not changed.
     """
     clipped = weights.clamp(calibration.lam_min, calibration.lam_max)
     upper = {"floor": clipped.clamp(min=1), "clip": clipped, "raw": weights}[calibration.correct]
@@ -49,16 +54,18 @@ def clamped(weights: torch.Tensor, correct: torch.Tensor, calibration: Calibrati
 def entropy_weights(
     entropies: torch.Tensor, correct: torch.Tensor, groups: Groups, kinds: Kinds, calibration: Calibration
 ) -> Weights:
-    """w_i of every response, in the order of Algorithm 1: (7) or the user's own, renormalise, (8), renormalise, lock.
+    """w_i of every response, in the order of Algorithm 1: (7) or custom, renormalise, (8), renormalise, lock.
 
-    entropies: (n,) of `response_entropy`. correct: (n,) bool.
+    Args:
+        entropies: (n,) of `response_entropy`.
+        correct: (n,) bool.
     """
     if calibration.weight == "none":
         return Weights(torch.ones_like(entropies), torch.zeros_like(correct))
     if calibration.own is None:
         before = raw_weights(entropies, groups, calibration.eps_h)
     else:
-        before = own_weights(entropies, correct, groups, calibration)
+        before = custom_weights(entropies, correct, groups, calibration)
     if calibration.renorm == "before_clipped":
         before = before.clamp(calibration.lam_min, calibration.lam_max)
     if calibration.renorm in ("before", "before_clipped"):

@@ -1,34 +1,28 @@
-"""The report: one self-contained HTML file with everything that the experiment found, and where it comes from."""
+"""The report: one self-contained HTML file with the results of the experiment and their lineage."""
 
 from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from jinja2 import Environment
 from markdown import markdown as to_html
 
-from egpo.analysis.measured import Model, label, note
+from egpo.analysis.labels import label, note
+from egpo.analysis.learning import quarter
 from egpo.common.files import read_json, sha256, write_text
-from egpo.common.paths import BASE, Paths
+from egpo.common.paths import Model
 from egpo.config.experiment import Catalogue
-from egpo.report.figures.learning_curve import quarter
 
-FIGURES = {
-    "funnel": "Rows left after each step of the data stage that drops any.",
-    "learning_curve": "Mean reward of the rollouts by training step.",
-    "method": "The method, drawn by its own functions (Figures 1 and 2 of the paper).",
-    "entropy_density": "Response entropy of correct and incorrect responses (Figure 3).",
-    "entropy_roc": "Entropy as a predictor of incorrect responses (Figure 5).",
-    "entropy_parts": "Entropies of thoughts and answers (Figures 6 and 8).",
-    "entropy_length": "Length against entropy (Figures 7 and 9).",
-}
-# What to watch at a training, of docs/methods.md; last quarter of the steps.
+Job = tuple[str, Model | None]  # rule, model; the data have no model
+
+STAGES = {"data_pool": "data", "train_model": "training", "evaluate_model": "evaluation", "roll_out": "rollouts"}
+# What to watch in a training; docs/methods.md explains it.
 METRICS = {
     "egpo/groups/mixed": "mixed groups",
     "egpo/groups/entirely_correct": "entirely correct",
@@ -42,15 +36,20 @@ METRICS = {
 
 @dataclass
 class Section:
-    """A part of the page. name: its anchor; parts: HTML."""
+    """A part of the page.
+
+    Attributes:
+        name: its anchor.
+        parts: HTML.
+    """
 
     name: str
     title: str
-    parts: list[str] = field(default_factory=list)
+    parts: list[str]
 
 
 def html(text: str) -> str:
-    """Markdown as HTML, its title left out, tables in boxes that scroll on a small screen."""
+    """Markdown as HTML, without its title; tables are in boxes that scroll on a small screen."""
     body = re.sub(r"\A# .*\n", "", text)
     made = to_html(
         body, extensions=["tables", "fenced_code", "md_in_html", "toc"], extension_configs={"toc": {"baselevel": 2}}
@@ -59,7 +58,7 @@ def html(text: str) -> str:
 
 
 def page(file: Path, folded: bool = False) -> str:
-    """A Markdown file of the tables; folded: behind its title."""
+    """A page in Markdown as HTML; folded: only its title is seen until it is opened."""
     text = file.read_text()
     title = text.split("\n", 1)[0].removeprefix("# ")
     if folded:
@@ -67,11 +66,11 @@ def page(file: Path, folded: bool = False) -> str:
     return f"<h3>{escape(title)}</h3>{html(text)}"
 
 
-def figure(file: Path) -> str:
-    """A PNG inside of the page, at half of its pixels: all figures have the same size of type then."""
+def figure(file: Path, text: str) -> str:
+    """A PNG inside the page, at half its size in pixels, so that all figures have the same font size."""
     data = file.read_bytes()
     width = int.from_bytes(data[16:20]) // 2  # of the PNG's header
-    caption = escape(FIGURES[file.stem])
+    caption = escape(text)
     source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
     return (
         f'<figure><div class="wide"><img alt="{caption}" width="{width}" src="{source}"></div><figcaption>{caption} '
@@ -113,34 +112,32 @@ def what_was_run(catalogue: Catalogue) -> str:
 
 
 def step_metrics(catalogue: Catalogue, metrics: dict[Model, Path]) -> str:
-    """What each training's calibration did, on average over the last quarter of its steps."""
+    """What the calibration of each training did, on average over the last quarter of its steps."""
     rows = []
     for (backbone, method, seed), file in metrics.items():
         table = pd.read_json(file, lines=True).query("step > 0")
         last = table.tail(quarter(table["step"]))
         known = {text: last[name].mean() if name in last else float("nan") for name, text in METRICS.items()}
         rows.append({"model": label(catalogue, backbone, method), "seed": seed, **known})
-    text = "Means over the last quarter of the steps; shares are of groups, of weights see docs/methods.md."
+    text = "Means over the last quarter of the steps; shares are of groups; docs/methods.md explains the weights."
     return f"<p>{text}</p>{frame(pd.DataFrame(rows))}"
 
 
-def _manifests(paths: Paths, model: Model, uncertainty: bool) -> dict[str, Path]:
-    backbone, method, seed = model
-    found = {} if method == BASE else {"training": paths.training(*model) / "manifest.json"}
-    found["evaluation"] = paths.evaluation(backbone, method, seed) / "manifest.json"
-    if uncertainty:
-        found["rollouts"] = paths.rollouts(backbone, method, seed) / "manifest.json"
-    return found
-
-
-def lineage(catalogue: Catalogue, paths: Paths, models: list[Model], diagnosed: list[Model]) -> str:
-    """Per stage and model: hashes of settings, code and results, and where the whole story is."""
-    rows = [_origin("data", "", paths.data / "manifest.json", paths.data / "train.parquet")]
-    for model in models:
-        for stage, manifest in _manifests(paths, model, model in diagnosed).items():
-            result = {"training": "metrics.jsonl", "evaluation": "records.parquet", "rollouts": "rollouts.parquet"}
-            name = f"{label(catalogue, model[0], model[1])}, seed {model[2]}"
-            rows.append(_origin(stage, name, manifest, manifest.parent / result[stage]))
+def lineage(catalogue: Catalogue, manifests: dict[Job, Path], results: dict[Job, Path]) -> str:
+    """Per stage and model: hashes of settings, code and results, and where the manifest lies."""
+    rows = []
+    for (rule, model), file in manifests.items():
+        values, result = read_json(file), results[rule, model]
+        rows.append(
+            {
+                "stage": STAGES[rule],
+                "model": f"{label(catalogue, *model[:2])}, seed {model[2]}" if model else "",
+                "settings": values["settings_hash"],
+                "code": values["code"],
+                "result": str(result),
+                "sha256": sha256(result)[:12],
+            }
+        )
     text = (
         "Beside every result lies its <code>manifest.json</code>: all settings, package versions, hashes of what it "
         "was made from. The hashes of settings and code below are the manifest's; that of the result, the first 12 "
@@ -149,94 +146,85 @@ def lineage(catalogue: Catalogue, paths: Paths, models: list[Model], diagnosed: 
     return f"<p>{text}</p>{frame(pd.DataFrame(rows))}"
 
 
-def _origin(stage: str, model: str, manifest: Path, result: Path) -> dict[str, Any]:
-    values = read_json(manifest)
-    return {
-        "stage": stage,
-        "model": model,
-        "settings": values["settings_hash"],
-        "code": values["code"],
-        "result": str(result),
-        "sha256": sha256(result)[:12],
-    }
-
-
-def follow(catalogue: Catalogue, paths: Paths, models: list[Model], diagnosed: list[Model]) -> str:
-    """Commands that compute a number of each kind again from its records, with what they must print."""
-    model = models[-1]
-    benchmark = catalogue.experiment.benchmarks[0]
-    if model[1] not in catalogue.experiment.methods:  # one of Table 2's
-        model = next(one for one in models if one[1] in catalogue.experiment.methods)
-    steps = []
-    records = paths.evaluation(*model) / "records.parquet"
+def _examples(
+    catalogue: Catalogue, results: dict[Job, Path], measures: dict[Model, Path], flags: Path
+) -> Iterator[tuple[str, str, str]]:
+    """(number, Python that computes it again, what that prints), one of each kind, of the main method."""
+    experiment = catalogue.experiment
+    benchmark = experiment.benchmarks[0]
+    model = (experiment.backbones[-1], experiment.main_method, experiment.training_seeds[-1])
+    name = label(catalogue, *model[:2])
+    records = results["evaluate_model", model]
     table = pd.read_parquet(records, columns=["benchmark", "correct"])
     value = 100 * table[table["benchmark"] == benchmark]["correct"].mean()
-    name = label(catalogue, model[0], model[1])
+    seed = "" if len(experiment.training_seeds) == 1 else f", training seed {model[2]} of it"
     code = f"r = p.read_parquet('{records}'); print(100 * r[r.benchmark == '{benchmark}'].correct.mean())"
-    seed = "" if len(catalogue.experiment.training_seeds) == 1 else f", training seed {model[2]} of it"
-    steps.append((f"Table 1: {name} on {catalogue.benchmarks[benchmark].label}{seed}", code, f"{value:.6g}"))
-    if diagnosed:
-        model = diagnosed[-1]
-        measures = paths.rollouts(*model) / "measures.parquet"
-        means = pd.read_parquet(measures).groupby("correct")["response"].mean()
-        code = f"r = p.read_parquet('{measures}'); print(r.groupby('correct').response.mean())"
+    yield f"Table 1: {name} on {catalogue.benchmarks[benchmark].label}{seed}", code, f"{value:.6g}"
+    if measures:
+        means = pd.read_parquet(measures[model]).groupby("correct")["response"].mean()
+        code = f"r = p.read_parquet('{measures[model]}'); print(r.groupby('correct').response.mean())"
         found = ", ".join(f"{'correct' if kind else 'incorrect'} {mean:.6f}" for kind, mean in means.items())
-        steps.append((f"Figure 3: mean entropies of {label(catalogue, model[0], model[1])}", code, found))
-    flags = pd.read_parquet(paths.data / "flags.parquet", columns=["reason"])
-    code = f"print((p.read_parquet('{paths.data / 'flags.parquet'}').reason == '').sum())"
-    steps.append(("Data: rows of the pool", code, str(int((flags["reason"] == "").sum()))))
+        yield f"Figure 3: mean entropies of {name}", code, found
+    left = int((pd.read_parquet(flags, columns=["reason"])["reason"] == "").sum())
+    yield "Data: rows of the pool", f"print((p.read_parquet('{flags}').reason == '').sum())", str(left)
+
+
+def follow(catalogue: Catalogue, results: dict[Job, Path], measures: dict[Model, Path], flags: Path) -> str:
+    """Commands that compute a number of each kind again, with what they must print."""
     parts = [
         f'<h4>{escape(title)}</h4><pre>.venv/bin/python -c "import pandas as p; {escape(command)}"</pre>'
         f"<p>prints {escape(result)}</p>"
-        for title, command, result in steps
+        for title, command, result in _examples(catalogue, results, measures, flags)
     ]
     return "<h3>Follow a number</h3><p>From the folder of the repository:</p>" + "".join(parts)
 
 
-def sections(
-    catalogue: Catalogue, paths: Paths, models: list[Model], diagnosed: list[Model], files: list[Path]
-) -> list[Section]:
-    """The parts of the page, from the files that the other rules have written: tables as .md, figures as .png."""
-    by_name = {file.name: file for file in files}
+def write_report(
+    catalogue: Catalogue,
+    captions: dict[str, str],
+    template: Path,
+    pages: dict[str, Path],
+    manifests: dict[Job, Path],
+    results: dict[Job, Path],
+    measures: dict[Model, Path],
+    flags: Path,
+    out: Path,
+) -> None:
+    """Write report.html into `out`.
 
-    def pages(*names: str, folded: bool = False) -> list[str]:
-        return [page(by_name[f"{name}.md"], folded) for name in names if f"{name}.md" in by_name]
+    Args:
+        captions: of figures, by their names without suffix.
+        pages: tables in Markdown and figures as PNG, by file name; what is not there has no place on the page.
+        manifests: of every job in the lineage.
+        results: the file of every job whose hash is shown.
+        measures: `measures.parquet` of each model; none without the section `uncertainty`.
+        flags: flags.parquet of the data stage.
+    """
+
+    def tables(*names: str, folded: bool = False) -> list[str]:
+        return [page(pages[f"{name}.md"], folded) for name in names if f"{name}.md" in pages]
 
     def figures(*names: str) -> list[str]:
-        return [figure(by_name[f"{name}.png"]) for name in names if f"{name}.png" in by_name]
+        return [figure(pages[f"{name}.png"], captions[name]) for name in names if f"{name}.png" in pages]
 
-    metrics = {model: paths.training(*model) / "metrics.jsonl" for model in models if model[1] != BASE}
-    entropy = ("entropy_density", "entropy_roc", "entropy_parts", "entropy_length")
-    made = [
+    metrics = {model: file for (rule, model), file in results.items() if model and rule == "train_model"}
+    origins = [lineage(catalogue, manifests, results), follow(catalogue, results, measures, flags)]
+    answers = tables("answers", "second_opinion", folded=True)
+    entropy = figures("entropy_density", "entropy_roc", "entropy_parts", "entropy_length")
+    sections = [
         Section("run", "What was run", [what_was_run(catalogue), *figures("method")]),
-        Section("data", "Data", [*figures("funnel"), *pages("funnel", folded=True)]),
+        Section("data", "Data", [*figures("funnel"), *tables("funnel", folded=True)]),
         Section("training", "Training", [*figures("learning_curve"), step_metrics(catalogue, metrics)]),
-        Section(
-            "results",
-            "Results",
-            [*pages("table1", "table2", "comparisons"), *pages("answers", "second_opinion", folded=True)],
-        ),
-        Section("entropy", "Entropy", [*pages("table3"), *figures(*entropy), *pages("case_study", folded=True)]),
-        Section("claims", "Claims", pages("claims")),
-        Section("audit", "Audit of the paper", pages("audit")),
-        Section(
-            "lineage",
-            "Lineage",
-            [lineage(catalogue, paths, models, diagnosed), follow(catalogue, paths, models, diagnosed)],
-        ),
+        Section("results", "Results", [*tables("table1", "table2", "comparisons"), *answers]),
+        Section("entropy", "Entropy", [*tables("table3"), *entropy, *tables("case_study", folded=True)]),
+        Section("claims", "Claims", tables("claims")),
+        Section("audit", "Audit of the paper", tables("audit")),
+        Section("lineage", "Lineage", origins),
     ]
-    return [one for one in made if one.parts]
-
-
-def write_report(
-    catalogue: Catalogue, models: list[Model], diagnosed: list[Model], files: list[Path], template: Path, out: Path
-) -> None:
-    """Write the report. models: of Tables 1 and 2; diagnosed: those with rollouts; files: tables and figures."""
     environment = Environment(autoescape=False, trim_blocks=True, lstrip_blocks=True)  # the parts are HTML already
-    name = catalogue.experiment.experiment
     text = environment.from_string(template.read_text()).render(
-        title=f"EGPO: experiment {escape(name)}",
+        title=f"EGPO: experiment {escape(catalogue.experiment.experiment)}",
         note=escape(note(catalogue)),
-        sections=sections(catalogue, Paths(name), models, diagnosed, files),
+        sections=[section for section in sections if section.parts],
     )
-    write_text(out, text)
+    write_text(out / "report.html", text)

@@ -1,4 +1,4 @@
-"""Which GPUs a job may use on a machine without a scheduler: each job locks as many as it asked for."""
+"""Reserving GPUs on a machine without a scheduler: each job locks as many as it asks for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
 def visible() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them. Raises UserError without a driver."""
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
+
+    Raises:
+        UserError: no NVIDIA driver answers.
+    """
     if DEVICES in os.environ:
         return [name for name in os.environ[DEVICES].split(",") if name]
     try:
@@ -32,7 +36,7 @@ def visible() -> list[str]:
 
 
 def _lock(device: str, folder: Path) -> IO[str] | None:
-    """The locked file of a GPU, None if another job has it. The kernel unlocks it when its holder ends."""
+    """The locked file of a GPU, None if another job holds it. The kernel unlocks it when its holder ends."""
     file = (folder / f"egpo-gpu-{device}.lock").open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -43,31 +47,39 @@ def _lock(device: str, folder: Path) -> IO[str] | None:
 
 
 @contextmanager
-def own(number: int, report: Callable[[str], None], folder: Path | None = None) -> Iterator[None]:
-    """Have `number` GPUs of this machine for itself, by CUDA_VISIBLE_DEVICES; under Slurm, which sees to it, nothing.
+def reserve_gpus(number: int, report: Callable[[str], None], folder: Path | None = None) -> Iterator[None]:
+    """Reserve GPUs of this machine while the block runs, and name them in CUDA_VISIBLE_DEVICES.
 
-    Waits for GPUs that other jobs of ours have. Raises UserError if the machine has fewer.
+    Waits while other jobs of this workflow hold too many. Under Slurm, which assigns GPUs itself, does nothing.
+
+    Args:
+        number: GPUs that the job needs; 0 reserves none.
+        report: called once with a line if the job has to wait.
+        folder: where the lock files are; the system's temporary folder by default.
+
+    Raises:
+        UserError: the machine has fewer GPUs.
     """
     if number == 0 or "SLURM_JOB_ID" in os.environ:
         yield
         return
     folder = folder or Path(tempfile.gettempdir())
-    every = visible()
-    if len(every) < number:
-        raise UserError(f"this job needs {number} GPUs and finds {len(every)} ({', '.join(every) or 'none'}).")
-    told = False
+    devices = visible()
+    if len(devices) < number:
+        raise UserError(f"this job needs {number} GPUs and finds {len(devices)} ({', '.join(devices) or 'none'}).")
+    reported = False
     while True:
         with ExitStack() as stack:
-            mine = []
-            for device in every:
-                if len(mine) < number and (file := _lock(device, folder)):
+            reserved: list[str] = []
+            for device in devices:
+                if len(reserved) < number and (file := _lock(device, folder)):
                     stack.enter_context(file)
-                    mine.append(device)
-            if len(mine) == number:
-                os.environ[DEVICES] = ",".join(mine)
+                    reserved.append(device)
+            if len(reserved) == number:
+                os.environ[DEVICES] = ",".join(reserved)
                 yield
                 return
-        if not told:
-            report(f"{len(mine)} of {number} GPUs are free: waiting")
-            told = True
+        if not reported:
+            report(f"{len(reserved)} of {number} GPUs are free: waiting")
+            reported = True
         time.sleep(POLL_SECONDS)

@@ -1,13 +1,13 @@
-"""A process that runs a command and outlives nothing: when it ends, so has everything the command started.
+"""Run a command, and end everything that it started before ending itself.
 
     python -m egpo.runtime.guard FOLDER COMMAND [ARGUMENT ...]
 
-Ray's daemons and workers and vLLM's workers form sessions and groups of their own, and some lose their
-parents when others are killed. The guard is the reaper of all its descendants (PR_SET_CHILD_SUBREAPER),
-so none can leave its tree. It ends the tree when the command ends, and when its standard input is
-closed, which also happens when the process that started it dies in any way, SIGKILL included. No SIGTERM
-reaches the tree: Slurm sends it to all processes of a job that must end, and the trainer is to save first. FOLDER
-is removed at the end. Standard library only: the guard starts at once and holds no memory.
+Daemons and workers of Ray and vLLM form their own sessions and process groups, and some lose their parents when others
+are killed. The guard is the reaper of all its descendants (PR_SET_CHILD_SUBREAPER), so none can leave its process tree.
+It kills the tree when the command ends or when its standard input is closed, which also happens when the process that
+started the guard dies, even by SIGKILL. SIGTERM is blocked in the tree: Slurm sends it to all processes of a job that
+must end, and the trainer has to save first. FOLDER is removed at the end. Standard library only, so that the guard
+starts quickly and needs little memory.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from pathlib import Path
 
 from egpo.runtime.processes import SET_CHILD_SUBREAPER, SET_PDEATHSIG, prctl
 
-SECONDS_TO_TIDY = 3  # for multiprocessing's resource trackers, which unlink shared memory of the killed
+SECONDS_TO_TIDY = 3  # for multiprocessing's resource trackers, which unlink the shared memory of killed processes
 KILLED = 137
 
 
 def _parents() -> dict[int, int]:
-    """Parent of every running process (zombies are left out)."""
+    """Parent of every running process, without zombies."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
             except (OSError, ValueError):
-                continue  # it ended meanwhile
+                continue  # the process has ended
             if state != "Z":
                 parents[int(entry.name)] = int(parent)
     return parents
 
 
 def descendants(root: int) -> list[int]:
-    """All processes below `root`."""
+    """Process ids of everything below the process `root`."""
     children: dict[int, list[int]] = {}
     for pid, parent in _parents().items():
         children.setdefault(parent, []).append(pid)
@@ -63,7 +63,7 @@ def _is_tracker(pid: int) -> bool:
 
 def _reap() -> dict[int, int]:
     """Collect ended children; exit codes by process id."""
-    ended = {}
+    ended: dict[int, int] = {}
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -75,7 +75,7 @@ def _reap() -> dict[int, int]:
 
 
 def end_all(root: int) -> None:
-    """Kill everything below `root`; trackers get SECONDS_TO_TIDY to end by themselves."""
+    """Kill everything below the process `root`; resource trackers get SECONDS_TO_TIDY to end by themselves."""
     patience = time.monotonic() + SECONDS_TO_TIDY
     while found := descendants(root):
         for pid in found:
@@ -90,8 +90,9 @@ def end_all(root: int) -> None:
 
 
 def main(folder: str, command: list[str]) -> int:
+    """Run `command` under guard; returns its exit code, 128 + n where signal n ended it."""
     prctl(SET_CHILD_SUBREAPER, 1)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # inherited by all
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # inherited by the whole tree
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, preexec_fn=lambda: prctl(SET_PDEATHSIG, signal.SIGKILL)
     )

@@ -1,4 +1,4 @@
-"""What every rule's script runs in: a log file, progress on the terminal, and readable failures."""
+"""The context that every rule's script runs in: a log file, progress on the terminal, readable failures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from egpo.common.errors import UserError
 
 
 class Reporter:
-    """Progress for a person: short lines on the terminal, and the same lines in the log."""
+    """Writes progress as short lines, to the terminal and to the log."""
 
     def __init__(self, name: str, terminal: int) -> None:
         self.name = name
@@ -32,7 +32,7 @@ class Reporter:
 
 
 def duration(seconds: float) -> str:
-    """'45 s', '3 min 20 s', '2 h 05 min'."""
+    """Seconds as text: '45 s', '3 min 20 s', '2 h 05 min'."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
@@ -44,10 +44,10 @@ def duration(seconds: float) -> str:
 def end_with_driver() -> None:
     """Send this process SIGTERM once the Snakemake that started it is gone.
 
-    A driver that is killed cannot stop its jobs; they would go on beside those of its successor.
+    A killed Snakemake cannot stop its jobs: they would run beside those of the next one.
     """
     driver = next((process for process in psutil.Process().parents() if "snakemake" in process.name()), None)
-    if driver is None:  # run by hand
+    if driver is None:  # started without Snakemake
         return
 
     def watch() -> None:
@@ -64,11 +64,18 @@ def _terminate(*_: object) -> None:
 
 @contextlib.contextmanager
 def job_context(name: str, log: str | Path) -> Iterator[Reporter]:
-    """Send all output of this process and its children to `log`; report on the terminal.
+    """Send all output of this process and its children to `log`, and progress also to the terminal.
 
-    The log of an attempt that failed stays as `<log>.previous` when the next begins; Snakemake removes `log` itself.
-    A UserError ends the process with its message alone, an interrupt (Ctrl-C) with one line. Any other exception
-    leaves its traceback in the log and one line on the terminal.
+    Ends the process with code 1 at an exception: a UserError is reported as its message alone, any other one by a line,
+    with its traceback in the log. An interrupt (Ctrl-C) ends it with code 130. The log of a failed attempt is kept as
+    `<log>.previous` when the next attempt begins, since Snakemake removes `log`.
+
+    Args:
+        name: the job's name in its progress lines.
+        log: path of the log file.
+
+    Yields:
+        A function that reports a line of progress.
     """
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +92,7 @@ def job_context(name: str, log: str | Path) -> Iterator[Reporter]:
     os.dup2(file, 2)
     os.close(file)
     report = Reporter(name, terminal)
-    # As an exception, so that `finally` blocks end what the stage has started.
+    # Raised as an exception, so that `finally` blocks end what the job has started.
     signal.signal(signal.SIGTERM, _terminate)
     end_with_driver()
     try:
@@ -95,7 +102,7 @@ def job_context(name: str, log: str | Path) -> Iterator[Reporter]:
         sys.exit(1)
     except Exception as error:
         traceback.print_exc()
-        report(f"failed: {type(error).__name__}: {error}\nThe whole story is in {log}")
+        report(f"failed: {type(error).__name__}: {error}\nThe traceback is in {log}")
         sys.exit(1)
     except KeyboardInterrupt:
         report("interrupted; run the same command again to go on")

@@ -1,14 +1,14 @@
-"""Leases: one process at a time works in a folder, whatever became of the drivers that started them.
+"""Leases: at most one process at a time works in a folder, also after a driver was killed.
 
-A driver that is killed on a cluster leaves its jobs behind, and its successor submits them again. The second waits here
-until the first has ended, and then finds its work done.
+A driver that is killed on a cluster leaves its jobs running, and the next driver submits them again. The second job
+waits here until the first has ended, and then finds its work done.
 
-In the folder `<work>.lease`, the file `<n>.json` says who took the folder as the n-th. It is made by linking, which one
-of two processes can do, and emptied by the holder that lets go. No file is renamed or removed: a name that could come
-free again might be taken twice, by one who looked before and links after. The holder touches its file; a holder whose
-file has not been touched for STALE_SECONDS, by the clock of the one who waits, is taken for dead (its node is down, or
-it is frozen) and the next number is taken. A holder that finds a higher number than its own ends itself.
-No clock is compared with another one's, and a full disk hinders neither a touch nor emptying a file.
+The n-th holder of a folder is named in `<work>.lease/<n>.json`. The file is created by linking, at which only one of
+two processes can succeed, and emptied on release. No file is renamed or removed: if a name could become free again, a
+process that had looked earlier could take it a second time. The holder touches its file regularly. If the file stays
+untouched for STALE_SECONDS by the clock of a waiting process, the holder counts as dead (its node is down, or it is
+frozen), and the waiting process takes the next number. A holder that finds a number higher than its own ends itself.
+Clocks of different machines are never compared, and touching or emptying a file works on a full disk.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ POLL_SECONDS = 1.0
 
 
 def folder_of(work: Path) -> Path:
-    """Beside the folder, which may be removed and made anew while it is held."""
+    """The lease's folder. It lies beside `work`, which may be removed and created again while it is held."""
     return work.with_name(f"{work.name}.lease")
 
 
 def _latest(folder: Path) -> tuple[int, Path | None]:
-    """(highest number, its file), (0, None) where nobody ever was."""
+    """(highest number, its file), or (0, None) if the folder was never held."""
     files = {int(path.stem): path for path in folder.glob("*.json") if path.stem.isdigit()}
     number = max(files, default=0)
     return number, files.get(number)
@@ -48,7 +48,7 @@ def _latest(folder: Path) -> tuple[int, Path | None]:
 def _myself() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
-        # Process ids mean something on one machine, since its start, in one container alone.
+        # Process ids are comparable only on one machine, since its start, within one container.
         "pids_of": [
             Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
             Path("/proc/self/ns/pid").stat().st_ino,
@@ -60,7 +60,7 @@ def _myself() -> dict[str, Any]:
 
 
 def _is_gone(entry: dict[str, Any]) -> bool:
-    """Whether the holder has certainly ended; False where that cannot be seen from here."""
+    """Whether the holder has certainly ended; False if it runs elsewhere, where its process cannot be seen."""
     if entry["pids_of"] != _myself()["pids_of"]:
         return False
     try:
@@ -71,8 +71,9 @@ def _is_gone(entry: dict[str, Any]) -> bool:
 
 
 def _entry(file: Path) -> dict[str, Any] | None:
-    """Who holds the folder by this file; None once it is empty. A file damaged by a loss of power counts as empty, for
-    nobody who still runs has written it.
+    """The holder that this file names; None for an empty file.
+
+    A file damaged by a power failure counts as empty: no running process has written it.
     """
     try:
         return json.loads(file.read_text())
@@ -81,23 +82,26 @@ def _entry(file: Path) -> dict[str, Any] | None:
 
 
 def holder(work: Path) -> dict[str, Any] | None:
-    """Who works in the folder: host, pid, job (Slurm's id or None) and age_s, the seconds since its last beat by the
-    file's time. None if nobody does, or its holder has certainly ended.
+    """The process that works in the folder.
+
+    Returns:
+        host, pid, job (Slurm's id, or None) and age_s (seconds since the last beat, by the file's time); None if there
+        is no holder, or it has certainly ended.
     """
     _, file = _latest(folder_of(work))
-    entry = _entry(file) if file else None
-    if entry is None or _is_gone(entry):
+    if file is None or (entry := _entry(file)) is None or _is_gone(entry):
         return None
     return entry | {"age_s": time.time() - file.stat().st_mtime}
 
 
 def describe(entry: dict[str, Any]) -> str:
+    """A holder in words."""
     job = f"Slurm job {entry['job']}, " if entry["job"] else ""
     return f"{job}process {entry['pid']} on {entry['host']}"
 
 
 class Lease:
-    """The right to work in a folder; `hold` makes one."""
+    """One process's claim to a folder; use `hold`."""
 
     def __init__(self, work: Path) -> None:
         self.folder, self.number, self.lost = folder_of(work), 0, False
@@ -108,7 +112,7 @@ class Lease:
         return self.folder / f"{self.number}.json"
 
     def take(self, number: int) -> bool:
-        """Become the holder of this number; False if another was quicker."""
+        """Become the holder with this number; False if another process has taken it."""
         self.number = number
         new = self.folder / f".{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
         new.write_text(json.dumps(_myself()))
@@ -121,51 +125,51 @@ class Lease:
         return True
 
     def beat(self) -> None:
-        """Touch the file, and look whether it is still the latest."""
+        """Touch the file, and set `lost` if it is gone or no longer the latest."""
         try:
             os.utime(self.file)
         except FileNotFoundError:
             self.lost = True
-        except OSError:  # the file system does not answer: the next beat will tell
+        except OSError:  # the file system does not answer: try again at the next beat
             return
         self.lost = self.lost or _latest(self.folder)[0] > self.number
 
     def free(self) -> None:
-        with suppress(FileNotFoundError):  # somebody has removed the folder
+        """Release the folder."""
+        with suppress(FileNotFoundError):  # the folder was removed
             os.truncate(self.file, 0)
 
 
 def _wait(lease: Lease, refuse: Callable[[dict[str, Any]], str] | None, report: Callable[[str], None]) -> None:
-    """Take the lease once its holder has let go or is dead. Raises UserError at once if `refuse` words one."""
+    """Take the lease once its holder has released it or is dead; raises UserError at once if `refuse` is given."""
     seen: tuple[Any, ...] = ()
-    since = told = 0.0
+    since, reported = 0.0, False
     while True:
         number, file = _latest(lease.folder)
-        entry = _entry(file) if file else None
-        if entry is None:
+        if file is None or (entry := _entry(file)) is None:
             if lease.take(number + 1):
                 return
             continue
-        now = (number, file.stat().st_mtime_ns)
-        if now != seen:
-            seen, since = now, time.monotonic()
+        beat = (number, file.stat().st_mtime_ns)
+        if beat != seen:
+            seen, since = beat, time.monotonic()
         dead = _is_gone(entry)
         if dead or time.monotonic() - since > STALE_SECONDS:
             if not dead:
-                report(f"{describe(entry)} has shown no life for {STALE_SECONDS:.0f} s: going on without it")
+                report(f"{describe(entry)} has not responded for {STALE_SECONDS:.0f} s: taking over")
             if lease.take(number + 1):
                 return
             continue
         if refuse:
             raise UserError(refuse(entry))
-        if not told:
-            report(f"{describe(entry)} is at work in {lease.folder.with_suffix('')}: waiting for its end")
-            told = time.monotonic()
+        if not reported:
+            report(f"{describe(entry)} is working in {lease.folder.with_suffix('')}: waiting for its end")
+            reported = True
         time.sleep(POLL_SECONDS)
 
 
 def _end(lease: Lease, report: Callable[[str], None]) -> None:
-    """At once: nothing more may be written. What this process has started ends with it (egpo.runtime.guard)."""
+    """Kill this process, which must not write any more. egpo.runtime.guard then ends what it has started."""
     report(f"another process has taken {lease.folder.with_suffix('')} over: ending")
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -176,10 +180,17 @@ def hold(
     report: Callable[[str], None],
     refuse: Callable[[dict[str, Any]], str] | None = None,
 ) -> Iterator[Lease]:
-    """Hold the folder `work`, alone, while the block runs.
+    """Hold the folder `work` exclusively while the block runs.
 
-    Where another process holds it: wait for its end, or raise UserError with the words of `refuse`. This process is
-    killed should it lose the lease, as it does after it was frozen for minutes.
+    This process is killed if it loses the lease, which happens after it was frozen for minutes.
+
+    Args:
+        work: the folder; it need not exist.
+        report: called with a line when this process waits, takes over, or ends.
+        refuse: the message for a folder that is held (the argument is its holder). By default, wait for its end.
+
+    Raises:
+        UserError: the folder is held and `refuse` is given.
     """
     lease, done = Lease(work), threading.Event()
     _wait(lease, refuse, report)

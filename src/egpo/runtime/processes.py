@@ -1,4 +1,4 @@
-"""Linux's process control, as far as it is needed. Standard library only."""
+"""Linux's process control by prctl(2). Standard library only."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ def prctl(option: int, value: int) -> None:
 
 
 def keep_sigterm_blocked() -> None:
-    """Where SIGTERM is blocked (egpo.runtime.guard), keep multiprocessing from letting it through.
+    """Keep multiprocessing from unblocking SIGTERM where it is blocked (by egpo.runtime.guard).
 
-    It blocks SIGINT and SIGTERM while it starts its tracker of shared memory, and unblocks both whatever was before.
+    multiprocessing blocks SIGINT and SIGTERM while it starts its resource tracker, and then unblocks both, even if they
+    were blocked before.
     """
     if signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, []):
-        from multiprocessing import resource_tracker  # not for the guard, which is to hold no memory
+        from multiprocessing import resource_tracker  # here, as the guard does not need it
 
-        resource_tracker._IGNORED_SIGNALS = (signal.SIGINT,)
+        resource_tracker._IGNORED_SIGNALS = (signal.SIGINT,)  # type: ignore[attr-defined]  # typeshed has no private names

@@ -1,10 +1,11 @@
-"""Files of a synthetic backbone: its tokenizer, then its weights with a record of what it can do."""
+"""Files of a synthetic backbone: its tokenizer, then its weights with a record of its pass rates."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoTokenizer
 
@@ -13,7 +14,7 @@ from egpo.common.files import write_json
 from egpo.common.provenance import origin, stage_code
 from egpo.config.backbones import Backbone, SyntheticModel
 from egpo.synthetic.tokenizer import make_tokenizer
-from egpo.synthetic.warm_up import Teacher, make_model, measure, shortcomings
+from egpo.synthetic.warm_up import Teacher, estimate_shares, make_model, shortcomings
 
 MORE_ROUNDS = 8  # of a sixth of the steps, at half of the learning rate
 
@@ -31,18 +32,19 @@ def write_tokenizer(backbone: Backbone, folder: Path) -> None:
 def write_backbone(
     backbone: Backbone, tokenizer_folder: Path, model_folder: Path, manifest: Path, report: Callable[[str], None]
 ) -> None:
-    """Train a synthetic backbone, check that it is a fair start, and write model and manifest.
+    """Train a synthetic backbone, check that reinforcement can start from it, and write model and manifest.
 
-    Raises UserError if the pass rate or the mix of groups is not what `warm_up` asks for.
+    Raises:
+        UserError: if the pass rate or the mix of groups is not what `warm_up` asks for.
     """
     source = synthetic(backbone)
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(tokenizer_folder)
     model = make_model(source, tokenizer, backbone.max_model_len)
     teacher = Teacher(model, tokenizer, source, backbone.thinks, report)
     teacher.round(source.warm_up.steps)
-    # The same steps end elsewhere on another processor: what is short of the range is taught on, little by little.
+    # Another processor can give another model after the same steps: one below the range is trained further.
     for left in range(MORE_ROUNDS, -1, -1):
-        shares = measure(model, tokenizer, backbone)
+        shares = estimate_shares(model, tokenizer, backbone)
         report(", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in shares.items()))
         found = shortcomings(shares, source.warm_up)
         if not found or not left or shares["pass_rate"] > sum(source.warm_up.pass_rate) / 2:
@@ -50,15 +52,13 @@ def write_backbone(
         teacher.round(max(1, source.warm_up.steps // 6), share=0.5)
     if found:
         raise UserError(
-            f"config/backbones.yaml: {backbone.label}: after its warm-up the model is no fair start for reinforcement: "
+            f"config/backbones.yaml: {backbone.label}: the warmed-up model is not a fair start for reinforcement: "
             + "; ".join(found)
             + ". Change source.warm_up.steps (more steps, higher pass rate) or source.hidden_size."
         )
     shutil.rmtree(model_folder, ignore_errors=True)
     model.save_pretrained(model_folder)
     tokenizer.save_pretrained(model_folder)
-    code = stage_code("backbone_warm_up")
     files = sorted(path for path in model_folder.iterdir() if path.is_file())
-    write_json(
-        manifest, {"synthetic": True, "measured": shares, **origin(backbone.model_dump(mode="json"), code, files)}
-    )
+    origins = origin(backbone.model_dump(mode="json"), stage_code("backbone_warm_up"), files)
+    write_json(manifest, {"synthetic": True, "shares": shares, **origins})

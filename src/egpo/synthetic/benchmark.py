@@ -14,7 +14,7 @@ from egpo.common.hashing import generator
 from egpo.config.benchmarks import Benchmark, SyntheticBenchmark
 from egpo.synthetic.problems import LEVELS, Problem, draw_problem
 
-ATTEMPTS = 1000  # draws for a text that no earlier item has
+ATTEMPTS = 1000  # draws until a text differs from those of all earlier items
 SHOTS = 5  # worked examples of each subject that the real MMLU has
 
 
@@ -47,7 +47,7 @@ def _minerva(problem: Problem, index: int, subject: str) -> dict[str, Any]:
 
 
 def _mmlu(problem: Problem, index: int, subject: str) -> dict[str, Any]:
-    """The right answer among three slips, at a place that its digits decide."""
+    """The right answer among three wrong ones, at a place that depends on its value."""
     right = int(problem.answer)
     place = right % 4
     choices = [str(right + slip) for slip in (1, 10, 2)]
@@ -57,7 +57,7 @@ def _mmlu(problem: Problem, index: int, subject: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Format:
-    """How evalscope wants a benchmark: its row, configuration, the split of the questions, that of the examples."""
+    """What evalscope reads: how a row is made, the configuration, the splits of the questions and of the examples."""
 
     row: Callable[[Problem, int, str], dict[str, Any]]
     configuration: str
@@ -75,10 +75,12 @@ FORMATS: dict[str, Format] = {
 
 
 def draw_items(source: SyntheticBenchmark, count: int) -> list[Problem]:
-    """`count` held-out problems of distinct texts, the levels taking turns.
+    """`count` held-out problems of distinct texts, from each level in turn.
 
-    Each depends on the seed and its index; an index tries again while its text is taken. Raises
-    UserError when the templates do not give so many texts.
+    Each depends on the seed and its index; it is drawn again while an earlier one has its text.
+
+    Raises:
+        UserError: if the templates do not give as many different texts.
     """
     problems: dict[str, Problem] = {}
     for index in range(count):
@@ -99,12 +101,14 @@ def draw_items(source: SyntheticBenchmark, count: int) -> list[Problem]:
 def write_benchmark(benchmark: Benchmark, folder: Path) -> None:
     """Write a synthetic benchmark into `folder`: a JSON-lines file per split, README.md last.
 
-    The README's front matter names configuration and splits, which evalscope needs. Raises UserError
-    for an adapter whose format is not known here.
+    The README's front matter names configuration and splits, which evalscope needs.
+
+    Raises:
+        UserError: for an adapter whose format is not known here.
     """
     source = benchmark.source
     if not isinstance(source, SyntheticBenchmark):
-        raise ValueError(f"{benchmark.label} is no synthetic benchmark")
+        raise ValueError(f"{benchmark.label} is not a synthetic benchmark")
     if benchmark.adapter not in FORMATS:
         raise UserError(
             f"config/benchmarks.yaml: adapter: no synthetic problems in the format of '{benchmark.adapter}'. "

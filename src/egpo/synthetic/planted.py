@@ -1,7 +1,6 @@
-r"""Hard cases for the data chain, each a row of OpenR1-Math's schema with the reasons that it must get.
+"""Hard cases for the data chain: synthetic rows of OpenR1-Math's schema, each with the reasons that it must get.
 
-They are synthetic. The stand-in holds them beside its ordinary rows; what they must lead to is in a table of its own,
-which nothing but tests reads.
+The stand-in can hold them beside its ordinary rows.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from uuid import UUID
 
 from egpo.common.hashing import digest
 
-# Five small evaluation sets, of wordings that no ordinary row has.
+# Five small evaluation sets, in wordings that no ordinary row has.
 EVALUATION_SETS = {
     "planted-math": [
         "A gardener plants 12 rows of tulips along the northern wall with 9 bulbs in every row, and 14 more bulbs "
@@ -37,10 +36,12 @@ EVALUATION_SETS = {
 
 @dataclass(frozen=True)
 class Case:
-    """A planted row. reasons: all that must be flagged, in the mode `verified` against EVALUATION_SETS.
+    """A planted row, and what the chain must find in mode `verified` against EVALUATION_SETS.
 
-    cluster: name of the group of near-duplicates that it must be in; None if it must be alone.
-    bucket: what its flags make of it.
+    Attributes:
+        reasons: all that must be flagged.
+        cluster: name of the group of near-duplicates that the row must be in; None if it must be alone.
+        bucket: the bucket that its flags give.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Case:
 
 @dataclass
 class _Cases:
-    """The list while it is written down."""
+    """The list while it is built."""
 
     seed: int
     cases: list[Case] = field(default_factory=list)
@@ -91,7 +92,7 @@ class _Cases:
 
 
 def story(name: str) -> str:
-    """A problem of its own for every name."""
+    """A different problem for every name."""
     numbers = digest(0, "planted story", name)
     return (
         f"In the tale called {name} the miller grinds {numbers[0]} sacks of wheat before noon and {numbers[1]} sacks "
@@ -109,7 +110,7 @@ def _schema(add: Any) -> None:
     box = "\\boxed{7}"
     add("null answer", "no-answer", "no-boxed-match", answer=None, solution=box, generations=[box] * 2)
     add("blank answer", "no-answer", "no-boxed-match", answer="  ", solution=box, generations=[box] * 2)
-    none = {"generations": [], "correctness_math_verify": []}
+    none: dict[str, Any] = {"generations": [], "correctness_math_verify": []}
     add("no generation", "few-generations", "long-response", bucket="incorrect", **none)
     one = {"generations": [box], "correctness_math_verify": [True]}
     add("one generation", "few-generations", bucket="correct", **one)

@@ -1,8 +1,7 @@
 """Synthetic problems that a tiny model can learn: sums of rising difficulty, with computed answers.
 
-They feed the stand-in dataset, the warm-up of the synthetic backbones and the synthetic benchmarks.
-Everything drawn here is a pure function of the random generator passed in. The wordings of training
-and of evaluation are disjoint.
+The stand-in dataset, the warm-up of the synthetic backbones and the synthetic benchmarks are made of them. The wordings
+of training and of evaluation are disjoint.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from dataclasses import dataclass
 from random import Random
 
 LEVELS = (1, 2, 3, 4, 5)
-# Shares of the levels: much of the easy, so that a tiny model solves it always, and little of the hard, so
-# that it hardly ever does: entirely-incorrect groups must occur, but many of them drown all other signal.
+# Shares of the levels: many easy problems, which a tiny model always solves, and few hard ones, which it hardly ever
+# solves: entirely-incorrect groups must occur, but many of them would hide all other signal.
 LEVEL_WEIGHTS = (0.3, 0.35, 0.25, 0.05, 0.05)
 
 # {e} is the sum, with blanks around its plus signs.
@@ -74,8 +73,10 @@ def draw_terms(rng: Random, level: int) -> tuple[int, ...]:
 def draw_problem(rng: Random, split: str, wording: str | None = None, level: int | None = None) -> Problem:
     """A random problem.
 
-    split: "train" or "held-out", which share no wording. wording: "sums" or "stories", drawn evenly when
-    None. level: 1 to 5, drawn by LEVEL_WEIGHTS when None.
+    Args:
+        split: "train" or "held-out", which share no wording.
+        wording: "sums" or "stories"; drawn evenly if None.
+        level: 1 to 5; drawn by LEVEL_WEIGHTS if None.
     """
     wording = wording or rng.choice(("sums", "stories"))
     level = level or rng.choices(LEVELS, LEVEL_WEIGHTS)[0]
@@ -108,10 +109,10 @@ def _steps(terms: tuple[int, ...]) -> str:
 
 
 def correct_generation(problem: Problem, rng: Random, worked: float = 0.5) -> str:
-    """A right answer in the manner of DeepSeek-R1: a thought, then the boxed answer.
+    """A right answer in DeepSeek-R1's format: a thought, then the boxed answer.
 
-    With probability `worked` the thought goes step by step, else straight to the result. A tiny model
-    errs less when it works step by step, which is what reinforcement can find out.
+    With probability `worked` the thought goes step by step, else straight to the result. A tiny model makes fewer
+    errors step by step: this is what reinforcement can learn.
     """
     direct = "+".join(str(term) for term in problem.terms) + f"={problem.answer}"
     thought = _steps(problem.terms) if rng.random() < worked else direct
@@ -119,9 +120,9 @@ def correct_generation(problem: Problem, rng: Random, worked: float = 0.5) -> st
 
 
 def wrong_generation(problem: Problem, rng: Random) -> str:
-    """A slip of one digit in the result, boxed with confidence."""
+    """A generation with a wrong digit in the boxed result."""
     answer = int(problem.answer)
-    # Never below zero: a slip whose sign is dropped could lead back to the right answer (5 - 10).
+    # Not below zero: without its sign, a negative result could be the right answer (5 - 10).
     result = rng.choice([answer + slip for slip in (-10, -2, -1, 1, 2, 10) if answer + slip >= 0])
     expression = "+".join(str(term) for term in problem.terms)
     return f"<think>\n{expression}={result}\n</think>\n\n\\boxed{{{result}}}"

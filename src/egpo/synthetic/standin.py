@@ -1,7 +1,7 @@
 """A synthetic stand-in for OpenR1-Math: its columns, folders and shards, filled with sums.
 
-Nothing in it comes from the real dataset, and its `source` column says so. Beside ordinary rows it has
-those that the filters and the deduplication are there for.
+Nothing in it comes from the real dataset, as its `source` column says. Some of its rows are made for the filters and
+the deduplication to drop.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _problem(source: StandInSource, subset: str, index: int, split: str = "train
 
 
 def _changed(text: str, rng: Random) -> str:
-    """The same problem in another spelling, as the sources of OpenR1-Math repeat each other."""
+    """The same problem in another spelling, as in sources of OpenR1-Math that repeat each other."""
     change = rng.choice(("none", "capitals", "dollars", "blanks", "prefix"))
     if change == "capitals":
         return text.upper()
@@ -80,7 +80,7 @@ def _generations(problem: Problem, outcomes: list[bool], rng: Random) -> list[st
 
 
 def _columns(problem: Problem, outcomes: list[bool], rng: Random) -> dict[str, Any]:
-    """An ordinary row: what is right is accepted, and the solution is worked step by step."""
+    """An ordinary row: right generations are accepted, and the solution goes step by step."""
     generations = _generations(problem, outcomes, rng)
     return {
         "problem": problem.text,
@@ -98,7 +98,7 @@ def _columns(problem: Problem, outcomes: list[bool], rng: Random) -> dict[str, A
 
 
 def _spoil(row: dict[str, Any], kind: str, problem: Problem, rng: Random) -> None:
-    """Change an ordinary row into one of its kind."""
+    """Change an ordinary row into one of another kind."""
     count = len(row["generations"])
     if kind == "copy":
         row["problem"] = _changed(row["problem"], rng)
@@ -145,7 +145,7 @@ def standin_row(source: StandInSource, subset: str, index: int) -> dict[str, Any
 def write_standin(source: StandInSource, folder: Path) -> None:
     """Write both subsets as shards under `folder`; shards already there are replaced.
 
-    Where the planted cases are asked for, they come after the other rows, and `folder`/planted.csv says what they are.
+    With source.planted, the planted cases come after the other rows, and `folder`/planted.csv lists them.
     """
     cases = planted_cases(source.seed) if source.planted else []
     for subset, total in {"default": source.default_rows, "extended": source.extended_rows}.items():
@@ -164,7 +164,7 @@ def write_standin(source: StandInSource, folder: Path) -> None:
 
 
 def make_source(source: StandInSource, folder: Path, report: Report) -> None:
-    """Write the stand-in under `folder`, and record it as egpo.data.source does with rows that are fetched."""
+    """Write the stand-in under `folder`, and record its shards as for any other source."""
     report(f"writing {source.default_rows} + {source.extended_rows} synthetic rows in OpenR1-Math's schema")
     folder.mkdir(parents=True, exist_ok=True)
     write_standin(source, folder)

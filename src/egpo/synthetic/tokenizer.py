@@ -1,4 +1,4 @@
-"""Tokenizer and chat template of the synthetic backbones: a small byte-level BPE in Qwen2's manner."""
+"""Tokenizer and chat template of the synthetic backbones: a small byte-level BPE like Qwen2's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ END_OF_TEXT, TURN, END_OF_TURN, THINK, END_OF_THINK = (
     "<think>",
     "</think>",
 )
-# Qwen2's pre-tokenization: every digit is a token of its own.
+# Qwen2's pre-tokenization: every digit is a separate token.
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -32,8 +32,9 @@ VOCABULARY = 640
 def make_tokenizer(thinks: bool, seed: int, context: int) -> PreTrainedTokenizerFast:
     """A tokenizer trained on the training wordings.
 
-    thinks: the chat template opens `<think>` for the model, as DeepSeek-R1-Distill's does.
-    context: model_max_length, in tokens.
+    Args:
+        thinks: whether the chat template opens `<think>` for the model, as DeepSeek-R1-Distill's does.
+        context: model_max_length, in tokens.
     """
     rng = Random(seed)
     tokenizer = Tokenizer(models.BPE())

@@ -1,4 +1,4 @@
-"""Synthetic backbones: tiny Qwen2 models, taught on correct generations until they solve some problems."""
+"""Synthetic backbones: tiny Qwen2 models, trained on correct generations until they solve some problems."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def make_model(source: SyntheticModel, tokenizer: PreTrainedTokenizerFast, conte
 
 
 def example(problem: Problem, rng: Random, thinks: bool, tokenizer: PreTrainedTokenizerFast) -> Example:
-    """A problem as it is asked, with a correct response."""
+    """A problem in the chat template, with a correct response."""
     generation = correct_generation(problem, rng)
     response = generation.removeprefix("<think>\n") if thinks else without_think_tags(generation)
     asked = tokenizer.apply_chat_template(prompt(problem.text), add_generation_prompt=True, tokenize=False)
@@ -62,7 +62,7 @@ def batch_of(examples: list[Example], pad: int) -> tuple[torch.Tensor, torch.Ten
 
 
 class Teacher:
-    """Supervised training on correct generations of training wordings, in place, in one round or more."""
+    """Supervised training of a model on correct generations of training wordings, in one round or more."""
 
     def __init__(
         self,
@@ -80,14 +80,14 @@ class Teacher:
         self._optimiser = torch.optim.AdamW(model.parameters(), lr=self._rate, weight_decay=0.01)
 
     def round(self, steps: int, share: float = 1.0) -> None:
-        """Some steps at up to `share` of the learning rate, which rises and falls."""
+        """Train for some steps; the learning rate rises to `share` of the configured one and falls again."""
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimiser, max_lr=share * self._rate, total_steps=steps, pct_start=0.1
         )
         self._model.train()
         start = time.monotonic()
         for step in range(1, steps + 1):
-            # Purely random batches: those of even length would spare a third of the work, but did not learn.
+            # Random batches: with batches of equal lengths, a third less work, the model did not learn.
             ids, labels = batch_of(self._rng.sample(self._corpus, self._batch), self._pad)
             loss = self._model(input_ids=ids, labels=labels).loss
             loss.backward()
@@ -109,7 +109,7 @@ def sample_groups(
     response_tokens: int,
     seed: int,
 ) -> torch.Tensor:
-    """Correctness of `rollouts` responses to each problem at temperature 1: bool (problems, rollouts)."""
+    """(problems, rollouts) bool: correctness of `rollouts` responses to each problem at temperature 1."""
     model.eval()
     torch.manual_seed(seed)
     tokenizer.padding_side = "left"
@@ -119,7 +119,7 @@ def sample_groups(
         for _ in range(rollouts)
     ]
     inputs = tokenizer(asked, padding=True, return_tensors="pt")
-    output = model.generate(
+    output = model.generate(  # type: ignore[misc]  # its mixin asks for a protocol that Qwen2 does not declare
         input_ids=inputs["input_ids"],
         attention_mask=inputs["attention_mask"],
         do_sample=True,
@@ -150,7 +150,7 @@ def group_shares(right: torch.Tensor) -> dict[str, float]:
 
 
 def shortcomings(shares: dict[str, float], warm_up: WarmUp) -> list[str]:
-    """What keeps a warmed-up backbone from being a fair start for reinforcement; empty if nothing does."""
+    """Why reinforcement cannot start from a warmed-up backbone; empty if it can."""
     low, high = warm_up.pass_rate
     found = []
     if not low <= shares["pass_rate"] <= high:
@@ -163,7 +163,7 @@ def shortcomings(shares: dict[str, float], warm_up: WarmUp) -> list[str]:
     return found
 
 
-def measure(
+def estimate_shares(
     model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, backbone: Backbone, rollouts: int = 8
 ) -> dict[str, float]:
     """`group_shares` on 128 fresh problems, and the pass rate at each level of difficulty."""

@@ -1,9 +1,8 @@
-"""Which checkpoints of a training are whole, and which to keep.
+"""Which checkpoints of a training are complete, and which are kept.
 
-verl writes `global_step_<n>/` piece by piece and then its tracker file. A process that is killed in
-between leaves a half-written folder, or a tracker that is empty or names a folder that is gone. So a
-checkpoint counts only with our mark in it, which lists the size of each file, and before a resume everything
-else is put right.
+verl writes `global_step_<n>/` file by file and then its tracker file. A process that is killed in between leaves an
+incomplete folder, or a tracker that is empty or names a missing folder. So a checkpoint counts only if it has a mark,
+which lists the size of each file. Before a training resumes, `repair` removes all other checkpoints.
 """
 
 from __future__ import annotations
@@ -22,23 +21,24 @@ KEPT = 2
 
 
 def folder_of(root: str | Path, step: int) -> Path:
+    """verl's folder of the checkpoint of a step."""
     return Path(root) / f"global_step_{step}"
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """Bytes of each file of a checkpoint but our mark, by its path in there."""
+    """Bytes of each file of a checkpoint by its path in the folder, without the mark."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MARK)
     return {str(path.relative_to(folder)): path.stat().st_size for path in files}
 
 
 def mark_complete(root: str | Path, step: int) -> None:
-    """Say that everything of this step's checkpoint is written."""
+    """Mark the checkpoint of a step as completely written."""
     folder = folder_of(root, step)
     write_json(folder / MARK, _sizes(folder))
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a marked checkpoint, None if nothing: files that are missing or have another size."""
+    """What is wrong with a marked checkpoint (a file is missing or has another size); None if nothing is."""
     try:
         written = json.loads((folder / MARK).read_text())
     except json.JSONDecodeError:
@@ -60,36 +60,44 @@ def _steps(root: Path) -> dict[int, Path]:
 
 
 def complete_steps(root: str | Path) -> list[int]:
-    """Steps that have a whole checkpoint, ascending."""
+    """Steps that have a complete checkpoint, ascending."""
     return sorted(step for step, folder in _steps(Path(root)).items() if (folder / MARK).is_file())
 
 
 def largest(root: str | Path) -> int:
-    """Bytes of the largest checkpoint, whole or not; 0 if there is none."""
+    """Bytes of the largest checkpoint, complete or not; 0 if there is none."""
     return max((sum(_sizes(folder).values()) for folder in _steps(Path(root)).values()), default=0)
 
 
 def keep_last(root: str | Path, kept: int = KEPT) -> None:
-    """Remove all but the last `kept` whole checkpoints, and older remains."""
-    whole = complete_steps(root)[-kept:]
+    """Remove everything that is older than the last `kept` complete checkpoints."""
+    complete = complete_steps(root)[-kept:]
     for step, folder in _steps(Path(root)).items():
-        if whole and step < whole[0]:
+        if complete and step < complete[0]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def repair(root: str | Path, report: Callable[[str], None]) -> int:
-    """Make verl resume from the latest whole checkpoint; returns its step, 0 if there is none."""
+    """Make verl resume from the latest complete checkpoint, and remove incomplete and damaged ones.
+
+    Args:
+        root: folder of the checkpoints.
+        report: called with a warning for each damaged checkpoint.
+
+    Returns:
+        The step to resume after, 0 if there is none.
+    """
     root = Path(root)
-    whole = []
+    complete = []
     for step in complete_steps(root):
         wrong = damage(folder_of(root, step))
         if wrong:
             report(f"warning: the checkpoint of step {step} is damaged ({wrong}): it does not count")
         else:
-            whole.append(step)
-    latest = whole[-1] if whole else 0
+            complete.append(step)
+    latest = complete[-1] if complete else 0
     for step, folder in _steps(root).items():
-        if step not in whole:
+        if step not in complete:
             shutil.rmtree(folder)
     if latest:
         write_text(root / TRACKER, str(latest))

@@ -1,42 +1,45 @@
-"""A training on a CPU: its environment, and verl's settings for it. Trainings on GPUs do not depend on this code."""
+"""Environment variables and verl's settings of a training on a CPU. Trainings on GPUs do not depend on this code."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-ACTOR, ROLLOUT, MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
+from egpo.training.names import ACTOR, MODEL, ROLLOUT
 
-# Logical CPUs of a training's Ray: three that verl reserves for the actor, three for its other workers.
+# Logical CPUs of a training's Ray: verl reserves three for the actor, and three for its other workers.
 CPUS = 6
 
 
 def cpu_environment() -> dict[str, str]:
-    """Variables for all processes of a training on this machine's CPU."""
+    """Environment variables for all processes of a training on this machine's CPU."""
     cores = str(len(os.sched_getaffinity(0)))
     return {
         "VERL_PLATFORM": "cpu",
         "CUDA_VISIBLE_DEVICES": "0",  # the one logical GPU that Ray is started with
         "VLLM_TARGET_DEVICE": "cpu",
-        # Ray would give each actor one thread. Actor and rollouts take turns, so each may use all cores.
+        # Ray gives each actor one thread by default. Actor and rollouts take turns, so each may use all cores.
         "OMP_NUM_THREADS": cores,
-        # Idle threads sleep after some microseconds, not milliseconds: the cores are for the process whose turn it is.
+        # Idle threads sleep after microseconds, not milliseconds, so that the other processes get the cores.
         "GOMP_SPINCOUNT": "10000",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # else vLLM gives a CPU worker a process of its own
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # else vLLM starts another process for a CPU worker
         "TQ_NUM_THREADS": cores,
         "TQ_CLIENT_ZMQ_IO_THREADS": "1",
-        # Compiling costs minutes at the start and saves nothing on a tiny model.
+        # Compiling takes minutes at the start and makes a tiny model no faster.
         "TORCHDYNAMO_DISABLE": "1",
-        # Ray starts a worker for each logical CPU at once, and each begins with the imports that all share,
-        # while the driver does its own: actors then find a worker that is ready.
+        # Ray starts a worker for each logical CPU at once. Each begins with the imports that all share, while the
+        # driver imports too, so that actors find a worker that is ready.
         "RAY_prestart_worker_first_driver": "1",
         "RAY_preload_python_modules": "egpo.verl_plugin.quick_start,verl",
     }
 
 
 def cpu_settings() -> dict[str, Any]:
-    """One process of each kind, float32, and none of what a CPU build lacks (see egpo.verl_plugin.cpu.platform)."""
+    """verl's settings by dotted key: one process of each kind, float32, nothing that a CPU build lacks.
+
+    egpo.verl_plugin.cpu.platform does the rest.
+    """
     return {
         "trainer.device": "cpu",
         f"{ROLLOUT}.tensor_model_parallel_size": 1,
@@ -60,6 +63,6 @@ def cpu_settings() -> dict[str, Any]:
         f"{ROLLOUT}.engine_kwargs.vllm": {
             "worker_extension_cls": "egpo.verl_plugin.cpu.worker.CpuWorkerExtension",
             "kv_cache_memory_bytes": 2**30,
-            "distributed_executor_backend": "uni",  # the model in the engine's own process
+            "distributed_executor_backend": "uni",  # the model runs in the engine's process
         },
     }

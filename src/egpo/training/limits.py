@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-START_MINUTES = 5  # on Slurm a job's time counts from before Python's start
+START_MINUTES = 5  # Slurm counts a job's time from before Python starts
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds: `time` until the training is asked to end, `grace` for it to finish its step and save, `stall` without
-    any progress until it is ended.
+    """Limits of a training, in seconds.
+
+    Attributes:
+        time: until the training is asked to save and end.
+        grace: for it to finish its step and save.
+        stall: without progress until it is ended.
     """
 
     time: float

@@ -1,4 +1,4 @@
-"""What a training needs of a GPU's memory: an estimate by arithmetic, never measured on a GPU."""
+"""An estimate of the GPU memory that a training needs; no GPU has confirmed it yet."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ GIB = 2**30
 FP32, BF16 = 4, 2  # bytes
 STATES = 4  # copies of the parameters in fp32: weights, gradients, two moments of Adam
 ENTROPY_CHUNK = 2048  # rows of logits that verl turns into entropies at a time, in fp32
-ALLOWANCE = 6.0  # GiB: CUDA contexts of trainer and vLLM, what vLLM keeps asleep, fragmentation. By judgement.
-VLLM_WORKSPACE = 4.0  # GiB that vLLM sets aside for activations and CUDA graphs. By judgement.
+ALLOWANCE = 6.0  # GiB, a guess: CUDA contexts of trainer and vLLM, what vLLM keeps while it sleeps, fragmentation
+VLLM_WORKSPACE = 4.0  # GiB, a guess: what vLLM reserves for activations and CUDA graphs
 
 FORMULA = """With P parameters, L layers of width h and feed-forward width f, vocabulary V, k the width of a token's
 keys, G GPUs, and T = ppo_max_token_len_per_gpu tokens in a micro batch, in bytes on each GPU:
@@ -32,7 +32,13 @@ flash-attention), no offloading."""
 
 @dataclass(frozen=True)
 class Memory:
-    """Parts and peaks in GiB on each GPU; kv_tokens: tokens that vLLM's cache holds on each GPU."""
+    """Memory of each GPU in GiB; FORMULA has the parts.
+
+    Attributes:
+        kv_tokens: tokens that fit in vLLM's cache.
+        longest_tokens: of the longest prompt with the longest response.
+        limit: memory of a GPU.
+    """
 
     state: float
     gathered: float
@@ -41,15 +47,16 @@ class Memory:
     update: float
     rollout: float
     kv_tokens: int
-    longest_tokens: int  # prompt and response of the longest
+    longest_tokens: int
     limit: float
 
     @property
     def peak(self) -> float:
+        """The larger of update and rollout."""
         return max(self.update, self.rollout)
 
     def warnings(self) -> list[str]:
-        """What will not fit, and what to change; empty if all fits."""
+        """What does not fit, with the keys to change; empty if everything fits."""
         found = []
         if self.update > self.limit:
             found.append(
@@ -70,6 +77,7 @@ class Memory:
         return found
 
     def line(self) -> str:
+        """The estimate in one line."""
         full = self.kv_tokens // self.longest_tokens
         return (
             f"estimated memory a GPU: update {self.update:.0f} GiB, rollouts {self.rollout:.0f} GiB, "
@@ -78,7 +86,11 @@ class Memory:
 
 
 def estimate(model: Architecture, backbone: Backbone, training: Training, micro_tokens: int) -> Memory:
-    """FORMULA for one training. micro_tokens: verl's ppo_max_token_len_per_gpu."""
+    """Estimate the memory of a training by FORMULA.
+
+    Args:
+        micro_tokens: verl's ppo_max_token_len_per_gpu.
+    """
     gpus = training.nodes * training.gpus_per_node
     state = STATES * FP32 * model.parameters / gpus
     gathered = 2 * BF16 * max(model.layer_parameters, model.vocab_size * model.hidden_size)

@@ -1,7 +1,7 @@
-"""Ray over the nodes of a Slurm allocation, for a training on several of them (`training.nodes`).
+"""Ray on the nodes of a Slurm allocation, for a training on several of them (`training.nodes`).
 
-The head is the Ray that the driver starts, on the allocation's first node. One `srun` starts a worker on each of the
-others, under a guard (egpo.runtime.guard), so that no SIGTERM reaches it and nothing stays behind on its node.
+The driver starts Ray's head on the first node. One `srun` starts a worker on each of the other nodes, under
+egpo.runtime.guard, so that no SIGTERM reaches it and no process is left on the node.
 """
 
 from __future__ import annotations
@@ -11,19 +11,17 @@ import subprocess
 import sys
 import time
 
-import ray
-
 from egpo.common.errors import UserError
+from egpo.training.names import ADDRESS, RUN_FOLDER
 
-RUN_FOLDER = "EGPO_RUN_FOLDER"  # a folder of one training alone, with a short path
-ADDRESS, JOB = "RAY_ADDRESS", "SLURM_JOB_ID"
+JOB = "SLURM_JOB_ID"
 SECONDS_TO_JOIN = 300
 
 
 def _allocation() -> tuple[int, int]:
-    """(nodes, CPUs of them all) of the Slurm job that this process is in, (1, 0) outside of one.
+    """(nodes, CPUs of all nodes) of the Slurm job that this process is in, (1, 0) outside of one.
 
-    Asked of Slurm, since of all its variables Snakemake's plugin hands on the job's number alone.
+    Slurm is asked, because Snakemake's plugin passes on none of its variables but the job's id.
     """
     if JOB not in os.environ:
         return 1, 0
@@ -33,7 +31,11 @@ def _allocation() -> tuple[int, int]:
 
 
 def check_nodes(nodes: int) -> None:
-    """Raise UserError unless this process can have a Ray over so many nodes."""
+    """Check that this process can start or reach a Ray on `nodes` nodes.
+
+    Raises:
+        UserError: the Slurm job has another number of nodes, and there is no running Ray.
+    """
     if nodes == 1 or ADDRESS in os.environ:
         return
     given, _ = _allocation()
@@ -45,7 +47,7 @@ def check_nodes(nodes: int) -> None:
 
 
 def _worker(address: str, nodes: int, gpus: int) -> list[str]:
-    """The command that starts Ray on all nodes of the allocation but this one."""
+    """The command that starts Ray on the allocation's other nodes."""
     others = nodes - 1
     step = [
         *("srun", "--overlap", "--relative=1", f"--nodes={others}", f"--ntasks={others}", "--ntasks-per-node=1"),
@@ -60,9 +62,18 @@ def _worker(address: str, nodes: int, gpus: int) -> list[str]:
 def gather(nodes: int, gpus: int) -> subprocess.Popen[bytes]:
     """Join the allocation's other nodes to the Ray of this process, and wait for them.
 
-    gpus: of each node. Returns srun, which must be kept: the workers end with its standard input. Raises RuntimeError
-    if a node does not join.
+    Args:
+        nodes: of the allocation.
+        gpus: of each node.
+
+    Returns:
+        srun's process. Keep it: the workers end when its standard input is closed.
+
+    Raises:
+        RuntimeError: a node did not join.
     """
+    import ray  # takes seconds, and only a training on several nodes gets here
+
     srun = subprocess.Popen(
         _worker(ray.get_runtime_context().gcs_address, nodes, gpus), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     )
@@ -70,8 +81,8 @@ def gather(nodes: int, gpus: int) -> subprocess.Popen[bytes]:
     while len(alive := [node for node in ray.nodes() if node["Alive"]]) < nodes:
         if srun.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(
-                f"{len(alive)} of {nodes} nodes have joined Ray: srun's words above are the cause, "
-                f"or see session_latest/logs under {os.environ[RUN_FOLDER]} on the nodes"
+                f"{len(alive)} of {nodes} nodes have joined Ray: the cause is in srun's output above, "
+                f"or in session_latest/logs under {os.environ[RUN_FOLDER]} on the nodes"
             )
         time.sleep(1)
     names = ", ".join(sorted(node["NodeManagerHostname"] for node in alive))

@@ -1,4 +1,4 @@
-"""What a running training says of itself: a heartbeat file, and one line of metrics a step."""
+"""Files by which a training reports its state: a heartbeat, and a line of metrics for each step."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from egpo.common.errors import UserError
 from egpo.common.files import write_json, write_text
 
 REWARD = "critic/score/mean"  # verl's name of the mean reward of a step's rollouts
+HEARTBEAT = "heartbeat.json"
 FAILURE = "failure.txt"  # beside the heartbeat: why the training ended, as a message for the user
-STOP = "stop"  # beside the heartbeat: asks the trainer to save after the step at hand, and to end
+STOP = "stop"  # beside the heartbeat: asks the trainer to save after the current step, and to end
 SAVED_AND_ENDED = 75  # exit code of a training that did so
 
 
 class Heartbeat:
-    """A small file that says what the training is at; its age tells whether the training still moves."""
+    """Writes the phase that a training is in, and the time, to a file."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
     def __call__(self, phase: str) -> None:
+        """Enter `phase`: "step <n>: ..." while a step is under way."""
         write_json(self.path, {"phase": phase, "time": time.time()})
 
 
 def read_phase(path: Path) -> str | None:
-    """What the heartbeat last said, None before its first word."""
+    """The phase in a heartbeat file; None if there is no file yet."""
     try:
         return json.loads(path.read_text())["phase"]
     except FileNotFoundError:
@@ -37,43 +39,51 @@ def read_phase(path: Path) -> str | None:
 
 
 class Stopped(Exception):
-    """The trainer was asked to end, and has saved."""
+    """The trainer has saved, as it was asked to, and ends."""
 
 
 AGAIN = "Run again to resume from the last checkpoint; if it comes back, lower training.learning_rate."
 
 
 class NotFinite:
-    """Ends a training whose updates have come to nothing.
+    """Ends a training whose gradients are not finite.
 
-    verl leaves out an update whose gradient is not finite, and says so in a worker's log alone.
+    verl skips an update whose gradient is not finite, and logs it in the worker only: without this check the training
+    would go on without learning.
     """
 
     def __init__(self, patience: int = 3) -> None:
-        self.patience, self._row = patience, 0
+        self.patience, self._count = patience, 0
 
     def __call__(self, norm: float, step: int) -> None:
-        """`norm`: the gradient's, of this step. Raises UserError at the `patience`-th in a row that is not finite."""
-        self._row = 0 if math.isfinite(norm) else self._row + 1
-        if self._row >= self.patience:
+        """Look at the gradient's norm of a step.
+
+        Raises:
+            UserError: it is not finite, for the `patience`-th step in a row.
+        """
+        self._count = 0 if math.isfinite(norm) else self._count + 1
+        if self._count >= self.patience:
             raise UserError(
-                f"step {step}: the gradient's norm is {norm}, {self._row} steps in a row, so that nothing is "
-                f"learned any more. {AGAIN}"
+                f"step {step}: the gradient's norm is {norm}, {self._count} steps in a row, so the model no longer "
+                f"learns. {AGAIN}"
             )
 
 
 class MetricsLog:
-    """A logger of verl's kind: appends `{"step": ..., "time": ..., <metric>: ...}` lines to a file.
+    """A logger for verl that appends lines `{"step": ..., "time": ..., <metric>: ...}` to a file.
 
-    written: called with the step after each line.
+    Args:
+        path: the file.
+        written: called with the step after each line.
     """
 
     def __init__(self, path: str | Path, written: Callable[[int], None]) -> None:
         self.path, self.written = Path(path), written
 
     def log(self, data: dict[str, Any], step: int) -> None:
+        """Append the metrics of a step; values that are not finite numbers are left out."""
         values = {key: _number(value) for key, value in data.items()}
-        line = {"step": step, "time": round(time.time(), 3)}
+        line: dict[str, Any] = {"step": step, "time": round(time.time(), 3)}
         line.update({key: value for key, value in values.items() if value is not None})
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
@@ -81,7 +91,7 @@ class MetricsLog:
 
 
 def _number(value: Any) -> float | int | None:
-    """A finite number as JSON has it; what is none (nan, text) is left out."""
+    """The value as a number for JSON; None for nan, infinity and text."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -92,7 +102,7 @@ def _number(value: Any) -> float | int | None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file, without a last line that was cut off by a kill."""
+    """Lines of a metrics file; a last line that is incomplete, after a kill, is left out."""
     if not path.exists():
         return []
     lines = []
@@ -105,6 +115,6 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def forget_after(path: Path, step: int) -> None:
-    """Drop the lines of steps after `step`: a resumed training repeats them."""
+    """Remove the lines of steps after `step`, which a resumed training repeats."""
     kept = [line for line in read_lines(path) if line["step"] <= step]
     write_text(path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -28,9 +28,22 @@ def run(
     limits: Limits,
     report: Callable[[str], None],
 ) -> None:
-    """Train, export, and write `out/manifest.json` last."""
+    """Train, export, and write `out/manifest.json` last.
+
+    Args:
+        model: folder of the model to start from, in Hugging Face format.
+        train_file, validation_file: parquet of egpo.data.verl_rows.
+        seed: of the order of the data, vLLM's sampler and torch.
+        out: gets model/, metrics.jsonl, verl.yaml and manifest.json; work/ holds checkpoints.
+        code: version of the code; checkpoints of another version are not resumed.
+        limits: when the training is stopped.
+        report: called with each line of progress.
+
+    Raises:
+        UserError: the model, the settings or a limit; see egpo.training.launch.train.
+    """
     check_attention(model, training.attention)
-    # verl takes seconds to import: not before the settings are known to be good.
+    # These imports take seconds: check the settings first.
     from omegaconf import open_dict
 
     from egpo.training.launch import train
@@ -39,7 +52,7 @@ def run(
     work = out / "work"
     config = verl_config(training, method, backbone, model, train_file, validation_file, seed, work)
     with open_dict(config):
-        config.egpo_run.code = code  # checkpoints of other code are not resumed
+        config.egpo_run.code = code  # a part of what checkpoints must agree with
     if training.platform == "cuda":
         memory = estimate(of_folder(model), backbone, training, micro_batch_tokens(backbone))
         for line in (memory.line(), *(f"warning: {warning}" for warning in memory.warnings())):
@@ -47,4 +60,4 @@ def run(
     train(config, out, work, limits, report)
     settings = {part.__class__.__name__.lower(): part.model_dump(mode="json") for part in (training, method, backbone)}
     files = [train_file, validation_file, *sorted(model.glob("*.safetensors"))]
-    write_json(out / "manifest.json", {**origin({**settings, "seed": seed}, code, files)})
+    write_json(out / "manifest.json", origin({**settings, "seed": seed}, code, files))

@@ -1,4 +1,4 @@
-"""verl's settings for one training: verl's own defaults, then what the method and the experiment say."""
+"""verl's settings of one training: verl's defaults, then those of the method and the experiment."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from egpo.config.backbones import Backbone
 from egpo.config.methods import Method, OverlongBuffer
 from egpo.config.training import Training
 from egpo.training.cpu import cpu_settings
+from egpo.training.names import ACTOR, MODEL, ROLLOUT
+from egpo.training.progress import HEARTBEAT
 
-ACTOR, ROLLOUT, MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
-# Epochs that no training reaches: with a number of steps given, the steps end it.
-ENDLESS = 10**6
+# Epochs of a training that is limited by its number of steps.
+UNLIMITED = 10**6
 
 
 def _method(method: Method, backbone: Backbone) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def _method(method: Method, backbone: Backbone) -> dict[str, Any]:
         "algorithm.adv_estimator": "egpo",
         "algorithm.egpo": method.calibration.model_dump(mode="json"),
         "algorithm.egpo_penalty": method.overlong_buffer.penalty_factor if method.overlong_buffer else 0.0,
-        # Old log-probabilities must be the actor's own: Eq. (5) reads them.
+        # The actor must compute the old log-probabilities, which Eq. (5) uses.
         "algorithm.rollout_correction.bypass_mode": False,
         "algorithm.use_kl_in_reward": False,
         "algorithm.filter_groups.enable": method.dynamic_sampling,
@@ -41,7 +42,7 @@ def _method(method: Method, backbone: Backbone) -> dict[str, Any]:
         f"{ACTOR}.use_kl_loss": False,
         f"{ACTOR}.entropy_coeff": 0,
         "trainer.v1.trainer_mode": "egpo",
-        "reward.custom_reward_function.path": "pkg://egpo.training.reward",
+        "reward.custom_reward_function.path": "pkg://egpo.verl_plugin.reward",
         "reward.custom_reward_function.name": "compute_score",
         **_overlong(method.overlong_buffer, backbone),
     }
@@ -52,8 +53,8 @@ def _overlong(overlong_buffer: OverlongBuffer | None, backbone: Backbone) -> dic
         return {}
     if overlong_buffer.len >= backbone.max_response_length:
         raise UserError(
-            f"overlong_buffer.len: {overlong_buffer.len} tokens leave none unpunished of the "
-            f"{backbone.max_response_length} that {backbone.label} may write: give fewer."
+            f"overlong_buffer.len: {overlong_buffer.len} tokens, which is not less than the "
+            f"{backbone.max_response_length} of a response of {backbone.label}: set it lower."
         )
     return {
         "reward.reward_manager.name": "dapo",
@@ -70,7 +71,7 @@ def _overlong(overlong_buffer: OverlongBuffer | None, backbone: Backbone) -> dic
 
 
 def micro_batch_tokens(backbone: Backbone) -> int:
-    """Tokens in a micro batch: verl wants room for the longest sequence, and logits take memory for each."""
+    """Tokens of a micro batch (ppo_max_token_len_per_gpu): at least those of the longest sequence."""
     return max(16384, backbone.max_prompt_length + backbone.max_response_length)
 
 
@@ -80,7 +81,7 @@ def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, 
         "data.train_batch_size": training.train_batch_size,
         "data.max_prompt_length": backbone.max_prompt_length,
         "data.max_response_length": backbone.max_response_length,
-        # A prompt that is too long stops the training: the data stage has filtered by length.
+        # The data stage has removed prompts that are too long: one here is an error.
         "data.truncation": "error",
         "data.shuffle": True,
         "data.seed": seed,
@@ -94,7 +95,7 @@ def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, 
         f"{MODEL}.override_config": {"attn_implementation": training.attention},
         f"{ACTOR}.data_loader_seed": seed,
         f"{ACTOR}.fsdp_config.seed": seed,
-        # The last checkpoint holds the model to export.
+        # The exported model is taken from the last checkpoint.
         f"{ACTOR}.checkpoint.save_contents": ["model", "optimizer", "extra", "hf_model"],
         f"{ACTOR}.checkpoint.load_contents": ["model", "optimizer", "extra"],
         f"{ROLLOUT}.name": "vllm",
@@ -108,7 +109,7 @@ def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, 
         "trainer.nnodes": training.nodes,
         "trainer.n_gpus_per_node": training.gpus_per_node,
         "trainer.total_training_steps": training.total_training_steps,
-        "trainer.total_epochs": training.total_epochs or ENDLESS,
+        "trainer.total_epochs": training.total_epochs or UNLIMITED,
         "trainer.save_freq": training.save_freq,
         "trainer.test_freq": training.test_freq,
         "trainer.resume_mode": "auto",
@@ -128,7 +129,7 @@ def _files(model: Path, train_file: Path, validation_file: Path, work: Path) -> 
         "data.val_files": str(validation_file.absolute()),
         "trainer.default_local_dir": str(work / "checkpoints"),
         "egpo_run": {
-            "heartbeat": str(work / "heartbeat.json"),
+            "heartbeat": str(work / HEARTBEAT),
             "metrics": str(work / "metrics.jsonl"),
             "tensorboard": str(work / "tensorboard"),
             "work": str(work),
@@ -137,12 +138,12 @@ def _files(model: Path, train_file: Path, validation_file: Path, work: Path) -> 
 
 
 def _cuda(training: Training) -> dict[str, Any]:
-    """For GPUs of 80 GB and models up to 7B; egpo.training.memory estimates what that needs."""
+    """For GPUs of 80 GB and models up to 7B; egpo.training.memory estimates the memory."""
     return {
         f"{ROLLOUT}.gpu_memory_utilization": training.gpu_memory_utilization,
-        # Up to 7B a model fits a GPU: eight engines of one GPU each are quicker than fewer larger ones.
+        # A model up to 7B fits a GPU: eight engines on one GPU each are faster than fewer, larger ones.
         f"{ROLLOUT}.tensor_model_parallel_size": 1,
-        # verl computes entropies beside every log-probability; at once they would cost copies of all logits in fp32.
+        # verl computes entropies with log-probabilities; without chunks that takes fp32 copies of all logits.
         f"{ACTOR}.entropy_from_logits_with_chunking": True,
     }
 
@@ -157,11 +158,18 @@ def verl_config(
     seed: int,
     work: Path,
 ) -> DictConfig:
-    """verl's full settings for one training. `check` lets verl validate them; a training does so first of all.
+    """Compose verl's full settings of one training; `check` lets verl validate them.
 
-    model: folder in Hugging Face format. train_file, validation_file: parquet of egpo.data.verl_rows.
-    seed: order of the data, vLLM's sampler and torch. work: where checkpoints, metrics and heartbeat go.
-    Keys of `training.overrides` win over everything here. Raises UserError for one that verl does not have.
+    Keys of `training.overrides` take precedence over all others.
+
+    Args:
+        model: folder of the model, in Hugging Face format; need not exist.
+        train_file, validation_file: parquet of egpo.data.verl_rows; need not exist.
+        seed: of the order of the data, vLLM's sampler and torch.
+        work: folder for checkpoints, metrics and heartbeat.
+
+    Raises:
+        UserError: verl has no such key as one of the overrides, or is not installed.
     """
     with initialize_config_dir(str(_verl_folder() / "trainer" / "config"), version_base=None):
         config = compose(config_name="ppo_trainer")
@@ -171,7 +179,7 @@ def verl_config(
         **_files(model, train_file, validation_file, work),
         "egpo_run.max_num_gen_batches": method.max_num_gen_batches,
         **(cpu_settings() if training.platform == "cpu" else _cuda(training)),
-        **_users(training, config),
+        **_overrides(training, config),
     }
     with open_dict(config):
         for key, value in overrides.items():
@@ -180,18 +188,18 @@ def verl_config(
 
 
 def as_text(config: DictConfig) -> str:
-    """The settings as the file that stands beside a training."""
+    """The settings as YAML, as in the verl.yaml of a training."""
     return OmegaConf.to_yaml(config, resolve=True)
 
 
-def _users(training: Training, config: DictConfig) -> dict[str, Any]:
-    """`training.overrides`, where a key that verl does not have must start with "+", as on Hydra's command line."""
+def _overrides(training: Training, config: DictConfig) -> dict[str, Any]:
+    """`training.overrides`; as on Hydra's command line, a key that verl does not have must start with "+"."""
     settings = {}
     for key, value in training.overrides.items():
         parent, _, name = key.removeprefix("+").rpartition(".")
-        beside = OmegaConf.select(config, parent) if parent else config
-        if not key.startswith("+") and (not isinstance(beside, DictConfig) or name not in beside):
-            close = get_close_matches(name, list(beside)) if isinstance(beside, DictConfig) else []
+        section = OmegaConf.select(config, parent) if parent else config
+        if not key.startswith("+") and (not isinstance(section, DictConfig) or name not in section):
+            close = get_close_matches(name, map(str, section)) if isinstance(section, DictConfig) else []
             raise UserError(
                 f"training.overrides: verl has no setting '{key}'."
                 + (f" Did you mean '{parent}.{close[0]}'?" if close else "")
@@ -202,7 +210,7 @@ def _users(training: Training, config: DictConfig) -> dict[str, Any]:
 
 
 def _verl_folder() -> Path:
-    """Where verl is installed, without importing it."""
+    """Folder of the installed verl; does not import it."""
     spec = find_spec("verl")
     if spec is None or spec.origin is None:
         raise UserError("verl is not installed in this environment: run `make env`.")
@@ -210,13 +218,18 @@ def _verl_folder() -> Path:
 
 
 def check(config: DictConfig) -> None:
-    """verl's own validation; imports verl, which takes seconds. Raises UserError if verl refuses."""
+    """Let verl validate the settings of a training. Imports verl, which takes seconds.
+
+    Raises:
+        UserError: verl refuses them.
+    """
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import validate_config
 
+    copy: Any = OmegaConf.create(OmegaConf.to_container(config))  # verl's checks may write
     try:
         validate_config(
-            OmegaConf.create(OmegaConf.to_container(config)),  # a copy: verl's checks may write
+            copy,
             use_reference_policy=need_reference_policy(config),
             use_critic=need_critic(config),
         )

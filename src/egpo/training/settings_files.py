@@ -1,4 +1,4 @@
-"""verl's settings of every training of an experiment, checked and written out without data, model or GPU."""
+"""Writes verl's settings of every training of an experiment, checked by verl; needs no data, model or GPU."""
 
 from __future__ import annotations
 
@@ -33,10 +33,16 @@ COLUMNS = {
 def write_settings(
     catalogue: Catalogue, models: dict[Model, Path], files: tuple[Path, Path], out: Path, report: Callable[[str], None]
 ) -> None:
-    """Write out/<backbone>/<method>/seed-<n>.yaml for each training, and out/memory.md and .csv.
+    """Write `out/<backbone>/<method>/seed-<n>.yaml` for each training, and `out/memory.md` and `.csv`.
 
-    models: the folder of the backbone's model for each (backbone, method, training seed). files: rows of training and
-    of validation. Nothing of these need be there. Raises UserError for settings that verl's own check refuses.
+    Args:
+        models: the model's folder for each (backbone, method, training seed); need not exist.
+        files: rows of training and of validation; need not exist.
+        out: the folder to write to.
+        report: called with what was written, and with warnings about memory.
+
+    Raises:
+        UserError: verl refuses the settings.
     """
     paths = Paths(catalogue.experiment.experiment)
     for (backbone, method, seed), model in models.items():

@@ -1,4 +1,4 @@
-"""The rollouts of one model, measured: what Table 3, the entropy figures and the claims are made from."""
+"""The measures of one model's rollouts, for Table 3, the entropy figures and the claims."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Model = tuple[str, str, int]  # backbone, method, training seed
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All rollouts of a backbone and method, of every training seed: a problem is one unit across seeds."""
+    """All rollouts of a backbone and method, of all training seeds; the bootstrap draws a problem with all of them."""
 
     backbone: str
     method: str
@@ -37,7 +37,7 @@ class Diagnosis:
 
     @cached_property
     def used(self) -> pd.DataFrame:
-        """What every AUC is counted over."""
+        """The rollouts that every AUC is computed over."""
         return usable(self.rollouts, self.thinks)
 
     @property
@@ -45,7 +45,7 @@ class Diagnosis:
         return PARTS if self.thinks else ("response",)
 
     def of(self, part: str) -> pd.DataFrame:
-        """What densities and gaps are made of: the response's entropy exists for all, the parts' where both do."""
+        """The rollouts of densities and gaps: all for the response, those with both parts for a part."""
         return self.rollouts if part == "response" else self.used
 
     @cached_property
@@ -71,11 +71,11 @@ class Diagnosis:
         return estimate(calibration_error, self.entropies(part), self.incorrect, self.weights)
 
     def answer_over_thinking(self) -> Estimate:
-        """AUC of the answer's entropy less that of the thoughts'."""
+        """AUC of the answer's entropy minus that of the thoughts'."""
         return difference(self.entropies("thinking"), self.entropies("answer"), self.incorrect, self.weights)
 
     def without(self) -> dict[str, int]:
-        """How many rollouts have no whole set of parts, and why: they are in no AUC."""
+        """Number of rollouts that are left out of every AUC, by reason."""
         if not self.thinks:
             return {}
         open_ended = ~self.rollouts["ended"]
@@ -84,9 +84,13 @@ class Diagnosis:
 
 
 def diagnose(catalogue: Catalogue, measures: dict[Model, Path]) -> dict[tuple[str, str], Diagnosis]:
-    """By backbone and method. measures: measures.parquet of every model.
+    """The rollouts of every model, by backbone and method.
 
-    Raises UserError for a file that does not hold what the experiment asks for.
+    Args:
+        measures: measures.parquet of every model.
+
+    Raises:
+        UserError: a file does not hold the problems and rollouts that the experiment asks for.
     """
     chosen = catalogue.experiment.uncertainty
     assert chosen is not None

@@ -1,8 +1,8 @@
-"""What the entropy of a response tells about its correctness: entropies, AUC, gap, calibration.
+"""Entropy statistics of rollouts: entropies of the parts of a response, AUC, gap, calibration error.
 
-Entropies are Eq. (5) on parts of a response, in nats per token. The thoughts are the tokens before the first
-</think>; the answer is what follows it, without the token that ends the response. Where a part has no token its
-entropy is nan. The whole response is that of the training: all tokens, those two included.
+Entropies are Eq. (5), in nats per token. The thoughts are the tokens before the first </think>; the answer is the
+tokens after it, without the one that ends the response. The whole response has all tokens, as in the training. The
+entropy of an empty part is nan.
 """
 
 from __future__ import annotations
@@ -24,9 +24,14 @@ BINS = 10
 
 
 def parts(tokens: Sequence[int], truncated: bool, end_of_thought: int | None) -> dict[str, slice]:
-    """Where each part of a response lies. end_of_thought: the token id of </think>; None: there are no thoughts.
+    """Which tokens belong to each part of a response.
 
-    A response without </think> has thoughts alone; those of one that was cut off end where it does.
+    Args:
+        truncated: whether the response was cut off, and so has no token that ends it.
+        end_of_thought: token id of </think>; None for a model without thoughts.
+
+    Returns:
+        By part; "response" only for a model without thoughts. A response without </think> has an empty answer.
     """
     length = len(tokens)
     found = {"response": slice(0, length)}
@@ -41,16 +46,21 @@ def parts(tokens: Sequence[int], truncated: bool, end_of_thought: int | None) ->
 
 
 def entropy(logprobs: Sequence[float], where: slice) -> float:
-    """Mean of -log p over a part, in nats per token; nan if it is empty."""
+    """Mean of -log p over a part, in nats per token; nan for an empty part."""
     part = np.asarray(logprobs[where], dtype=np.float64)
     return float(-part.mean()) if part.size else np.nan
 
 
 def measure_rollouts(path: Path) -> pd.DataFrame:
-    """A row per rollout: problem, uuid, trial, correct, truncated, and of each part its entropy and its tokens.
+    """Entropy and length of every part of every rollout.
 
-    Columns `thinking` and `answer` and their `_tokens` are nan and 0 for a model without thoughts; `ended`: whether
-    the thoughts end.
+    Args:
+        path: rollouts.parquet of a model.
+
+    Returns:
+        A row per rollout: problem, uuid, trial, correct, truncated; the entropy of each part under its name, and its
+        number of tokens as `<part>_tokens` (nan and 0 for parts that the model does not have); `ended`, whether the
+        thoughts end.
     """
     end = how_made(path)["end_of_thought"]
     rows = []
@@ -75,9 +85,17 @@ def _weights(entropies: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
 
 
 def auc(entropies: np.ndarray, incorrect: np.ndarray, weights: np.ndarray | None = None) -> Any:
-    """Probability that an incorrect response has the higher entropy, ties by half; nan where all have one outcome.
+    """Probability that an incorrect response has a higher entropy than a correct one; a tie counts half.
 
-    weights: (n,), or (resamples, n) for a value of each. scikit-learn's roc_auc_score, for many weights at once.
+    The same as scikit-learn's roc_auc_score, for many weights at once.
+
+    Args:
+        entropies: (n,), in nats per token.
+        incorrect: (n,) booleans.
+        weights: (n,), or (resamples, n) for one value per resample; None for equal weights.
+
+    Returns:
+        A value, or (resamples,) of them; nan where all responses are correct or all are incorrect.
     """
     order = np.argsort(entropies, kind="stable")
     values = entropies[order]
@@ -92,10 +110,7 @@ def auc(entropies: np.ndarray, incorrect: np.ndarray, weights: np.ndarray | None
 
 
 def gap(entropies: np.ndarray, incorrect: np.ndarray, weights: np.ndarray | None = None) -> Any:
-    """Mean entropy of the incorrect less that of the correct responses; nan where there is only one kind.
-
-    weights: as of `auc`.
-    """
+    """Mean entropy of the incorrect responses minus that of the correct ones; arguments and result as of `auc`."""
     chosen = _weights(entropies, weights)
     bad, good = (_ratio(chosen @ (entropies * kind), chosen @ kind) for kind in (incorrect, ~incorrect))
     return bad - good
@@ -104,20 +119,20 @@ def gap(entropies: np.ndarray, incorrect: np.ndarray, weights: np.ndarray | None
 def calibration_error(entropies: np.ndarray, incorrect: np.ndarray, weights: np.ndarray | None = None) -> Any:
     """Expected calibration error (Guo et al. 2017) of the confidence exp(-H), in BINS bins of equal width.
 
-    exp(-H) is the geometric mean of the tokens' probabilities. Not in the paper. weights: as of `auc`.
+    exp(-H) is the geometric mean of the tokens' probabilities. Not in the paper. Arguments as of `auc`.
     """
     chosen, confidence = _weights(entropies, weights), np.exp(-entropies)
     place = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    too_sure = np.zeros((len(entropies), BINS))
-    too_sure[np.arange(len(entropies)), place] = confidence - ~incorrect
-    return _ratio(np.abs(chosen @ too_sure).sum(axis=-1), chosen.sum(axis=-1))
+    excess = np.zeros((len(entropies), BINS))
+    excess[np.arange(len(entropies)), place] = confidence - ~incorrect
+    return _ratio(np.abs(chosen @ excess).sum(axis=-1), chosen.sum(axis=-1))
 
 
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray | None], Any]
 
 
 def resampled(problems: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:
-    """Weights (resamples, rollouts) of a bootstrap over problems: how often each rollout's problem was drawn."""
+    """Weights (resamples, n) of a bootstrap over problems: how often the problem of each rollout was drawn."""
     names, place = np.unique(problems, return_inverse=True)
     if not (count := len(names)):
         return np.zeros((resamples, 0))
@@ -127,7 +142,7 @@ def resampled(problems: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measure with its 95% interval by bootstrap over problems; nan where it does not exist."""
+    """A measure with its 95% interval by bootstrap over problems; nan where it is undefined."""
 
     value: float
     low: float
@@ -135,17 +150,17 @@ class Estimate:
 
     @property
     def sign(self) -> int:
-        """1 or -1 where the whole interval is on that side of 0, else 0."""
+        """1 or -1 where the whole interval is above or below 0, else 0."""
         return int(self.low > 0) - int(self.high < 0)
 
 
 def estimate(measure: Measure, entropies: np.ndarray, incorrect: np.ndarray, weights: np.ndarray) -> Estimate:
-    """A measure and its interval. weights: see `resampled`. Resamples in which it does not exist are left out."""
+    """A measure and its interval, with weights of `resampled`; resamples where it is undefined are left out."""
     return _interval(measure(entropies, incorrect, None), measure(entropies, incorrect, weights))
 
 
 def difference(first: np.ndarray, second: np.ndarray, incorrect: np.ndarray, weights: np.ndarray) -> Estimate:
-    """AUC of the second entropy less that of the first, on the same rollouts and resamples."""
+    """AUC of the second entropy minus that of the first, on the same rollouts and resamples."""
     drawn = auc(second, incorrect, weights) - auc(first, incorrect, weights)
     return _interval(auc(second, incorrect) - auc(first, incorrect), drawn)
 
@@ -159,12 +174,12 @@ def _interval(value: float, drawn: np.ndarray) -> Estimate:
 
 
 def roc(entropies: np.ndarray, incorrect: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """False and true positive rates of calling a response incorrect when its entropy is above a threshold."""
+    """False and true positive rates when responses with an entropy above a threshold are called incorrect."""
     false, true, _ = roc_curve(incorrect, entropies)
     return false, true
 
 
 def usable(rollouts: pd.DataFrame, thinks: bool) -> pd.DataFrame:
-    """The rollouts that all parts exist in: one without an answer is left out of every AUC, so that they compare."""
+    """The rollouts that have all parts: every AUC is computed over the same ones, so that they are comparable."""
     names = list(PARTS) if thinks else ["response"]
     return rollouts.dropna(subset=names)

@@ -1,6 +1,6 @@
-"""Rollouts for diagnosis: responses to held-out problems, with the log-probability of every token.
+"""Rollouts: responses to held-out problems, with the log-probability of every token.
 
-Problems are answered in shards. A finished shard of the same model, problems, settings and code is not made again.
+Problems are answered in shards. A finished shard of the same model, problems, settings and code is kept.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from egpo.inference.progress import Progress, Report
 from egpo.runtime.job import duration
 
 END_OF_THOUGHT = "</think>"
-KEY = b"key"  # of a shard's metadata: hash of all that it depends on
+KEY = b"key"  # in a shard's metadata: hash of everything that it depends on
 SCHEMA = pa.schema(
     [
         ("problem", pa.int32()),  # row of heldout.parquet
         ("uuid", pa.string()),
         ("trial", pa.int32()),  # from 1
         ("seed", pa.int64()),  # of this request
-        ("correct", pa.bool_()),  # by the training's verifier, Eq. (1)
+        ("correct", pa.bool_()),  # by the verifier of the training, Eq. (1)
         ("truncated", pa.bool_()),
         ("prompt_tokens", pa.int32()),
         ("tokens", pa.list_(pa.int32())),  # of the response, with the one that ends it
-        ("logprobs", pa.list_(pa.float32())),  # of each, by the model itself: at temperature 1, of all tokens
+        ("logprobs", pa.list_(pa.float32())),  # of each token, at temperature 1 over the whole vocabulary
         ("response", pa.string()),
     ]
 )
@@ -50,7 +50,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Shard:
-    """Some problems, as (row of heldout.parquet, row in verl's format), and the file of their rollouts."""
+    """Problems, as (row number in heldout.parquet, row in verl's format), and the file of their rollouts."""
 
     problems: list[tuple[int, Problem]]
     file: Path
@@ -66,7 +66,14 @@ class Shard:
 def shards(
     problems: list[Problem], model: dict[str, str], made: dict[str, Any], size: int, code: str, work: Path
 ) -> list[Shard]:
-    """The problems cut into shards. model: hashes of its files; made: how rollouts are made; code: its version."""
+    """Divide the problems into shards.
+
+    Args:
+        model: hash of each of its files; for a model on the Hub its name, with an empty hash.
+        made: settings that rollouts depend on.
+        size: problems per shard.
+        code: version of the code that rollouts depend on.
+    """
     cut = []
     for number, start in enumerate(range(0, len(problems), size)):
         part = list(enumerate(problems[start : start + size], start=start))
@@ -77,7 +84,11 @@ def shards(
 
 
 def end_of_thought(model: Path | str, backbone: Backbone) -> int | None:
-    """Token id of </think> where responses hold thoughts, else None. Raises UserError where it is no token."""
+    """Token id of </think>; None for a model without thoughts.
+
+    Raises:
+        UserError: the tokenizer of a model with thoughts has no such token.
+    """
     if not backbone.thinks:
         return None
     from transformers import AutoTokenizer
@@ -92,7 +103,7 @@ def end_of_thought(model: Path | str, backbone: Backbone) -> int | None:
 
 
 def _ask(engine: Engine, shard: Shard, rollouts: int, progress: Progress) -> list[tuple[Row, str, Future[Answer]]]:
-    """Every request of a shard, under way: the row as far as it is known, the right answer, the answer to be."""
+    """Start the requests of a shard: for each the start of its row, the reference answer, and the future answer."""
     asked = []
     for number, problem in shard.problems:
         messages = [dict(message) for message in problem["prompt"]]
@@ -106,7 +117,7 @@ def _ask(engine: Engine, shard: Shard, rollouts: int, progress: Progress) -> lis
 
 
 def _row(row: Row, truth: str, answer: Answer) -> Row:
-    """A rollout. Raises UserError for a problem that was not answered."""
+    """The row of a rollout. Raises UserError for a prompt that is too long, EngineError for one that failed."""
     if answer.overflow:
         raise UserError(
             f"data.final_prompt_tokens: problem {row['uuid']} is too long for this model: {answer.error}. Lower it, or "
@@ -145,7 +156,7 @@ def _run(
         report(f"loaded in {duration(time.monotonic() - start)}")
         progress = Progress(sum(len(shard.problems) for shard in pending) * rollouts, report)
         before: tuple[Shard, list[tuple[Row, str, Future[Answer]]]] | None = None
-        for shard in pending:  # the next shard is asked before the last answers of this one are in
+        for shard in pending:  # a shard is asked before the answers of the one before are complete
             asked = _ask(engine, shard, rollouts, progress)
             if before is not None:
                 _finish(*before, report)
@@ -160,7 +171,7 @@ def read_problems(file: Path) -> list[Problem]:
 
 
 def _joined(made: list[Shard], metadata: dict[str, Any], path: Path) -> int:
-    """All shards as one file; its number of rows. One shard at a time: together they may be larger than memory."""
+    """Write all shards to one file, one at a time, as all may not fit in memory. Returns its number of rows."""
     rows = 0
     schema = SCHEMA.with_metadata({METADATA: json.dumps(metadata).encode()})
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
@@ -184,9 +195,17 @@ def roll_out(
 ) -> None:
     """Answer every problem `uncertainty.rollouts_per_prompt` times, with the decoding of the evaluation.
 
-    model: a folder in Hugging Face format or a name on the Hub; problems: heldout.parquet of the data stage; work:
-    keeps finished shards. Writes out/rollouts.parquet (SCHEMA: a row per problem and trial) and, last,
-    out/manifest.json. Raises UserError for a model or a problem that cannot be used, EngineError when vLLM fails.
+    Writes out/rollouts.parquet (SCHEMA: a row per problem and trial) and, last, out/manifest.json.
+
+    Args:
+        model: a folder in Hugging Face format, or a name on the Hub.
+        problems: heldout.parquet of the data stage.
+        work: keeps finished shards from one call to the next.
+        code: version of the code that rollouts depend on.
+
+    Raises:
+        UserError: for a model or a problem that cannot be used.
+        EngineError: when vLLM fails; finished shards are kept.
     """
     inputs = hashes(model_files(model))
     made = {
@@ -208,7 +227,7 @@ def roll_out(
 
 
 def how_made(path: Path) -> dict[str, Any]:
-    """The metadata of a file of rollouts. Raises UserError for a file that holds none."""
+    """The settings that the rollouts in a file were made with. Raises UserError for a file that has none."""
     try:
         return json.loads((pq.read_schema(path).metadata or {})[METADATA])
     except (OSError, ValueError, KeyError) as error:
@@ -216,7 +235,7 @@ def how_made(path: Path) -> dict[str, Any]:
 
 
 def read_rollouts(path: Path, columns: list[str]) -> Iterator[pa.Table]:
-    """Some columns of a file of rollouts, a part of the rows at a time; raises as `how_made` does."""
+    """Some columns of a file of rollouts, in batches of rows; raises as `how_made`."""
     how_made(path)
     for batch in pq.ParquetFile(path).iter_batches(batch_size=256, columns=columns):
         yield pa.Table.from_batches([batch])

@@ -1,4 +1,4 @@
-"""Acting after a module was imported, without importing it."""
+"""Call functions after a module has been imported, without importing it here."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _WATCHER = _Watcher()
 
 
 def after_import(name: str, action: Callable[[], object]) -> None:
-    """Call `action` once, right after the module `name` has been imported; at once if it already is.
+    """Call `action` once the module `name` has been imported; at once if it already is.
 
-    Several actions for one module are called in the order in which they were given.
+    Several actions for one module are called in the order of registration.
     """
     if name in sys.modules:
         action()

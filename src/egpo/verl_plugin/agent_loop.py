@@ -1,8 +1,8 @@
-"""A seed for each rollout, so that a training samples the same whenever and wherever it is run.
+"""An agent loop for verl that gives each rollout a sampling seed, so that a training can be reproduced.
 
-verl seeds vLLM's engine alone, and that one stream of random numbers is dealt out as requests come in: no two runs are
-the same. Its option full_determinism gives every request one seed (verl 0.9.1), so that the rollouts of a prompt would
-be copies of each other.
+verl seeds only vLLM's engine, whose random numbers go to requests in the order of arrival, which differs from run to
+run. With its option full_determinism (verl 0.9.1) all requests have the same seed, and the rollouts of a prompt would
+be equal.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ NAME = "egpo"
 
 
 def group_name(step: int, position: int) -> str:
-    """The uid of a prompt's group: its place among those that a step generates. verl's own are random."""
+    """The uid of a prompt's group, by its position among the groups of a step; verl's default is random."""
     return f"step{step:07d}-{position:05d}"
 
 
 def rollout_seed(training_seed: int, group: str, rollout: int) -> int:
-    """The sampling seed of a rollout: order and company of the requests play no part."""
+    """The sampling seed of a rollout; it does not depend on the order of requests."""
     return int.from_bytes(digest(training_seed, "rollout", f"{group}-{rollout}", size=7))
 
 
 @register(NAME)
 class SeededLoop(SingleTurnAgentLoop):
-    """verl's loop of one turn, selected by rollout.agent.default_agent_loop=egpo."""
+    """verl's single-turn loop with seeds; selected by rollout.agent.default_agent_loop=egpo."""
 
     async def run(self, sampling_params: dict[str, Any], **kwargs: Any) -> AgentLoopOutput:
         seed = rollout_seed(self.rollout_config.seed, kwargs["uid"], kwargs["session_id"])

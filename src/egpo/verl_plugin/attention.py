@@ -1,11 +1,10 @@
-"""Attention over packed sequences without flash-attention, under transformers' name "packed".
+"""Attention over packed sequences without flash-attention; transformers knows it as "packed".
 
-With use_remove_padding verl puts the sequences of a micro-batch one after another in one row and tells them apart by
-their position ids, which begin at 0 (verl/workers/engine/fsdp/transformer_impl.py, prepare_model_inputs).
-flash-attention takes such a row as it is. transformers' "sdpa" builds a mask of tokens x tokens for it: exact, but the
-time and memory grow with the square of the micro-batch. Here torch's scaled_dot_product_attention is called for one
-sequence after the other, causal and without a mask: on a GPU that is torch's own flash kernel, forward and backward,
-and no package or compiler is needed.
+With use_remove_padding verl concatenates the sequences of a micro-batch to one row, in which the position ids of each
+sequence begin at 0 (verl/workers/engine/fsdp/transformer_impl.py, prepare_model_inputs). flash-attention accepts such a
+row. transformers' "sdpa" builds a mask of tokens x tokens for it, which is exact, but time and memory grow with the
+square of the micro-batch. Here torch's scaled_dot_product_attention is called for each sequence, causal and without a
+mask. On a GPU that runs torch's flash kernel, forward and backward; no package or compiler is needed.
 """
 
 from __future__ import annotations
@@ -23,6 +22,9 @@ def lengths_of(position_ids: torch.Tensor) -> list[int]:
 
     Args:
         position_ids: (1, tokens); each sequence counts from 0.
+
+    Raises:
+        ValueError: the first position is not 0.
     """
     known = getattr(position_ids, "_egpo_lengths", None)
     if known is None:
@@ -32,8 +34,8 @@ def lengths_of(position_ids: torch.Tensor) -> list[int]:
                 "packed attention: the first position of a row is not 0; the sequences cannot be told apart"
             )
         known = [end - start for start, end in zip(starts, [*starts[1:], position_ids.shape[1]], strict=True)]
-        # All layers get this very tensor: to look once saves a wait for the GPU in each of them.
-        position_ids._egpo_lengths = known  # type: ignore[attr-defined]
+        # All layers get this tensor: with the lengths kept, only the first one waits for the GPU.
+        position_ids._egpo_lengths = known  # type: ignore[attr-defined]  # tensors take any attribute
     return known
 
 
@@ -55,38 +57,47 @@ def packed_attention(
     Args:
         query: (rows, heads, tokens, width of a head).
         key, value: (rows, heads or fewer, tokens, width of a head).
-        position_ids: (1, tokens) of a packed row. Several rows are taken as padded on the right, where a causal
-            attention needs no mask: no real token sees what comes after it.
+        position_ids: (1, tokens) of a packed row. Several rows are assumed to be padded on the right, where causal
+            attention needs no mask, as no token attends to later ones.
 
     Returns:
         (rows, tokens, heads, width of a head), and None for the weights.
 
     Raises:
-        ValueError: for a row whose positions do not begin at 0, and for a model with a sliding window, soft-capped
-            scores or attention sinks (egpo.backbones.architecture.check_attention finds these before a training).
+        ValueError: the positions do not begin at 0, or the model has a sliding window, soft-capped scores or attention
+            sinks (egpo.backbones.architecture.check_attention finds these before a training).
     """
     if getattr(module, "sliding_window", None) or softcap is not None or s_aux is not None:
         raise ValueError("packed attention is plain causal attention: set training.attention to another way")
-    packed = position_ids is not None and query.shape[0] == position_ids.shape[0] == 1
-    lengths = lengths_of(position_ids) if packed else [query.shape[2]]
-    parts = zip(*(states.split(lengths, dim=2) for states in (query, key, value)), strict=True)
+    if position_ids is not None and query.shape[0] == position_ids.shape[0] == 1:
+        lengths = lengths_of(position_ids)
+    else:
+        lengths = [query.shape[2]]
+    queries, keys, values = (states.split(lengths, dim=2) for states in (query, key, value))
+    grouped = query.shape[1] != key.shape[1]
     outputs = [
-        scaled_dot_product_attention(
-            *part, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
-        )
-        for part in parts
+        scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=grouped)
+        for q, k, v in zip(queries, keys, values, strict=True)
     ]
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
 
 
 def no_mask(attention_mask: torch.Tensor | None = None, **_: Any) -> None:
-    """In the place of transformers' mask: none. Raises ValueError for rows that are padded on the left."""
+    """Replaces transformers' function of masks, as none is needed.
+
+    Raises:
+        ValueError: rows are padded on the left.
+    """
     if attention_mask is not None and not attention_mask[:, 0].all():
         raise ValueError("packed attention: rows are padded on the left, which needs a mask")
 
 
 def available(name: str) -> bool:
-    """Whether transformers finds the package that the attention of this name needs; True if it needs none."""
+    """Whether the package that this attention needs is installed; True if it needs none.
+
+    Args:
+        name: transformers' attn_implementation.
+    """
     from transformers.utils import import_utils
 
     version = name.removeprefix("flash_attention_")
@@ -94,7 +105,7 @@ def available(name: str) -> bool:
 
 
 def install() -> None:
-    """Make the name known to transformers."""
+    """Register the attention and its mask with transformers."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(NAME, packed_attention)

@@ -1,7 +1,7 @@
-"""The driver of one training: `python -m egpo.verl_plugin.driver verl.yaml`, started by egpo.training.launch.
+"""The driver process of one training: `python -m egpo.verl_plugin.driver verl.yaml`, started by egpo.training.process.
 
-verl's own entry point starts a Ray actor to run the trainer in, which imports everything once more. Here
-the driver runs the trainer itself, and starts Ray while it imports.
+verl's entry point runs the trainer in a Ray actor, which imports everything again. Here the driver runs the trainer
+itself, and starts Ray while it imports verl.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from egpo.common.errors import UserError
 from egpo.common.files import write_text
-from egpo.training.nodes import ADDRESS, RUN_FOLDER, gather
+from egpo.training.names import ADDRESS, RUN_FOLDER
+from egpo.training.nodes import gather
 from egpo.training.progress import FAILURE, SAVED_AND_ENDED, Stopped
 from egpo.training.settings import check
 from egpo.verl_plugin import quick_start  # noqa: F401
 from egpo.verl_plugin.cpu.server import start_server
 
-SECONDS_FOR_LOGS = 2  # Ray brings its workers' last words with a delay
+SECONDS_FOR_LOGS = 2  # Ray forwards the output of its workers with a delay
 
 
 def _import_verl() -> None:
@@ -35,22 +36,28 @@ def _import_verl() -> None:
 
 
 def _start_ray(config: DictConfig) -> subprocess.Popen[bytes] | None:
-    """Returns what must be kept as long as Ray is needed."""
-    if ADDRESS in os.environ:  # a Ray that spans several nodes and is there already
+    """Start Ray, or connect to one that runs. The result must be kept as long as Ray is needed."""
+    if ADDRESS in os.environ:  # a running Ray that spans several nodes
         ray.init()
         return None
     nodes, gpus = config.trainer.nnodes, config.trainer.n_gpus_per_node
-    settings: dict[str, Any] = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
+    settings: Any = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
     settings["_temp_dir"] = os.environ[RUN_FOLDER]
     environment = {key: value for key, value in (settings.pop("runtime_env", None) or {}).items() if value is not None}
-    if nodes > 1:  # as many here as elsewhere, and an error where Slurm has given fewer
+    if environment:
+        settings["runtime_env"] = environment
+    if nodes > 1:  # the same number on each node; Ray fails if Slurm has assigned fewer
         settings["num_gpus"] = gpus
-    ray.init(**settings, **({"runtime_env": environment} if environment else {}))
+    ray.init(**settings)
     return gather(nodes, gpus) if nodes > 1 else None
 
 
 def check_registered() -> None:
-    """Raise UserError unless verl knows our names: it says nothing when a plug-in fails to load."""
+    """Check that the plug-in has registered its parts: verl ignores a plug-in that fails to load.
+
+    Raises:
+        UserError: a part is missing.
+    """
     from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
     from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
     from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
@@ -62,14 +69,14 @@ def check_registered() -> None:
     ):
         if name not in known:
             raise UserError(
-                f"verl has no {what} '{name}': our plug-in did not load. Install this package in the environment "
+                f"verl has no {what} '{name}': the plug-in did not load. Install this package in the environment "
                 "(make env), and leave VERL_USE_EXTERNAL_PLUGINS unset. "
                 f"Import egpo.verl_plugin.plugin by hand to see the error. Known: {', '.join(sorted(known))}."
             )
 
 
-def ours_in_verl(config: DictConfig) -> str:
-    """What of verl's is replaced or added in this training, in one line for the log."""
+def additions(config: DictConfig) -> str:
+    """The parts of verl that are replaced or added in this training, as a line for the log."""
     from verl.utils.torch_functional import logprobs_from_logits
 
     parts = [
@@ -82,11 +89,19 @@ def ours_in_verl(config: DictConfig) -> str:
         parts.append("log-probabilities (flash-attention is not installed)")
     if config.trainer.device == "cpu":
         parts.append("a platform for the CPU")
-    return f"beside verl's own: {', '.join(parts)}"
+    return f"replaced or added in verl: {', '.join(parts)}"
 
 
 def run(config: DictConfig) -> None:
-    """Check, then train to the end."""
+    """Check the settings, then train to the end.
+
+    Args:
+        config: verl's settings of the training.
+
+    Raises:
+        Stopped: the trainer has saved and ends, as it was asked to.
+        UserError: verl refuses the settings, or the training cannot go on.
+    """
     importing = threading.Thread(target=_import_verl)
     importing.start()
     workers = _start_ray(config)
@@ -97,7 +112,7 @@ def run(config: DictConfig) -> None:
     importing.join()
     check(config)
     check_registered()
-    print(ours_in_verl(config), flush=True)
+    print(additions(config), flush=True)
     from verl.trainer.ppo.v1 import AgentLoopManagerTQ, get_trainer_cls
 
     trainer = get_trainer_cls(config.trainer.v1.trainer_mode)(config=config)
@@ -110,11 +125,16 @@ def run(config: DictConfig) -> None:
     )
     trainer.fit(manager)
     trainer.logger.finish()
-    del server, workers  # they live as long as their handles
+    del server, workers  # they end with their handles
 
 
 def main(path: Path) -> int:
+    """Train by the settings in `path`; returns the exit code.
+
+    The message of a UserError is written to FAILURE in the same folder.
+    """
     config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
     try:
         run(config)
     except Stopped:
@@ -133,5 +153,5 @@ if __name__ == "__main__":
     code = main(Path(sys.argv[1]))
     sys.stdout.flush()
     sys.stderr.flush()
-    # At once: Python would wait for processes that it has sent a SIGTERM, which they do not get (egpo.runtime.guard).
+    # Without Python's clean-up, which sends SIGTERM to processes in which it is blocked, and waits for them.
     os._exit(code)

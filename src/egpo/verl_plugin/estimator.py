@@ -1,14 +1,14 @@
 """The advantage estimator "egpo" for verl: every method of config/methods.yaml goes through it.
 
-verl hands an estimator rewards, mask, prompt ids and `config.algorithm`, but nothing of the policy's. The
-trainer (egpo.verl_plugin.trainer) hands over the tokens' entropies through `handover`, in the same process and
-the same order of rows; the settings come as `config.egpo` (the fields of egpo.config.methods.Calibration) and
-`config.egpo_penalty` (of egpo.config.methods.OverlongBuffer).
+verl passes rewards, mask, prompt ids and `config.algorithm` to an estimator, but no log-probabilities. The trainer
+(egpo.verl_plugin.trainer) passes the tokens' entropies through `handover`, in the same process and the same order of
+rows. Settings are in `config.egpo` (the fields of egpo.config.methods.Calibration) and `config.egpo_penalty` (of
+egpo.config.methods.OverlongBuffer).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -24,12 +24,17 @@ from egpo.methods.advantage import calibrate
 from egpo.methods.metrics import step_metrics
 
 NAME = "egpo"
-PADDING = "pad"  # verl's padding rows have prompt ids that start so
+PADDING = "pad"  # prefix of the prompt ids of verl's padding rows
 
 
 @dataclass
 class Handover:
-    """From the trainer: token_entropies and scope of `calibrate`, (rows, longest). Back to the trainer: metrics."""
+    """What trainer and estimator exchange.
+
+    Attributes:
+        token_entropies, scope: as in egpo.methods.advantage.calibrate, (rows, longest); from the trainer.
+        metrics: of the step; from the estimator.
+    """
 
     token_entropies: torch.Tensor
     scope: torch.Tensor | None
@@ -41,7 +46,7 @@ _HANDOVER: ContextVar[Handover | None] = ContextVar("egpo_handover", default=Non
 
 @contextmanager
 def handover(token_entropies: torch.Tensor, scope: torch.Tensor | None = None) -> Iterator[Handover]:
-    """Make the entropies known to the estimator inside the block."""
+    """Pass the entropies to the estimator, which runs inside the block. Arguments are those of `Handover`."""
     parcel = Handover(token_entropies, scope)
     token = _HANDOVER.set(parcel)
     try:
@@ -51,12 +56,16 @@ def handover(token_entropies: torch.Tensor, scope: torch.Tensor | None = None) -
 
 
 def calibration_of(algorithm: Any) -> Calibration:
-    """The method's calibration from verl's `config.algorithm`."""
+    """The method's calibration in verl's `config.algorithm`."""
     return Calibration.model_validate(OmegaConf.to_container(algorithm.egpo, resolve=True))
 
 
-def real_rows(index: Sequence[Any]) -> np.ndarray:
-    """(rows,) booleans: False for the rows that verl adds to fill a batch."""
+def real_rows(index: np.ndarray) -> np.ndarray:
+    """(rows,) booleans: False for the rows that verl adds to fill a batch.
+
+    Args:
+        index: (rows,) prompt ids.
+    """
     return np.array([not str(uid).startswith(PADDING) for uid in index], dtype=bool)
 
 
@@ -68,9 +77,19 @@ def compute_egpo_advantage(
     index: np.ndarray,
     **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Advantages and returns (the same), both (rows, longest): the calibrated advantage on each token.
+    """The calibrated advantage of each response, on each of its tokens.
 
-    token_level_rewards: (rows, longest), zero but at one token. index: (rows,) prompt ids.
+    Args:
+        token_level_rewards: (rows, longest), with a response's reward at one token and 0 elsewhere.
+        response_mask: (rows, longest), 1 at the tokens of the response.
+        config: verl's `config.algorithm`.
+        index: (rows,) prompt ids.
+
+    Returns:
+        Advantages and returns, (rows, longest): the same tensor.
+
+    Raises:
+        ValueError: there is no `handover`, or its entropies have another shape.
     """
     parcel = _HANDOVER.get()
     if parcel is None:

@@ -1,9 +1,9 @@
 """Log-probabilities of tokens from logits, where flash-attention's cross entropy is not installed.
 
-verl 0.9.1 takes them from flash-attention's Triton kernel if it can, else row by row and in the logits' own precision
-(verl/utils/torch_functional.py, logprobs_from_logits_v2): with packed sequences a row is one token, and in bf16 the
-result has three digits. These are the entropies that Eq. (5) sums. This function does what the kernel does, in plain
-torch: float32 arithmetic on logits of any precision, some rows at a time.
+verl 0.9.1 computes them by flash-attention's Triton kernel if it is installed, else row by row in the precision of the
+logits (verl/utils/torch_functional.py, logprobs_from_logits_v2): with packed sequences a row is one token, and in bf16
+the result has three digits. Eq. (5) sums these numbers. This function computes in torch what the kernel does: in
+float32 from logits of any precision, some rows at a time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-ROWS = 2048  # at a time: a few copies of them in float32 is all that is held beside the logits
+ROWS = 2048  # at a time: a few float32 copies of them are all the memory beside the logits
 
 
 class _LogProbs(torch.autograd.Function):
@@ -39,23 +39,23 @@ class _LogProbs(torch.autograd.Function):
 
 
 def logprobs_from_logits(logits: torch.Tensor, labels: torch.Tensor, inplace_backward: bool = True) -> torch.Tensor:
-    """Log-probability of each label under softmax(logits), in float32: verl's function of this name.
+    """Log-probability of each label under softmax(logits); replaces verl's function of this name.
 
     Args:
         logits: (..., vocabulary), of any floating-point precision.
         labels: (...), token ids.
         inplace_backward: let the backward pass overwrite the logits with their gradient, as flash-attention's does;
-            False where something else reads them afterwards.
+            False if the logits are read afterwards.
 
     Returns:
-        (...), in nats, float32 whatever the logits are.
+        (...), in nats, float32.
     """
     flat = logits.reshape(-1, logits.shape[-1])
     return _LogProbs.apply(flat, labels.reshape(-1), inplace_backward).view(labels.shape)
 
 
 def install() -> None:
-    """Put the function in the place of verl's, unless flash-attention serves it; after verl's module was imported."""
-    module = sys.modules["verl.utils.torch_functional"]
+    """Replace verl's function, unless flash-attention is installed. verl's module must have been imported."""
+    module: Any = sys.modules["verl.utils.torch_functional"]
     if not module.FLAH_ATTN_CROSS_ENTROPY_LOSS_AVAILABLE:
         module.logprobs_from_logits = logprobs_from_logits

@@ -1,10 +1,9 @@
-"""What verl loads in each of its processes (entry-point group verl.plugins in pyproject.toml).
+"""The plug-in that verl loads in each of its processes (entry-point group verl.plugins in pyproject.toml).
 
-On GPUs it adds a trainer, an estimator and an agent loop, an attention that packs sequences without
-flash-attention, and log-probabilities in float32; on a CPU also what verl lacks there. It must be cheap,
-as ten processes pay for it: each part is loaded when the part of verl or transformers that looks for it
-is imported, and nothing here imports vLLM or the FSDP engine. verl swallows errors of a plug-in, so
-`egpo.verl_plugin.driver` checks the registrations at start-up.
+It adds a trainer, an estimator, an agent loop, attention over packed sequences without flash-attention, and
+log-probabilities in float32; on a CPU also a platform. Ten processes load it, so it must be quick: each part is
+imported with the module of verl or transformers that uses it, and nothing here imports vLLM or the FSDP engine. verl
+ignores errors of a plug-in, so egpo.verl_plugin.driver checks the registrations.
 """
 
 from __future__ import annotations

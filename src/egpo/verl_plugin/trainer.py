@@ -1,13 +1,13 @@
 """The trainer "egpo": verl's synchronous trainer, which also
 
-- hands the entropies of the behaviour policy's tokens to the estimator (egpo.verl_plugin.estimator),
-- names and orders the rollouts of a step, so that their seeds and their sums are the same in every run,
+- passes the entropies of the behaviour policy's tokens to the estimator (egpo.verl_plugin.estimator),
+- names and orders the rollouts of a step, so that their seeds and sums are the same in every run,
 - counts the groups that a step generates, and ends a dynamic sampling that finds too few mixed ones,
-- says where it is in a heartbeat file and writes one line of metrics a step,
-- marks checkpoints as complete, and removes old ones whole,
-- saves and ends when it is asked to, and ends when its gradients are no numbers.
+- writes its phase to a heartbeat file, and a line of metrics for each step,
+- marks complete checkpoints and removes old ones,
+- saves and ends when it is asked to, and ends if its gradients are not finite.
 
-Selected by trainer.v1.trainer_mode=egpo; its own settings stand in config.egpo_run.
+Selected by trainer.v1.trainer_mode=egpo; its settings are in config.egpo_run.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from egpo.verl_plugin.agent_loop import group_name
 
 NAME = "egpo"
 END_OF_THOUGHT = "</think>"
-POLL_SECONDS = 0.05  # verl looks for finished rollouts every 2 s, which is longer than a small step takes
+POLL_SECONDS = 0.05  # verl looks for finished rollouts every 2 s, which is longer than a small step
 
 
 @register_trainer(NAME)
 class EgpoTrainer(PPOTrainerSync):
-    """See the module."""
+    """The trainer of this module's docstring."""
 
     def __init__(self, config: DictConfig) -> None:
         with open_dict(config):
@@ -63,7 +63,7 @@ class EgpoTrainer(PPOTrainerSync):
         return batch
 
     def _entropies(self, batch: KVBatchMeta) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Entropy of each token and the tokens in scope, both (rows, longest), as verl's queue holds the batch."""
+        """Entropy of each token, and the tokens in scope (None for all), (rows, longest), from verl's queue."""
         calibration = estimator.calibration_of(self.config.algorithm)
         whole = calibration.scope == "response"
         field = {"sampled": "old_log_probs", "distribution": "entropy"}[calibration.entropy]
@@ -107,7 +107,7 @@ class EgpoTrainer(PPOTrainerSync):
         return super()._submit_batch_to_rollout(batch)
 
     def _balance_batch(self, batch: KVBatchMeta, *arguments: Any, **named: Any) -> KVBatchMeta:
-        # They come in the order in which they were finished; sums of floats depend on it.
+        # Rollouts come in the order in which they finished, and sums of floats depend on the order.
         pairs = sorted(zip(batch.keys, batch.tags, strict=True), key=lambda pair: pair[0])
         batch.keys, batch.tags = [key for key, _ in pairs], [tag for _, tag in pairs]
         return super()._balance_batch(batch, *arguments, **named)
@@ -123,12 +123,13 @@ class EgpoTrainer(PPOTrainerSync):
         super().on_init_end()
 
     def _log_lines(self) -> None:
-        """Let verl's logger write our file of metrics as well."""
-        if "egpo" not in self.logger.logger:
-            self.logger.logger["egpo"] = MetricsLog(self.settings.metrics, self._on_logged)
+        """Add the file of metrics to verl's loggers."""
+        loggers: dict[str, Any] = self.logger.logger
+        if NAME not in loggers:
+            loggers[NAME] = MetricsLog(self.settings.metrics, self._on_logged)
 
     def _on_logged(self, step: int) -> None:
-        # Only now: a checkpoint counts when its step's metrics are written too.
+        # A checkpoint is complete only when the metrics of its step are written too.
         if self.saved == step:
             folder = self.config.trainer.default_local_dir
             checkpoints.mark_complete(folder, step)

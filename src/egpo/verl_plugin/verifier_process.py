@@ -1,8 +1,8 @@
-"""Comparing answers with a time limit that holds.
+"""Comparing answers with a time limit, from any thread.
 
-verl calls the reward in threads, where math-verify's own time-out (a signal) does not work, and a
-comparison that sympy cannot finish would stop the training for good. So the slow comparison runs in a
-process of its own, which is killed and replaced when it takes too long.
+verl calls the reward in threads, where math-verify's time limit (a signal) does not work, and a comparison that sympy
+cannot finish would stop the training forever. So slow comparisons run in another process, which is killed and replaced
+when it takes too long.
 """
 
 from __future__ import annotations
@@ -16,29 +16,28 @@ import threading
 
 from egpo.common.answers import answers_equivalent, normalize_answer
 
-SECONDS = 20  # for one comparison; math-verify's own limits are shorter, and hold in the judge's main thread
-SECONDS_TO_START = 120  # its first answer also takes the imports
+SECONDS = 20  # for one comparison; math-verify's limits are shorter, and work in the main thread of the process
+SECONDS_TO_START = 120  # for the first comparison, with the imports
 
 
-class Judge:
-    """A process that answers whether two answers are the same, one question at a time."""
+class VerifierProcess:
+    """A process that compares pairs of answers, one at a time. It is started at the first comparison."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._warm = False
 
-    def same(self, candidate: str, truth: str) -> bool:
-        """False too when the comparison takes longer than SECONDS or ends the process."""
+    def equivalent(self, candidate: str, truth: str) -> bool:
+        """Whether the answers are equivalent; False if the comparison takes too long or ends the process."""
         with self._lock:
-            question = json.dumps([candidate, truth]).encode() + b"\n"
             try:
-                return self._ask(question)
+                return self._compare(json.dumps([candidate, truth]).encode() + b"\n")
             except (BrokenPipeError, TimeoutError, json.JSONDecodeError):
                 self.stop()
                 return False
 
-    def _ask(self, question: bytes) -> bool:
+    def _compare(self, pair: bytes) -> bool:
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "egpo.verl_plugin.verifier_process"],
@@ -47,33 +46,36 @@ class Judge:
                 bufsize=0,
             )
             self._warm = False
-        process = self._process
-        process.stdin.write(question)
-        ready, _, _ = select.select([process.stdout], [], [], SECONDS if self._warm else SECONDS_TO_START)
+        asked, answered = self._process.stdin, self._process.stdout
+        assert asked and answered, "both are pipes"
+        asked.write(pair)
+        ready, _, _ = select.select([answered], [], [], SECONDS if self._warm else SECONDS_TO_START)
         if not ready:
             raise TimeoutError
         self._warm = True
-        return json.loads(process.stdout.readline())
+        return json.loads(answered.readline())
 
     def stop(self) -> None:
+        """Kill the process, if there is one."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
             self._process = None
 
 
-_JUDGE = Judge()
-atexit.register(_JUDGE.stop)
+_VERIFIER = VerifierProcess()
+atexit.register(_VERIFIER.stop)
 
 
 def answers_equivalent_in_time(candidate: str, truth: str) -> bool:
-    """egpo.common.answers.answers_equivalent, from any thread, and within SECONDS."""
+    """egpo.common.answers.answers_equivalent from any thread; False for a comparison longer than SECONDS."""
     if normalize_answer(candidate) == normalize_answer(truth):
-        return answers_equivalent(candidate, truth)  # decided on strings alone
-    return _JUDGE.same(candidate, truth)
+        return answers_equivalent(candidate, truth)  # compares strings only
+    return _VERIFIER.equivalent(candidate, truth)
 
 
 def _serve() -> None:
+    """Answer each line of standard input, a JSON pair, by true or false."""
     for line in sys.stdin.buffer:
         candidate, truth = json.loads(line)
         answer = json.dumps(answers_equivalent(candidate, truth)).encode() + b"\n"

@@ -17,8 +17,6 @@ from egpo.runtime.root_cause import root_cause, slurm_line
 SLURM_LOGS = Path(".snakemake/slurm_logs")  # of Snakemake's plug-in
 SLURM_SLACK = 120  # seconds that a job may go on writing after Slurm has ended it
 TAIL = 2**20  # bytes of a log that are read, from its end
-# Rules that make the same files from different kinds of source, and so share a log.
-KINDS = {"backbone_fetch": "hub", "backbone_tokenizer": "synthetic", "backbone_warm_up": "synthetic"}
 
 
 @dataclass(frozen=True)
@@ -67,18 +65,13 @@ def worker(work: Path) -> str | None:
 
 def stage_logs(paths: Paths, catalogue: Catalogue) -> Iterator[Logged]:
     """Of the stages in the registry."""
-    other = "data_source" if catalogue.experiment.data.source.kind == "standin" else "data_standin"
+    values = {
+        "backbone": one_of(catalogue.backbones),
+        "method": one_of([BASE, *catalogue.methods]),
+        "benchmark": one_of(catalogue.benchmarks),
+        "seed": SEED,
+    }
     for rule in STAGES:
-        if rule == other:
-            continue
-        kind = KINDS.get(rule)
-        backbones = [name for name, backbone in catalogue.backbones.items() if kind in (None, backbone.source.kind)]
-        values = {
-            "backbone": one_of(backbones),
-            "method": one_of([BASE, *catalogue.methods]),
-            "benchmark": one_of(catalogue.benchmarks),
-            "seed": SEED,
-        }
         for log, wildcards in existing(paths.log(rule), values):
             yield Logged(rule, tuple(wildcards.values()), log, paths.output(rule, **wildcards))
 

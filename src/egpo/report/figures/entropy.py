@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
-from egpo.analysis.measured import label, note
-from egpo.common.paths import BASE
+from egpo.analysis.labels import label, note
+from egpo.common.paths import BASE, Model
 from egpo.config.experiment import Catalogue
-from egpo.report.figures.style import COLOURS, LINES, caption, save, shared_legend
-from egpo.uncertainty.diagnosis import Diagnosis, Model, diagnose
+from egpo.report.figures.style import COLOURS, LINES, caption, panels, save, shared_legend
+from egpo.uncertainty.diagnosis import Diagnosis, diagnose
 from egpo.uncertainty.measures import auc, gap, roc
 
 CORRECT, INCORRECT = (COLOURS[0], "-", "correct"), (COLOURS[1], "--", "incorrect")
@@ -33,23 +32,13 @@ def density(values: np.ndarray, grid: np.ndarray) -> np.ndarray | None:
     return gaussian_kde(values)(grid) if len(np.unique(values)) > 1 else None
 
 
-def _axes(
-    rows: int, columns: int, height: float = 2.3, width: float = 2.9, **options: object
-) -> tuple[Figure, np.ndarray]:
-    size = (max(5.5, width * columns), height * rows + 0.9)
-    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
-
-
 def _caption(catalogue: Catalogue, figure: Figure, text: str) -> None:
-    """What a figure shows, of what, below it."""
+    """Below a figure: what it shows, and of which rollouts."""
     experiment = catalogue.experiment
     chosen = experiment.uncertainty
     assert chosen is not None
-    whole = (
-        f"{text} {experiment.data.heldout_rows} held-out problems, {chosen.rollouts_per_prompt} responses each; "
-        f"training seeds: {len(experiment.training_seeds)}. {note(catalogue)}"
-    )
-    caption(figure, whole)
+    rollouts = f"{experiment.data.heldout_rows} held-out problems, {chosen.rollouts_per_prompt} responses each"
+    caption(figure, text, f"{rollouts}; training seeds: {len(experiment.training_seeds)}.", note(catalogue))
 
 
 def _sides(table: pd.DataFrame) -> Iterable[tuple[tuple[str, str, str], pd.DataFrame]]:
@@ -58,7 +47,7 @@ def _sides(table: pd.DataFrame) -> Iterable[tuple[tuple[str, str, str], pd.DataF
 
 
 def _densities(axis: Axes, one: Diagnosis, part: str) -> None:
-    """Two curves and the means; with the number of responses of each kind and the gap."""
+    """Densities and means of both outcomes, the numbers of responses, and the gap."""
     table = one.of(part)
     values = table[part].to_numpy(float)
     top = max(np.quantile(values, 0.995) * 1.1, 1e-6) if len(values) else 1.0
@@ -85,7 +74,7 @@ def density_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
     """Figure 3: densities of the response entropy, a row per backbone, a column per method."""
     backbones = list(dict.fromkeys(backbone for backbone, _ in found))
     columns = max(sum(backbone == name for backbone, _ in found) for name in backbones)
-    figure, axes = _axes(len(backbones), columns)
+    figure, axes = panels(len(backbones), columns)
     for row, backbone in zip(axes, backbones, strict=True):
         mine = [one for (name, _), one in found.items() if name == backbone]
         for axis in row[len(mine) :]:
@@ -106,7 +95,7 @@ def density_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
 def roc_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
     """Figure 5: ROC curves for predicting that a response is incorrect, a panel per backbone."""
     bases = _bases(found)
-    figure, axes = _axes(1, len(bases), height=3.2, width=3.2, sharey=True)
+    figure, axes = panels(1, len(bases), height=3.2, width=3.2, sharey=True)
     for axis, one in zip(axes[0], bases, strict=True):
         for index, part in enumerate(one.parts):
             value = auc(one.entropies(part), one.incorrect)
@@ -128,7 +117,7 @@ def roc_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
 def length_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
     """Figures 7 and 9: length against entropy, of the answer where there are thoughts, else of the response."""
     bases = _bases(found)
-    figure, axes = _axes(1, len(bases), height=2.9, width=3.4)
+    figure, axes = panels(1, len(bases), height=2.9, width=3.4)
     for axis, one in zip(axes[0], bases, strict=True):
         part = "answer" if one.thinks else "response"
         _scatter(axis, one.used, f"{part}_tokens", part)
@@ -144,7 +133,7 @@ def length_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
 def parts_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
     """Figures 6 and 8, and thinking against answer entropy: a row per backbone with thoughts."""
     bases = [one for one in _bases(found) if one.thinks]
-    figure, axes = _axes(len(bases), 3)
+    figure, axes = panels(len(bases), 3)
     for row, one in zip(axes, bases, strict=True):
         for axis, part in zip(row, ("thinking", "answer"), strict=False):
             _densities(axis, one, part)
@@ -171,12 +160,19 @@ def _scatter(axis: Axes, table: pd.DataFrame, x: str, y: str) -> None:
 
 
 def _bases(found: Found) -> list[Diagnosis]:
-    """The untrained backbones: Section 4.5 and A.4 are about them."""
+    """The untrained backbones, which Section 4.5 and A.4 are about."""
     return [one for (_, method), one in found.items() if method == BASE]
 
 
 def write_entropy_figures(catalogue: Catalogue, measures: dict[Model, Path], out: Path) -> None:
-    """entropy_density, entropy_roc and entropy_length as .png and .pdf in `out`; entropy_parts where a model thinks."""
+    """Write entropy_density, entropy_roc, entropy_length and, where a model thinks, entropy_parts into `out`.
+
+    Args:
+        measures: `measures.parquet` of each model.
+
+    Raises:
+        UserError: a file does not hold what the experiment asks for.
+    """
     found = diagnose(catalogue, measures)
     density_figure(catalogue, found, out)
     roc_figure(catalogue, found, out)

@@ -11,9 +11,14 @@ from egpo.data.funnel import ALL
 from egpo.report.figures.style import COLOURS, caption, save
 
 
-def funnel_figure(file: Path, note: str, out: Path) -> None:
-    """`funnel.png` and `.pdf` in `out`, from the funnel.csv of the data stage; the first step on top."""
-    table = pd.read_csv(file, keep_default_na=False)
+def funnel_figure(note: str, funnel: Path, out: Path) -> None:
+    """Write funnel.png and .pdf into `out`, the first step on top.
+
+    Args:
+        note: of the experiment.
+        funnel: funnel.csv of the data stage.
+    """
+    table = pd.read_csv(funnel, keep_default_na=False)
     whole = table[table["subset"] == ALL].set_index("step")
     steps = whole.index[whole["dropped"] > 0].tolist()
     strata = table[table["subset"] != ALL].groupby(["subset", "bucket"])
@@ -25,13 +30,12 @@ def funnel_figure(file: Path, note: str, out: Path) -> None:
         widths = pd.Series([counts["in"].iloc[0], *counts.loc[steps, "out"]], index=labels)
         axis.barh(labels, widths, left=left, height=0.8, color=COLOURS[index], label=f"{subset}, {bucket}")
         left += widths
-    for label, total in left.items():
-        axis.text(total, label, f" {total:,}", va="center", fontsize=7)
+    for place, total in enumerate(left):
+        axis.text(total, place, f" {total:,}", va="center", fontsize=7)
     axis.invert_yaxis()
     axis.grid(visible=False, axis="y")
     axis.set_xlim(0, left.iloc[0] * 1.12)
     axis.set_xlabel("rows left after each step that drops any")
     axis.legend(loc="lower right", fontsize=7)
-    if note:
-        caption(figure, note)
+    caption(figure, note)
     save(figure, out, "funnel")

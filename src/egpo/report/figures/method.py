@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -13,7 +12,7 @@ from egpo.config.methods import Method
 from egpo.methods.advantage import base_advantage
 from egpo.methods.groups import Groups, kinds_of
 from egpo.methods.weights import clamped
-from egpo.report.figures.style import COLOURS, LINES, caption, save
+from egpo.report.figures.style import COLOURS, LINES, caption, panels, save
 
 
 def _weights(axis: Axes, method: Method) -> None:
@@ -46,9 +45,9 @@ def _advantages(axis: Axes, method: Method, size: int) -> None:
         advantages = base_advantage(rewards, groups, kinds_of(correct, groups), method.calibration.nsr)
         values[True].append(float(advantages[0]) if count else np.nan)
         values[False].append(float(advantages[-1]) if count < size else np.nan)
-    for index, (correct, name) in enumerate(((True, "correct"), (False, "incorrect"))):
+    for index, (outcome, name) in enumerate(((True, "correct"), (False, "incorrect"))):
         axis.plot(
-            counts, values[correct], f"{'ox'[index]}{LINES[index]}", color=COLOURS[index], label=name, markersize=4
+            counts, values[outcome], f"{'ox'[index]}{LINES[index]}", color=COLOURS[index], label=name, markersize=4
         )
     axis.set_xlabel(f"correct responses in a group of {size}")
     axis.set_ylabel("advantage before the weight")
@@ -56,11 +55,11 @@ def _advantages(axis: Axes, method: Method, size: int) -> None:
     axis.legend(fontsize=7, loc="lower left")
 
 
-def method_figure(method: Method, rollouts: int, out: Path) -> None:
-    """method.png and .pdf in `out`, for a method with entropy weights and groups of `rollouts`."""
-    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.3), layout="constrained")
-    _weights(axes[0], method)
-    _advantages(axes[1], method, rollouts)
+def method_figure(method: Method, rollouts_per_prompt: int, out: Path) -> None:
+    """Write method.png and .pdf into `out`, for a method with entropy weights."""
+    figure, axes = panels(1, 2, height=2.4, width=3.6)
+    _weights(axes[0, 0], method)
+    _advantages(axes[0, 1], method, rollouts_per_prompt)
     text = (
         f"{method.label}, as its training computes it: left, the weight of a response by its entropy; right, what it "
         "is multiplied with. At 0 correct responses the advantage is that of negative-sample reinforcement."

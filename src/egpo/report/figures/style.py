@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -32,10 +33,20 @@ plt.rcParams.update(
 )
 
 
-def caption(figure: Figure, text: str) -> None:
+def panels(
+    rows: int, columns: int, height: float = 2.3, width: float = 2.9, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes (rows, columns); height, width: of one panel, in inches."""
+    size = (max(5.5, width * columns), height * rows + 0.9)
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
+
+
+def caption(figure: Figure, *texts: str) -> None:
     """Small text below a figure, wrapped to its width."""
     width = int(figure.get_figwidth() * 17)
-    figure.supxlabel("\n".join(textwrap.wrap(text, width)), fontsize=7, color="#555555", x=0.01, ha="left")
+    lines = textwrap.wrap(" ".join(filter(None, texts)), width)
+    if lines:
+        figure.supxlabel("\n".join(lines), fontsize=7, color="#555555", x=0.01, ha="left")
 
 
 def shared_legend(figure: Figure, axes: np.ndarray) -> None:
@@ -47,7 +58,7 @@ def shared_legend(figure: Figure, axes: np.ndarray) -> None:
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write `name`.png and `name`.pdf. No dates inside: the same figure gives the same bytes."""
+    """Write <name>.png and <name>.pdf, without dates: the same figure gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", metadata={"Software": None})
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})

@@ -1,28 +1,29 @@
 """Tables 1 and 2 of the paper: accuracy of models on benchmarks, in three formats, beside the printed numbers.
 
-Made from the records alone (egpo.evaluation.records). `lay_out` gives the numbers; the three formats show them.
+`lay_out` computes the numbers from the records (egpo.evaluation.records); the three formats show them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from egpo.analysis.measured import NOT_SCORED, Measured, Model, label, measure, note, values
+from egpo.analysis.answers import NOT_SCORED, Answers, read_answers
+from egpo.analysis.labels import label, note
 from egpo.analysis.statistics import accuracy, interval, sd_over_trials, standard_error
 from egpo.common.files import write_text
-from egpo.common.paths import BASE, ROOT
+from egpo.common.paths import BASE, Model
 from egpo.config.experiment import Catalogue
 from egpo.config.files import read_yaml
+from egpo.report.document import booktabs, document, escape, markdown_table, paragraphs
 
 AVERAGE = "average"
 RESAMPLES = 2000  # of an interval's bootstrap: its bounds then vary by about a twentieth of its width
-PAPER = "config/paper-numbers.yaml"
 MINERVA = (
     "Minerva is scored by evalscope's rules, not by a judge: they cannot accept 7 of its 272 references whatever the "
     "answer, and the paper probably had a judge."
@@ -31,9 +32,13 @@ MINERVA = (
 
 @dataclass(frozen=True)
 class Table:
-    """What a table shows. groups: rows (backbone, method) between two rules; the first is what deltas are against.
+    """What a table shows.
 
-    paper: the printed numbers, by backbone, method and benchmark.
+    Attributes:
+        groups: rows (backbone, method) between two rules; deltas are against the first row of a group.
+        deltas: whether cells have their change against the base.
+        average: whether there is a column with the mean over the benchmarks.
+        paper: the printed numbers, by backbone, method and benchmark.
     """
 
     name: str
@@ -46,17 +51,16 @@ class Table:
     paper: dict[str, dict[str, dict[str, float]]]
 
 
-def table1(catalogue: Catalogue) -> Table:
-    """Every backbone alone and with each method, and the further models, on every benchmark."""
+def table1(catalogue: Catalogue, paper: dict[str, Any]) -> Table:
+    """Every backbone alone and with each method, and the extra models, on every benchmark."""
     experiment = catalogue.experiment
     groups = [[(name, BASE), *((name, method) for method in experiment.methods)] for name in experiment.backbones]
     groups += [[(name, BASE)] for name in experiment.extra_models]
     caption = "Accuracy in percent, mean pass@1 over the trials; in brackets the change against the base."
-    printed = read_yaml(ROOT / PAPER)["table1"]
-    return Table("table1", "Table 1", caption, groups, list(experiment.benchmarks), True, False, printed)
+    return Table("table1", "Table 1", caption, groups, list(experiment.benchmarks), True, False, paper["table1"])
 
 
-def table2(catalogue: Catalogue) -> Table:
+def table2(catalogue: Catalogue, paper: dict[str, Any]) -> Table:
     """The ablations, between their backbone alone and the method that they change."""
     ablations = catalogue.experiment.ablations
     assert ablations is not None
@@ -66,17 +70,17 @@ def table2(catalogue: Catalogue) -> Table:
         "trials, and its average over the benchmarks."
     )
     groups = [[(ablations.backbone, method) for method in methods]]
-    printed = {"qwen2.5-math-1.5b": read_yaml(ROOT / PAPER)["table2"]}
+    printed = {"qwen2.5-math-1.5b": paper["table2"]}
     return Table("table2", "Table 2", caption, groups, list(ablations.benchmarks), False, True, printed)
-
-
-TABLES: dict[str, Callable[[Catalogue], Table]] = {"table1": table1, "table2": table2}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of a table with what belongs to it. All but counts and n_* are in percent or its points; nan where
-    it does not exist: the delta of a base, what the average over benchmarks has no estimate of, an unprinted number."""
+    """One number of a table with what belongs to it.
+
+    All but counts and n_* are in percent or in points of it. A value that does not exist is nan: the delta of a base,
+    the errors of an average over benchmarks, a number that the paper does not print.
+    """
 
     backbone: str
     method: str
@@ -90,7 +94,7 @@ class Cell:
     n_questions: int
     n_trials: int
     n_training_seeds: int
-    counts: dict[str, int]  # of answers, as `Measured.counts`
+    counts: dict[str, int]  # of answers, as `Answers.counts`
     paper: float
 
     def text(self, deltas: bool) -> str:
@@ -105,14 +109,14 @@ class Cell:
         return {**plain, "minus_paper": self.accuracy - self.paper, **counts, "note": below}
 
 
-def _cell(measured: Measured, base: Measured | None, paper: float) -> Cell:
-    correct = measured.correct
+def _cell(answers: Answers, base: Answers | None, paper: float) -> Cell:
+    correct = answers.correct
     low, high = interval(correct, resamples=RESAMPLES)
     percent = 100 * accuracy(correct)
     return Cell(
-        backbone=measured.backbone,
-        method=measured.method,
-        benchmark=measured.benchmark,
+        backbone=answers.backbone,
+        method=answers.method,
+        benchmark=answers.benchmark,
         accuracy=percent,
         delta=math.nan if base is None else percent - 100 * accuracy(base.correct),
         se=100 * standard_error(correct),
@@ -122,7 +126,7 @@ def _cell(measured: Measured, base: Measured | None, paper: float) -> Cell:
         n_questions=correct.shape[1],
         n_trials=correct.shape[2],
         n_training_seeds=correct.shape[0],
-        counts=measured.counts,
+        counts=answers.counts,
         paper=paper,
     )
 
@@ -138,8 +142,12 @@ def _average(row: list[Cell], paper: float) -> Cell:
     return Cell(first.backbone, first.method, AVERAGE, mean, delta, nan, nan, nan, nan, *sizes, counts, paper)
 
 
-def lay_out(table: Table, found: dict[tuple[str, str, str], Measured]) -> list[list[list[Cell]]]:
-    """The cells: groups of rows."""
+def lay_out(table: Table, found: dict[tuple[str, str, str], Answers]) -> list[list[list[Cell]]]:
+    """The cells, as groups of rows.
+
+    Args:
+        found: answers by backbone, method and benchmark.
+    """
     made = []
     for group in table.groups:
         rows = []
@@ -161,15 +169,15 @@ def _best(rows: list[list[Cell]]) -> list[float]:
 
 
 def notes(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]], made: list[dict[str, Any]]) -> list[str]:
-    """The lines under the table: how much was asked, how, what was not scored, and what it can mean."""
+    """The notes below the table: questions, decoding, errors, what was not scored, and the experiment's note."""
     experiment = catalogue.experiment
     cells = [cell for rows in groups for row in rows for cell in row if cell.benchmark != AVERAGE]
     questions = ", ".join(
         f"{catalogue.benchmarks[name].label} {catalogue.benchmarks[name].num_questions}" for name in table.benchmarks
     )
     lines = [
-        f"Questions: {questions}. Trials per question: {len(experiment.evaluation.seeds)}, each with a seed of its "
-        f"own. Training seeds per method: {len(experiment.training_seeds)}. Best of each group in bold.",
+        f"Questions: {questions}. Trials per question: {len(experiment.evaluation.seeds)}, each with another seed. "
+        f"Training seeds per method: {len(experiment.training_seeds)}. Best of each group in bold.",
         f"Decoding: temperature {values(made, 'temperature')}, top-p {values(made, 'top_p')}, top-k "
         f"{values(made, 'top_k')}, at most {values(made, 'max_tokens')} tokens in a context of "
         f"{values(made, 'max_model_len')}, {values(made, 'dtype')}. The whole response is scored, thoughts included.",
@@ -178,7 +186,12 @@ def notes(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]], ma
         _lost(catalogue, cells),
         *_scorers(catalogue, table),
     ]
-    return [*lines, *([note(catalogue)] if note(catalogue) else [])]
+    return [*lines, *filter(None, [note(catalogue)])]
+
+
+def values(made: Iterable[dict[str, Any]], key: str) -> str:
+    """All values that a setting has among the models, e.g. '3072 or 16384'."""
+    return " or ".join(str(value) for value in sorted({one[key] for one in made}))
 
 
 def _errors(table: Table, cells: list[Cell]) -> str:
@@ -191,7 +204,7 @@ def _errors(table: Table, cells: list[Cell]) -> str:
 
 
 def _scorers(catalogue: Catalogue, table: Table) -> list[str]:
-    """Which benchmarks a judge has scored, and what the rules cannot do."""
+    """Which benchmarks a judge scores, and what the rules cannot do."""
     lines = []
     for name in table.benchmarks:
         benchmark = catalogue.benchmarks[name]
@@ -224,7 +237,7 @@ def _heads(catalogue: Catalogue, table: Table) -> list[str]:
 
 
 def _name(catalogue: Catalogue, cell: Cell) -> str:
-    """A row's name inside of its group: the whole label of a base, the method's alone of what follows."""
+    """A row's name in its group: the whole label of a base, only the method's of the rows below it."""
     if cell.method == BASE:
         return label(catalogue, cell.backbone, BASE)
     return f"+ {catalogue.methods[cell.method].label}"
@@ -239,14 +252,8 @@ def _texts(table: Table, rows: list[list[Cell]], bold: Callable[[str], str]) -> 
         yield row[0], [bold(text) if cell.accuracy == top else text for cell, text, top in pairs]
 
 
-def markdown_table(heads: list[str], rows: list[list[str]], texts: int = 1) -> list[str]:
-    """Lines of a table; its first `texts` columns stand to the left, the others, which hold numbers, to the right."""
-    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * texts + " ---: |" * (len(heads) - texts)]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]
-
-
 def _beside_the_paper(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]]) -> list[str]:
-    """Ours less the printed number, for what the paper has; a line that says so where it has none of these models."""
+    """The printed numbers and what ours is above them; one line where the paper has none of these models."""
     known = [row for rows in groups for row in rows if not all(math.isnan(cell.paper) for cell in row)]
     if not known:
         return ["The paper prints no number for these models."]
@@ -264,53 +271,17 @@ def markdown(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]],
     rows = [
         [_name(catalogue, first), *texts] for group in groups for first, texts in _texts(table, group, "**{}**".format)
     ]
-    return (
-        "\n".join(
-            [
-                f"# {table.title}",
-                "",
-                table.caption,
-                "",
-                *markdown_table(["Model", *_heads(catalogue, table)], rows),
-                *(part for line in below for part in ("", line)),
-                "",
-                *_beside_the_paper(catalogue, table, groups),
-            ]
-        )
-        + "\n"
-    )
-
-
-def escape(text: str) -> str:
-    """Plain text for LaTeX."""
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(sign, f"\\{sign}" if sign in "&%$#_{}" else sign) for sign in text)
-
-
-def booktabs(name: str, caption: str, heads: list[str], lines: list[str], below: list[str]) -> str:
-    r"""A table environment to \input; it needs the package booktabs. lines: the rows, in LaTeX, with their rules."""
-    return (
-        "\n".join(
-            [
-                r"\begin{table}",
-                r"\centering",
-                f"\\caption{{{escape(caption)}}}",
-                f"\\label{{tab:{name}}}",
-                f"\\begin{{tabular}}{{l{'r' * len(heads)}}}",
-                r"\toprule",
-                " & ".join(["Model", *map(escape, heads)]) + r" \\",
-                *lines,
-                r"\bottomrule",
-                r"\end{tabular}",
-                "",
-                r"\smallskip",
-                r"\begin{minipage}{\linewidth}\footnotesize",
-                *(escape(line) + r"\par" for line in below),
-                r"\end{minipage}",
-                r"\end{table}",
-            ]
-        )
-        + "\n"
+    return document(
+        [
+            f"# {table.title}",
+            "",
+            table.caption,
+            "",
+            *markdown_table(["Model", *_heads(catalogue, table)], rows),
+            *paragraphs(below),
+            "",
+            *_beside_the_paper(catalogue, table, groups),
+        ]
     )
 
 
@@ -325,16 +296,29 @@ def latex(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]], be
     return booktabs(table.name, table.caption, _heads(catalogue, table), lines, below)
 
 
-def write_table(catalogue: Catalogue, table: Table, records: dict[Model, Path], out: Path) -> None:
-    """Write <name>.md, <name>.tex and <name>.csv (tidy: one row per model and benchmark) into `out`.
-
-    records: records.parquet of each (backbone, method, training seed) in the table; the base is the method "base"
-    with seed 0. Raises UserError for a file that does not hold what the experiment asks for.
-    """
-    found = measure(catalogue, records, table.benchmarks)
+def _write(catalogue: Catalogue, table: Table, records: dict[Model, Path], out: Path) -> None:
+    found = read_answers(catalogue, records, table.benchmarks)
     groups = lay_out(table, found)
     below = notes(catalogue, table, groups, [made for one in found.values() for made in one.made])
     write_text(out / f"{table.name}.md", markdown(catalogue, table, groups, below))
     write_text(out / f"{table.name}.tex", latex(catalogue, table, groups, below))
     rows = pd.DataFrame([cell.row(note(catalogue)) for rows in groups for row in rows for cell in row])
     write_text(out / f"{table.name}.csv", rows.to_csv(index=False, float_format="%.4f"))
+
+
+def write_table1(catalogue: Catalogue, records: dict[Model, Path], paper: Path, out: Path) -> None:
+    """Write table1.md, table1.tex and table1.csv (one row per model and benchmark) into `out`.
+
+    Args:
+        records: `records.parquet` of each model.
+        paper: config/paper-numbers.yaml.
+
+    Raises:
+        UserError: a file does not hold what the experiment asks for.
+    """
+    _write(catalogue, table1(catalogue, read_yaml(paper)), records, out)
+
+
+def write_table2(catalogue: Catalogue, ablated: dict[Model, Path], paper: Path, out: Path) -> None:
+    """Write table2.md, table2.tex and table2.csv, as `write_table1`; ablated: `records.parquet` of each model."""
+    _write(catalogue, table2(catalogue, read_yaml(paper)), ablated, out)

@@ -1,4 +1,4 @@
-"""How the answers came about: pass@k, majority@k, lengths, what was lost, and what a second verifier says of them."""
+"""The pages on answers: pass@k, majority@k, lengths, what was not scored, and the verdicts of a second verifier."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from egpo.analysis.measured import NOT_SCORED, Measured, Model, label, measure, note
+from egpo.analysis.answers import NOT_SCORED, Answers, read_answers
+from egpo.analysis.labels import label, note
 from egpo.analysis.statistics import length_quantiles, majority_at_k, pass_at_k
 from egpo.common.answers import normalize_answer
 from egpo.common.files import write_text
 from egpo.common.hashing import digest
+from egpo.common.paths import Model
 from egpo.config.experiment import Catalogue
-from egpo.report.tables.accuracy import markdown_table
+from egpo.report.document import document, markdown_table
 
 EXAMPLES, EXAMPLE_LENGTH = 3, 80
 EVALSCOPE_ALONE, OURS_ALONE = "evalscope alone takes it for right", "our verifier alone takes it for right"
+SIDES = {"evalscope_alone": EVALSCOPE_ALONE, "ours_alone": OURS_ALONE}
 
 
 def powers(trials: int) -> list[int]:
@@ -27,38 +30,38 @@ def powers(trials: int) -> list[int]:
     return sorted({*(2**exponent for exponent in range(trials.bit_length()) if 2**exponent <= trials), trials})
 
 
-def keys(measured: Measured) -> np.ndarray:
-    """Objects (training seeds, questions, trials): the answer that evalscope extracted, normalised; None for none.
+def keys(answers: Answers) -> np.ndarray:
+    """Objects (training seeds, questions, trials): the normalised answer that evalscope extracted, None without one.
 
-    1/2 and 0.5 stay two answers to the vote. What is not scored is no answer. A right answer that evalscope extracted
-    nothing from is one of its own.
+    The vote counts 1/2 and 0.5 as different answers. A response that is not scored has no answer. A right one from
+    which evalscope extracted nothing has the answer "".
     """
-    extracted = measured.column("extracted")
+    extracted = answers.column("extracted")
     texts = [normalize_answer(text) if isinstance(text, str) and text.strip() else None for text in extracted.ravel()]
     found = np.array(texts, dtype=object).reshape(extracted.shape)
-    found[measured.column("status") != "scored"] = None
-    found[measured.correct & pd.isnull(found)] = ""
+    found[answers.column("status") != "scored"] = None
+    found[answers.correct & pd.isnull(found)] = ""
     return found
 
 
-def row(measured: Measured) -> dict[str, Any]:
-    """Everything that the page says of one model on one benchmark; shares and accuracies in percent."""
-    ks = powers(measured.correct.shape[2])
-    answers, right = keys(measured), measured.correct
-    opinions = measured.together.dropna(subset=["verified"])
+def row(answers: Answers) -> dict[str, Any]:
+    """Everything that the pages say of one model on one benchmark; shares and accuracies in percent."""
+    ks = powers(answers.correct.shape[2])
+    given, right = keys(answers), answers.correct
+    opinions = answers.together.dropna(subset=["verified"])
     scored = opinions[opinions["status"] == "scored"]
-    share = 100 / len(measured.together)
+    share = 100 / len(answers.together)
     return {
-        "backbone": measured.backbone,
-        "method": measured.method,
-        "benchmark": measured.benchmark,
+        "backbone": answers.backbone,
+        "method": answers.method,
+        "benchmark": answers.benchmark,
         **{f"pass@{k}": 100 * value for k, value in pass_at_k(right, ks).items()},
-        **{f"majority@{k}": 100 * value for k, value in majority_at_k(answers, right, ks).items()},
-        **{f"tokens_{name}": value for name, value in length_quantiles(measured.together["response_tokens"]).items()},
-        "truncated": share * measured.counts["truncated"],
-        "shortened": share * measured.counts["shortened"],
-        "no_answer": share * float(pd.isnull(answers).sum()),
-        **{kind: share * measured.counts[kind] for kind in NOT_SCORED},
+        **{f"majority@{k}": 100 * value for k, value in majority_at_k(given, right, ks).items()},
+        **{f"tokens_{name}": value for name, value in length_quantiles(answers.together["response_tokens"]).items()},
+        "truncated": share * answers.counts["truncated"],
+        "shortened": share * answers.counts["shortened"],
+        "no_answer": share * float(pd.isnull(given).sum()),
+        **{kind: share * answers.counts[kind] for kind in NOT_SCORED},
         "opinions": len(scored),
         "evalscope_alone": int((scored["correct"] & ~scored["verified"].astype(bool)).sum()),
         "ours_alone": int((~scored["correct"] & scored["verified"].astype(bool)).sum()),
@@ -78,7 +81,7 @@ def _table(catalogue: Catalogue, table: pd.DataFrame, columns: dict[str, str], f
 
 
 def markdown(catalogue: Catalogue, table: pd.DataFrame) -> str:
-    chances = {column: column for column in table if str(column).startswith(("pass@", "majority@"))}
+    chances = {name: name for name in map(str, table) if name.startswith(("pass@", "majority@"))}
     lengths = {"tokens_p10": "10%", "tokens_p50": "median", "tokens_p90": "90%", "tokens_max": "longest"}
     lost = {name: name.replace("_", " ") for name in ("truncated", "shortened", "no_answer", *NOT_SCORED)}
     lines = [
@@ -100,21 +103,20 @@ def markdown(catalogue: Catalogue, table: pd.DataFrame) -> str:
         "## What was cut off or lost",
         "",
         "Percent of all answers asked for. truncated: used up its limit; shortened: its prompt left less than the "
-        "whole limit; no answer: evalscope extracted nothing. Of the others none is scored, and all count as wrong: "
+        "whole limit; no answer: evalscope extracted nothing. The others are not scored and count as wrong: "
         "excluded (evalscope's scorer failed or took too long), missing (evalscope wrote nothing), failed (vLLM "
         "failed), overflow (the prompt left too little of the context and was not asked).",
         "",
         *_table(catalogue, table, lost, ".2f"),
     ]
-    below = note(catalogue)
-    return "\n".join([*lines, *(["", below] if below else [])]) + "\n"
+    return document(lines, note(catalogue))
 
 
 # --- the second opinion --------------------------------------------------------------------------
 
 
 def disagreements(path: Path, benchmark: str) -> pd.DataFrame:
-    """The records of one model on which evalscope and the training's verifier disagree, with the responses."""
+    """The records, with responses, on which evalscope and the training's verifier disagree."""
     field = pc.field
     differ = (field("status") == "scored") & pc.is_valid(field("verified")) & (field("correct") != field("verified"))
     wanted = ["question", "trial", "correct", "extracted", "target", "response"]
@@ -147,11 +149,11 @@ def _examples(catalogue: Catalogue, records: dict[Model, Path], benchmark: str) 
 
 
 def second_opinion(catalogue: Catalogue, table: pd.DataFrame, records: dict[Model, Path]) -> str:
-    """Where evalscope's scores and the verifier of the training (Eq. 1) part, by benchmark, with examples."""
+    """Where evalscope's scores and the training's verifier (Eq. 1) disagree, by benchmark, with examples."""
     lines = [
         "# A second opinion",
         "",
-        "Every response was also judged by the verifier that gave the reward in training: its last `\\boxed{}` against "
+        "Every response was also scored by the verifier that gave the reward in training: its last `\\boxed{}` against "
         "the reference. Tables 1 and 2 are evalscope's scores. Letters of multiple choice have no second opinion.",
     ]
     for name in catalogue.experiment.benchmarks:
@@ -161,24 +163,20 @@ def second_opinion(catalogue: Catalogue, table: pd.DataFrame, records: dict[Mode
         if not asked:
             lines.append("No second opinion.")
             continue
-        sides = [(int(rows[column].sum()), text) for column, text in _SIDES.items()]
+        sides = [(int(rows[column].sum()), text) for column, text in SIDES.items()]
         shares = ", ".join(f"{count} times ({100 * count / asked:.2f}%) {text}" for count, text in sides)
         lines.append(f"Of {asked} answers of all models: {shares}.")
         examples = _examples(catalogue, records, name)
         if examples:
             heads = ["which", "Model", "question, trial", "reference", "extracted", "end of the response"]
             lines += ["", *markdown_table(heads, examples)]
-    below = note(catalogue)
-    return "\n".join([*lines, *(["", below] if below else [])]) + "\n"
-
-
-_SIDES = {"evalscope_alone": EVALSCOPE_ALONE, "ours_alone": OURS_ALONE}
+    return document(lines, note(catalogue))
 
 
 def write_answers(catalogue: Catalogue, records: dict[Model, Path], out: Path) -> None:
     """Write answers.md, answers.csv and second_opinion.md into `out`, for the models of Table 1."""
-    found = measure(catalogue, records, catalogue.experiment.benchmarks)
-    table = pd.DataFrame([row(measured) for measured in found.values()])
+    found = read_answers(catalogue, records, catalogue.experiment.benchmarks)
+    table = pd.DataFrame([row(answers) for answers in found.values()])
     write_text(out / "answers.md", markdown(catalogue, table))
     write_text(out / "answers.csv", table.to_csv(index=False, float_format="%.4f"))
     write_text(out / "second_opinion.md", second_opinion(catalogue, table, records))

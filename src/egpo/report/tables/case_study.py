@@ -1,4 +1,4 @@
-"""The case study (Figure 4): the problem that training changed most, chosen by a rule, not by hand."""
+"""The case study (Figure 4): the problem that training changed most, chosen by a rule and not by hand."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from egpo.analysis.measured import label, note
+from egpo.analysis.labels import label, note
 from egpo.common.files import write_text
 from egpo.common.hashing import digest
-from egpo.common.paths import BASE
+from egpo.common.paths import BASE, BASE_SEED, Model
 from egpo.config.experiment import Catalogue
-from egpo.uncertainty.diagnosis import Model
+from egpo.report.document import document
 from egpo.uncertainty.rollouts import read_problems, read_rollouts
 
 COLUMNS = ["problem", "uuid", "trial", "correct", "logprobs", "response"]
@@ -28,14 +28,14 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def choose(before: pd.DataFrame, after: pd.DataFrame) -> int:
-    """The problem whose share of correct responses rose most; of equals the one of smallest keyed hash."""
+    """The problem whose share of correct responses rose most; among equals the one with the smallest keyed hash."""
     rise = after.groupby("problem")["correct"].mean() - before.groupby("problem")["correct"].mean()
     uuids = after.groupby("problem")["uuid"].first()
     return int(min(rise.index, key=lambda problem: (-rise[problem], digest(0, "case study", uuids[problem]))))
 
 
 def typical(responses: pd.DataFrame) -> pd.Series:
-    """The first response of the outcome that most of them have; of a tie, a correct one."""
+    """The first response with the more frequent outcome; a correct one where both are equally frequent."""
     mostly = responses["correct"].mean() >= 0.5
     return responses[responses["correct"] == mostly].sort_values("trial").iloc[0]
 
@@ -73,11 +73,16 @@ def section(
             "",
             *_fenced(one["response"]),
         ]
-    return [*lines, ""]
+    return lines
 
 
 def write_case_study(catalogue: Catalogue, rollouts: dict[Model, Path], problems: Path, out: Path) -> None:
-    """Write the page: per backbone, its base against the main method, first training seed."""
+    """Write case_study.md into `out`: of each backbone its base against the main method, first training seed.
+
+    Args:
+        rollouts: `rollouts.parquet` of each model.
+        problems: the held-out problems.
+    """
     experiment = catalogue.experiment
     method = experiment.main_method
     rows = read_problems(problems)
@@ -85,13 +90,11 @@ def write_case_study(catalogue: Catalogue, rollouts: dict[Model, Path], problems
         "# Case study",
         "",
         f"Per backbone the problem whose share of correct responses rose most from the base to "
-        f"{catalogue.methods[method].label}, of {len(rows)} that no training saw; of each model the first response of "
-        "the outcome that most of its responses have. The choice favours the method: it shows what changed, not how "
-        "often.",
-        "",
+        f"{catalogue.methods[method].label}, of {len(rows)} that no training saw; of each model the first response "
+        "with the outcome that most of its responses have. The choice favours the method: it shows what changed, not "
+        "how often.",
     ]
     for backbone in experiment.backbones:
-        paths = (rollouts[backbone, BASE, 0], rollouts[backbone, method, experiment.training_seeds[0]])
-        lines += section(catalogue, backbone, method, [read(path) for path in paths], rows)
-    below = note(catalogue)
-    write_text(out, "\n".join([*lines, *([below] if below else [])]) + "\n")
+        paths = (rollouts[backbone, BASE, BASE_SEED], rollouts[backbone, method, experiment.training_seeds[0]])
+        lines += ["", *section(catalogue, backbone, method, [read(path) for path in paths], rows)]
+    write_text(out / "case_study.md", document(lines, note(catalogue)))

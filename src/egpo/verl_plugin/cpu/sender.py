@@ -6,12 +6,12 @@ from typing import Any
 
 from verl.workers.rollout.vllm_rollout.vllm_rollout import ServerAdapter
 
-from egpo.verl_plugin.cpu.socket import own_socket
+from egpo.verl_plugin.cpu.socket import private_socket
 
 
 class CpuServerAdapter(ServerAdapter):
-    """verl's, but on a socket of this training's own."""
+    """verl's adapter on a socket of this training alone."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.zmq_handle = own_socket(self.zmq_handle)
+        self.zmq_handle = private_socket(self.zmq_handle)

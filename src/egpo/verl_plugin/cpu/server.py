@@ -1,4 +1,4 @@
-"""vLLM's server on a CPU: started early, and imported where it runs and nowhere else."""
+"""vLLM's server on a CPU: started early, and imported only where it runs."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ SERVER = "vllm_server_0_0"  # the name by which verl's actor looks for its serve
 
 
 class CpuServer:
-    """verl's vLLM server behind a class that costs nothing to import.
+    """verl's vLLM server behind a class that is quick to import.
 
-    Ray loads the class of an actor in each process that gets a handle of it, and verl's class comes with
-    all of vLLM: ten seconds in the driver, the actor, the load balancer and the agent loop.
+    Ray loads the class of an actor in each process that gets a handle of it, and verl's class imports vLLM: ten seconds
+    in each of the driver, the actor, the load balancer and the agent loop.
     """
 
     def __init__(self, **settings: Any) -> None:
         from verl.workers.rollout.vllm_rollout.vllm_async_server import RolloutMode, vLLMHttpServer
 
         self._server = vLLMHttpServer(rollout_mode=RolloutMode.HYBRID, **settings)
-        self._server._server_address = "127.0.0.1"  # its HTTP port is of no use to others
+        self._server._server_address = "127.0.0.1"  # nobody uses its HTTP port
         self._launch: asyncio.Future[None] | None = None
 
     async def launched(self) -> None:
-        """Launch the engine if nobody has; returns, or raises, when that is over."""
+        """Wait until the engine is launched, and launch it at the first call."""
         if self._launch is None:
             self._launch = asyncio.ensure_future(self._server.launch_server())
         await self._launch
@@ -43,7 +43,7 @@ def _delegate(name: str) -> Any:
     return call
 
 
-# What verl calls on a server from other processes.
+# The methods that verl calls from other processes.
 for _name in (
     "abort_all_requests",
     "abort_request",
@@ -65,12 +65,18 @@ for _name in (
 
 
 def start_server(config: DictConfig) -> ActorHandle:
-    """Start vLLM before the trainer asks for it, while the actor starts.
+    """Start vLLM while the actor starts, before the trainer asks for it.
 
-    Returns at once, with a handle that must be kept: the server ends with it. egpo.verl_plugin.cpu.replica
-    finds it by its name.
+    Returns at once. egpo.verl_plugin.cpu.replica finds the server by its name.
+
+    Args:
+        config: verl's settings of the training.
+
+    Returns:
+        A handle. Keep it: the server ends when it is deleted.
     """
-    server = ray.remote(CpuServer).options(name=SERVER, max_concurrency=2000)
+    actor: Any = ray.remote(CpuServer)
+    server = actor.options(name=SERVER, max_concurrency=2000)
     handle = server.remote(
         config=config.actor_rollout_ref.rollout,
         model_config=config.actor_rollout_ref.model,

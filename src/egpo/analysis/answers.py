@@ -1,4 +1,4 @@
-"""The records of every model as arrays: what all tables of the report are computed from."""
+"""The answers of every model, from its records: what accuracies, comparisons and lengths are computed from."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ import pyarrow.parquet as pq
 
 from egpo.analysis.statistics import correctness
 from egpo.common.errors import UserError
-from egpo.common.paths import BASE
+from egpo.common.paths import Model
 from egpo.config.experiment import Catalogue
 from egpo.inference.decoding import METADATA
 
-Model = tuple[str, str, int]  # backbone, method, training seed
 NOT_SCORED = ("excluded", "missing", "failed", "overflow")
 # Not `response`, which is nearly all of a file.
 COLUMNS = [
@@ -39,10 +38,12 @@ COLUMNS = [
 
 
 @dataclass(frozen=True)
-class Measured:
+class Answers:
     """All answers of one backbone and method to one benchmark.
 
-    rows: one data frame of records per training seed. made: how each seed's records were made.
+    Attributes:
+        rows: the records of each training seed.
+        made: how the records of each training seed were made.
     """
 
     backbone: str
@@ -62,7 +63,7 @@ class Measured:
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """Of answers: each kind of NOT_SCORED, "truncated", and "shortened", those with less than the whole budget."""
+        """How many answers are of each kind in NOT_SCORED, "truncated", or "shortened" (less than the whole budget)."""
         status = Counter(self.together["status"])
         limit, context = self.made[0]["max_tokens"], self.made[0]["max_model_len"]
         short = (self.together["prompt_tokens"] > context - limit) & (self.together["status"] != "overflow")
@@ -80,7 +81,11 @@ class Measured:
 
 
 def read_records(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Records of one model without the responses, and how they were made. Raises UserError for a file that is none."""
+    """Records of one model without the responses, and how they were made.
+
+    Raises:
+        UserError: the file does not hold records.
+    """
     try:
         table = pq.read_table(path, columns=COLUMNS)
         made = json.loads((table.schema.metadata or {})[METADATA])
@@ -102,12 +107,17 @@ def _checked(rows: pd.DataFrame, benchmark: str, catalogue: Catalogue, path: Pat
     return mine
 
 
-def measure(
+def read_answers(
     catalogue: Catalogue, records: dict[Model, Path], benchmarks: Iterable[str]
-) -> dict[tuple[str, str, str], Measured]:
-    """By backbone, method and benchmark, in the order of `records`, whose training seeds are put together.
+) -> dict[tuple[str, str, str], Answers]:
+    """The answers by backbone, method and benchmark, in the order of `records`; training seeds are put together.
 
-    Raises UserError for a file that does not hold what the experiment asks for.
+    Args:
+        records: `records.parquet` of each model.
+        benchmarks: the benchmarks that are read; the files may hold more.
+
+    Raises:
+        UserError: a file does not hold what the experiment asks for.
     """
     seeds: dict[tuple[str, str], list[Path]] = {}
     for (backbone, method, _), path in records.items():
@@ -119,23 +129,5 @@ def measure(
         for name in names:
             rows = tuple(_checked(frame, name, catalogue, path) for path, frame, _ in read)
             made = tuple(made for _, _, made in read)
-            found[backbone, method, name] = Measured(backbone, method, name, rows, made)
+            found[backbone, method, name] = Answers(backbone, method, name, rows, made)
     return found
-
-
-def label(catalogue: Catalogue, backbone: str, method: str) -> str:
-    """'Qwen2.5-Math-7B (Base)', 'Qwen2.5-Math-7B + EGPO', or a further model's own label."""
-    name = catalogue.backbones[backbone].label
-    if backbone in catalogue.experiment.extra_models:
-        return name
-    return f"{name} (Base)" if method == BASE else f"{name} + {catalogue.methods[method].label}"
-
-
-def values(made: Iterable[dict[str, Any]], key: str) -> str:
-    """All values that a setting has among the models, e.g. '3072 or 16384'."""
-    return " or ".join(str(value) for value in sorted({one[key] for one in made}))
-
-
-def note(catalogue: Catalogue) -> str:
-    """The experiment's note on one line."""
-    return " ".join(catalogue.experiment.note.split())

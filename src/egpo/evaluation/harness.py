@@ -1,6 +1,6 @@
-"""One benchmark, one seed, through evalscope: its prompts, its answer extraction, its rule scores.
+"""One trial through evalscope: its prompts, its extraction of answers, its scores.
 
-Importing this module imports evalscope, which takes seconds: egpo.evaluation.run does it while vLLM loads.
+Importing this module imports evalscope, which takes seconds: egpo.evaluation.run does so while vLLM loads.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from egpo.config.evaluation import Evaluation
 from egpo.evaluation.records import MODEL
 from egpo.inference.engine import Answer, Engine, request_seed
 
-# evalscope lets ModelScope run Python files that come with a dataset, and has no option against it.
+# evalscope lets ModelScope run Python files that come with a dataset, and has no option to prevent it.
 DatasetHub.trust_remote = property(lambda _: False, lambda *_: None)
-# One line per parsed answer, to say that evalscope keeps time itself.
+# It would log one line per parsed answer, to say that it has no time-out: evalscope keeps time itself.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
 
 def model_output(answer: Answer) -> ModelOutput:
-    """evalscope's form of an answer. One that failed has no text, and says so in `error` and `metadata`."""
+    """An answer as evalscope's type. A failed one has no text, and its reason is in `error`."""
     if answer.error is not None:
         reason = "model_length" if answer.overflow else "unknown"
     else:
@@ -53,7 +53,7 @@ def model_output(answer: Answer) -> ModelOutput:
 
 
 class TrialModel(ModelAPI):
-    """The engine as evalscope sees it in one trial; `tick` is called after each answer, in any thread."""
+    """The engine as evalscope's model in one trial; `tick` is called after each answer, in any thread."""
 
     def __init__(self, engine: Engine, seed: int, tick: Callable[[], None]) -> None:
         super().__init__(model_name=MODEL)
@@ -69,10 +69,10 @@ class TrialModel(ModelAPI):
 
 
 @contextlib.contextmanager
-def _reading(folder: Path | None) -> Iterator[None]:
-    """While evalscope reads a local folder, datasets has a cache of its own.
+def _separate_cache(folder: Path | None) -> Iterator[None]:
+    """Give datasets a temporary cache while evalscope reads a local folder.
 
-    Its common one knows a local folder by the last part of its path alone: a second folder `gsm8k`, or other content
+    The shared cache identifies a local folder by the last part of its path: a second folder `gsm8k`, or changed content
     of the same one, would silently be read as the first.
     """
     if folder is None:
@@ -87,20 +87,24 @@ def _reading(folder: Path | None) -> Iterator[None]:
             datasets.config.HF_DATASETS_CACHE = before
 
 
-def judge(name: str, benchmark: Benchmark) -> dict[str, Any]:
-    """evalscope's settings for its rules, or for the judge of the configuration. Raises UserError without its key."""
-    chosen = benchmark.judge
-    if chosen is None:
+def judge_settings(name: str, benchmark: Benchmark) -> dict[str, Any]:
+    """evalscope's settings for scores by its rules, or by the judge of the configuration.
+
+    Raises:
+        UserError: the environment has no key for the judge.
+    """
+    judge = benchmark.judge
+    if judge is None:
         return {"strategy": "rule"}
-    if chosen.key_variable not in os.environ:
+    if judge.key_variable not in os.environ:
         raise UserError(
-            f"config/benchmarks.yaml: {name}.judge.key_variable: the environment has no {chosen.key_variable}. Set it "
-            "to the key of the judge's endpoint, or take the judge out."
+            f"config/benchmarks.yaml: {name}.judge.key_variable: the environment has no {judge.key_variable}. Set it "
+            "to the key of the judge's endpoint, or remove the judge."
         )
     model = {
-        "model_id": chosen.model,
-        "api_url": chosen.url,
-        "api_key": os.environ[chosen.key_variable],
+        "model_id": judge.model,
+        "api_url": judge.url,
+        "api_key": os.environ[judge.key_variable],
         "eval_type": "openai_api",
         "generation_config": {"temperature": 0.0},
     }
@@ -125,26 +129,31 @@ def task(
         datasets=[benchmark.adapter],
         dataset_args={benchmark.adapter: arguments},
         eval_batch_size=max_num_seqs,
-        judge=judge(name, benchmark),
-        # One odd sample must not stop the others. It is counted all the same: see egpo.evaluation.records.
+        judge=judge_settings(name, benchmark),
+        # One failed sample must not stop the others. It still counts: see egpo.evaluation.records.
         ignore_errors=True,
         work_dir=str(work),
         no_timestamp=True,
-        # It would seed torch, which nothing here uses; sampling has the seeds of `request_seed`.
+        # It would seed torch, which is not used here; the seeds of sampling come from `request_seed`.
         seed=None,
         collect_perf=False,
     )
 
 
 def read_samples(name: str, benchmark: Benchmark, folder: Path | None, prompts: bool = True) -> dict[str, Any]:
-    """evalscope's samples of each subset: their input is the whole prompt, or, without `prompts`, the bare question.
+    """evalscope's samples of each subset.
 
-    Raises UserError when it cannot read them, or when they are not as many as the configuration says.
+    Args:
+        folder: local data of the benchmark; None where evalscope fetches it.
+        prompts: whether a sample's input is the whole prompt, or the bare question.
+
+    Raises:
+        UserError: evalscope cannot read the data, or their number is not that of the configuration.
     """
     where = f"config/benchmarks.yaml: {name}"
     try:
         adapter = get_benchmark(benchmark.adapter, task(MODEL, name, benchmark, folder, 1, Path()))
-        with _reading(folder):
+        with _separate_cache(folder):
             samples = dict((adapter.load_dataset() if prompts else adapter.load()[0]).items())
     except UserError:
         raise
@@ -156,7 +165,7 @@ def read_samples(name: str, benchmark: Benchmark, folder: Path | None, prompts: 
             f"The data must be there in the format that evalscope's {benchmark.adapter} reads."
         ) from error
     counts = {subset: len(part) for subset, part in samples.items()}
-    # evalscope passes over a subset that the data does not have.
+    # evalscope skips a subset that the data does not have.
     if missing := [subset for subset in benchmark.subsets if not counts.get(subset)]:
         raise UserError(f"{where}.subsets: the data has no question of {', '.join(missing)}.")
     if sum(counts.values()) != benchmark.num_questions:
@@ -169,7 +178,7 @@ def read_samples(name: str, benchmark: Benchmark, folder: Path | None, prompts: 
 
 
 def count_questions(name: str, benchmark: Benchmark, folder: Path | None) -> dict[str, int]:
-    """Number of questions that evalscope reads in each subset; raises as `read_samples` does."""
+    """Number of questions in each subset; raises as `read_samples`."""
     return {subset: len(samples) for subset, samples in read_samples(name, benchmark, folder).items()}
 
 
@@ -183,7 +192,7 @@ def run_trial(
     work: Path,
     tick: Callable[[], None],
 ) -> None:
-    """Ask and score every question of a benchmark once; evalscope's files appear in the empty folder `work`."""
+    """Ask and score every question of a benchmark once; evalscope writes its files to the empty folder `work`."""
     model = TrialModel(engine, seed, tick)
-    with _reading(folder):
+    with _separate_cache(folder):
         run_task(task(model, name, benchmark, folder, settings.max_num_seqs, work))

@@ -1,0 +1,58 @@
+"""The page on the paper's claims."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from egpo.analysis.claims import CONTRADICTED, OPEN, SUPPORTED, Claim, claims
+from egpo.analysis.labels import note
+from egpo.common.files import write_text
+from egpo.common.paths import Model
+from egpo.config.experiment import Catalogue
+from egpo.config.files import read_yaml
+from egpo.report.document import document, markdown_table
+from egpo.uncertainty.diagnosis import diagnose
+
+
+def markdown(catalogue: Catalogue, found: list[Claim]) -> str:
+    seeds = len(catalogue.experiment.training_seeds)
+    counts = ", ".join(
+        f"{sum(one.verdict == kind for one in found)} {kind}" for kind in (SUPPORTED, CONTRADICTED, OPEN)
+    )
+    about = (
+        "One training per method: every verdict is about these trained models, none is about the methods. Another "
+        "training seed could change it."
+        if seeds == 1
+        else f"{seeds} training seeds per method are the outer unit of the accuracies' tests; those of entropies "
+        "resample the problems alone."
+    )
+    lines = [
+        "# The paper's claims on these records",
+        "",
+        f"{counts}. Accuracies: paired tests over questions, 5% after Holm's correction (comparisons.md). Entropies: "
+        "95% intervals from resampled problems, not corrected. A claim about several comparisons is supported by all "
+        "of them, and contradicted by one.",
+        "",
+        about,
+        "",
+    ]
+    rows = [[one.section, one.says, f"**{one.verdict}**", one.numbers] for one in found]
+    lines += markdown_table(["Section", "Claim", "Verdict", "Numbers"], rows, texts=4)
+    return document(lines, note(catalogue))
+
+
+def write_claims(catalogue: Catalogue, comparisons: Path, measures: dict[Model, Path], paper: Path, out: Path) -> None:
+    """Write claims.md and claims.csv into `out`.
+
+    Args:
+        comparisons: comparisons.csv.
+        measures: `measures.parquet` of each model; none without the section `uncertainty`.
+        paper: config/paper-numbers.yaml.
+    """
+    diagnoses = diagnose(catalogue, measures) if measures else {}
+    found = claims(catalogue, pd.read_csv(comparisons), diagnoses, read_yaml(paper))
+    write_text(out / "claims.md", markdown(catalogue, found))
+    write_text(out / "claims.csv", pd.DataFrame([asdict(one) for one in found]).to_csv(index=False))

@@ -1,0 +1,59 @@
+"""Before a training: can its work be resumed, and from which step."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from egpo.common.files import read_json, sha256, write_json
+from egpo.common.hashing import stable_hash
+from egpo.training import checkpoints
+from egpo.training.progress import FAILURE, HEARTBEAT, STOP, forget_after
+
+
+def prepare(config: DictConfig, work: Path, report: Callable[[str], None]) -> int:
+    """Make `work` ready for a training. Work of other settings, code or inputs is set aside as `<work>.old-<n>`.
+
+    Args:
+        config: verl's settings of the training.
+        work: folder of its checkpoints, metrics and heartbeat; created if missing.
+
+    Returns:
+        The step to resume after, 0 for a new start.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    mark, identity = work / "identity.json", _identity(config)
+    if mark.exists() and read_json(mark) != identity:
+        old = _set_aside(work)
+        report(
+            "settings, code or inputs differ from those of the checkpoints: starting anew. "
+            f"The old work is kept in {old}; once it is not needed: rm -r {old}"
+        )
+        work.mkdir()
+    write_json(mark, identity)
+    start = checkpoints.repair(config.trainer.default_local_dir, report)
+    forget_after(Path(config.egpo_run.metrics), start if start else -1)
+    for stale in (FAILURE, HEARTBEAT, STOP):
+        (work / stale).unlink(missing_ok=True)
+    if start:
+        report(f"resuming after step {start}")
+    return start
+
+
+def _identity(config: DictConfig) -> str:
+    """Hash of what checkpoints depend on: settings, and the content of data and model."""
+    model = Path(config.actor_rollout_ref.model.path)
+    files = [Path(config.data.train_files), Path(config.data.val_files), *sorted(model.glob("*.safetensors"))]
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    del settings["trainer"]["save_freq"]  # does not change results
+    return stable_hash([settings, [sha256(file) for file in files]])
+
+
+def _set_aside(work: Path) -> Path:
+    """Rename `work` to the first `<work>.old-<n>` that is free."""
+    names = (work.with_name(f"{work.name}.old-{number}") for number in itertools.count(1))
+    return work.rename(next(name for name in names if not name.exists()))

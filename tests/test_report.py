@@ -1,0 +1,143 @@
+"""The entries of the report: each is made from its inputs alone; the report does not depend on the order of methods."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from report_inputs import small_catalogue, write_results
+
+from egpo.common.paths import ROOT, Paths
+from egpo.common.provenance import modules
+from egpo.report.entries import ENTRIES, INPUTS, SETTINGS, Entry, entries_of
+
+CATALOGUE = small_catalogue()
+PATHS = Paths(CATALOGUE.experiment.experiment)
+WATCHED = ("config", "results", "workflow")  # folders of the repository, or of the working directory
+OPENED: list[str] | None = None  # names of files, while they are watched
+
+
+def _watch(event: str, arguments: tuple) -> None:
+    if event == "open" and OPENED is not None and isinstance(arguments[0], str):
+        OPENED.append(arguments[0])
+
+
+sys.addaudithook(_watch)
+
+
+@pytest.fixture
+def opened() -> Iterator[list[str]]:
+    """What Python opens in the test. Arrow opens files by itself: it finds only what is in the folder."""
+    global OPENED
+    OPENED = []
+    yield OPENED
+    OPENED = None
+
+
+def files_of(entry: Entry) -> list[Path]:
+    """All its inputs."""
+    found = entry.input_files(CATALOGUE, PATHS).values()
+    return [file for files in found for file in (files.values() if isinstance(files, dict) else [files])]
+
+
+def write(entry: Entry, catalogue=CATALOGUE) -> None:
+    entry.write(entry.given(catalogue), entry.input_files(catalogue, PATHS), entry.folder(PATHS))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A folder with the made-up results and everything that the entries make from them."""
+    folder, before = tmp_path_factory.mktemp("whole"), Path.cwd()
+    for name in ("config", "workflow"):
+        shutil.copytree(ROOT / name, folder / name)
+    os.chdir(folder)
+    write_results(CATALOGUE)
+    for entry in entries_of(CATALOGUE):
+        write(entry)
+    os.chdir(before)
+    return folder
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_an_entry_reads_its_inputs_and_nothing_else(whole, tmp_path, monkeypatch, opened, name):
+    """In a folder that holds nothing but its inputs it makes the same files."""
+    entry = ENTRIES[name]
+    for file in files_of(entry):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(whole / file, tmp_path / file)
+    monkeypatch.chdir(tmp_path)
+    inputs = {file.resolve() for file in files_of(entry)}
+    write(entry)
+    outputs = entry.files(CATALOGUE, PATHS)
+    written = {file.relative_to(tmp_path) for file in tmp_path.rglob("*") if file.is_file()}
+    assert written == {*outputs, *files_of(entry)}
+    for file in outputs:
+        assert file.read_bytes() == (whole / file).read_bytes(), file
+    folders = [base / folder for base in (ROOT, tmp_path) for folder in WATCHED]
+    read = {Path(file).resolve() for file in opened if any(Path(file).resolve().is_relative_to(f) for f in folders)}
+    own = {file for file in read if file.parent == entry.folder(PATHS).resolve()}  # under their temporary names
+    assert read - own <= inputs
+
+
+def test_the_page_holds_everything(whole):
+    page = (whole / PATHS.root / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 7
+    for name in ("run", "data", "training", "results", "entropy", "claims", "audit", "lineage"):
+        assert f'<h2 id="{name}">' in page
+    assert "Follow a number" in page and "prints 200" in page
+    assert page.count("<td>c0de</td>") == 1 + 14 + 17 + 15  # data, trainings, evaluations, rollouts
+
+
+def test_every_input_and_setting_is_of_some_entry():
+    assert {name for entry in ENTRIES.values() for name in entry.inputs} == set(INPUTS)
+    assert {name for entry in ENTRIES.values() for name in entry.settings} == set(SETTINGS)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_the_list_is_no_part_of_the_code_of_an_entry(name):
+    """Else an edit of one entry would run all of them again."""
+    assert "report/entries.py" not in modules(ENTRIES[name].code)
+
+
+def test_an_edit_of_one_module_counts_for_its_entry_alone():
+    def depending(module: str) -> set[str]:
+        return {name for name, entry in ENTRIES.items() if module in modules(entry.code)}
+
+    assert depending("report/figures/learning_curve.py") == {"learning_curve"}
+    assert depending("report/tables/accuracy.py") == {"table1", "table2"}
+    tables = {entry.name for entry in ENTRIES.values() if entry.kind == "tables"}
+    assert depending("report/document.py") == tables
+    assert depending("report/page.py") == {"report"}
+
+
+def test_sections_that_an_experiment_lacks_have_no_entries():
+    names = {entry.name for entry in entries_of(small_catalogue(ablations=None, uncertainty=None))}
+    assert set(ENTRIES) - names == {"table2", "table3", "case_study", "entropy_figures"}
+    without = small_catalogue(backbones=["tiny-math"], ablations=None)
+    assert not any("parts" in file.name for file in ENTRIES["entropy_figures"].files(without, PATHS))
+
+
+def claims_of(folder: Path) -> list[tuple]:
+    """Claims with their numbers, in an order of their own."""
+    table = pd.read_csv(folder / PATHS.tables / "claims.csv")
+    numbers = table["numbers"].str.split(", ").map(sorted).map(tuple)
+    return sorted(zip(table["section"], table["says"], table["verdict"], numbers, strict=True))
+
+
+def test_the_order_of_methods_changes_neither_claims_nor_case_study(whole, tmp_path, monkeypatch):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    other = small_catalogue(methods=["egpo", "dapo", "grpo"])
+    for name in ("comparisons", "claims", "case_study"):
+        for file in ENTRIES[name].files(other, PATHS):
+            file.unlink()
+        write(ENTRIES[name], other)
+    assert claims_of(tmp_path) == claims_of(whole)
+    assert (tmp_path / PATHS.tables / "case_study.md").read_text() == (
+        whole / PATHS.tables / "case_study.md"
+    ).read_text()
