@@ -18,6 +18,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import tomllib
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -42,6 +43,10 @@ LINKED = ".system-packages.json"
 
 LIST_INSTALLED = (
     "import importlib.metadata as m, json;print(json.dumps({d.metadata['Name']: d.version for d in m.distributions()}))"
+)
+LIST_ENTRY_POINTS = (
+    "import importlib.metadata as m, json;"
+    "print(json.dumps([[e.group, e.name, e.value] for e in m.distribution('egpo').entry_points]))"
 )
 
 
@@ -152,6 +157,23 @@ def differences(have: dict[str, str], pins: dict[str, str]) -> list[str]:
     if "egpo" not in have:
         rows.append("egpo itself is missing")
     return rows
+
+
+def project_entry_points() -> tuple[dict[str, str], set[tuple[str, str, str]]]:
+    """The console scripts of pyproject.toml, and all its entry points as (group, name, value)."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    scripts = project.get("scripts", {})
+    groups = {**project.get("entry-points", {}), "console_scripts": scripts}
+    return scripts, {(group, name, value) for group, names in groups.items() for name, value in names.items()}
+
+
+def project_differences(python: Path) -> list[str]:
+    """Console scripts that are missing, and entry points of the installed project that are not pyproject.toml's."""
+    scripts, wanted = project_entry_points()
+    run = subprocess.run([python, "-c", LIST_ENTRY_POINTS], capture_output=True, text=True)
+    found = {tuple(entry) for entry in json.loads(run.stdout)} if run.returncode == 0 else set()
+    rows = [f"the command {name} is missing" for name in scripts if not (python.parent / name).is_file()]
+    return rows + ["the entry points of egpo are not those of pyproject.toml"] * (found != wanted)
 
 
 # --- a folder of packages for a machine without a network ------------------------------------------
@@ -574,7 +596,7 @@ def make_environment(arguments: argparse.Namespace) -> None:
         say("the system's torch is not what the environment was made with: making it anew")
         have = None
     elif have is not None:
-        wrong = differences(have, packages)
+        wrong = differences(have, packages) + project_differences(python)
         if not wrong and stamp.read_text() == wanted:
             return
         say("repairing the environment: " + ("; ".join(wrong[:5]) or "its list or place has changed"))
@@ -589,7 +611,7 @@ def make_environment(arguments: argparse.Namespace) -> None:
     if system:
         (venv / LINKED).write_text(json.dumps(linked, indent=1) + "\n")
         require_working_torch(python)
-    wrong = differences(installed(python) or {}, packages)
+    wrong = differences(installed(python) or {}, packages) + project_differences(python)
     if wrong:
         fail("after installation the environment still differs: " + "; ".join(wrong))
     stamp.write_text(wanted)

@@ -169,7 +169,8 @@ class Fakes:
         (self.project / "src" / "egpo" / "__init__.py").touch()
         (self.project / "pyproject.toml").write_text(
             '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
-            '[project]\nname = "egpo"\nversion = "0.0"\n[tool.setuptools.packages.find]\nwhere = ["src"]\n'
+            '[project]\nname = "egpo"\nversion = "0.0"\n[project.scripts]\negpo = "egpo:main"\n'
+            '[project.entry-points."verl.plugins"]\negpo = "egpo"\n[tool.setuptools.packages.find]\nwhere = ["src"]\n'
         )
         for name in TOOLS:
             wheel_of_installed(self.index, name)
@@ -286,6 +287,24 @@ def test_an_environment_is_made_offline_and_a_second_run_does_nothing(fakes, mad
     with pytest.raises(SystemExit, match=r"DO NOT MATCH THE HASHES"):
         install.install(python, {"alpha": "1.0"}, "--force-reinstall", wheelhouse=checked)
     assert "changed" not in next(venv.glob("lib/python*/site-packages/alpha.py")).read_text(), "pip checks once more"
+
+
+def test_a_project_installed_without_its_command_is_repaired(fakes, made, tmp_path):
+    venv = tmp_path / "venv"
+    options = ("--offline", made, "--venv", venv)
+    well(fakes.run(*options))
+    command, (points,) = venv / "bin" / "egpo", venv.glob("lib/python*/site-packages/egpo-*.dist-info/entry_points.txt")
+    before = points.read_text()
+    assert command.is_file() and "verl.plugins" in before
+
+    command.unlink()
+    assert "the command egpo is missing" in well(fakes.run(*options)) and command.is_file()
+    (points,) = venv.glob("lib/python*/site-packages/egpo-*.dist-info/entry_points.txt")
+    points.write_text("[console_scripts]\nold = egpo:main\n")
+    assert "entry points of egpo are not those of pyproject.toml" in well(fakes.run(*options))
+    (points,) = venv.glob("lib/python*/site-packages/egpo-*.dist-info/entry_points.txt")
+    assert points.read_text() == before
+    assert well(fakes.run(*options)) == ""
 
 
 def spoil(wheelhouse: Path, how: str) -> None:
