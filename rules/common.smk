@@ -17,9 +17,7 @@ from egpo.config.matrix import (
     backbones_of,
     benchmarks_of,
     decontamination_benchmarks,
-    diagnosed_models,
     evaluated_models,
-    table1_models,
     table2_models,
     trained_models,
 )
@@ -79,11 +77,6 @@ wildcard_constraints:
 def plain(model):
     """A section of the configuration as plain values: Snakemake stores and compares them as params."""
     return model.model_dump(mode="json")
-
-
-def reported():
-    """The catalogue as tables, figures and report get it: without what changes no result."""
-    return CATALOGUE.model_dump(mode="json", exclude={"experiment": {"jobs"}})
 
 
 def backbone_model(backbone):

@@ -52,7 +52,6 @@ for entry in entries_of(CATALOGUE):
             file_keys=keys,
             settings=entry.given(CATALOGUE),
             captions=entry.captions,
-            note=EXPERIMENT.note,
             code=code_version(entry.code),
         script:
             "../workflow/scripts/report_entry.py"

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from egpo.common.answers import (
+    _compare_numbers,
     _last_closed,
-    _plainly,
     _verified,
     answers_equivalent,
     extract_boxed,
@@ -142,7 +142,7 @@ NUMBERS = st.one_of(
 @settings(max_examples=200)
 @given(NUMBERS, NUMBERS)
 def test_numbers_are_compared_as_math_verify_does(candidate: str, truth: str) -> None:
-    plainly = _plainly(normalize_answer(candidate), normalize_answer(truth))
+    plainly = _compare_numbers(normalize_answer(candidate), normalize_answer(truth))
     assert plainly is None or plainly == _verified(candidate, truth)
 
 
@@ -159,7 +159,7 @@ def test_numbers_are_compared_as_math_verify_does(candidate: str, truth: str) ->
     ],
 )
 def test_which_numbers_need_no_math_verify(candidate: str, truth: str, plainly: bool | None) -> None:
-    assert _plainly(candidate, truth) is plainly
+    assert _compare_numbers(candidate, truth) is plainly
 
 
 def test_same_answer_in_a_thread() -> None:

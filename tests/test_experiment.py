@@ -190,7 +190,7 @@ EDITS = {
         set(),
     ),
     "the wording of a message": ("src/egpo/config/messages.py", *CODE, set()),
-    "a command": ("src/egpo/cli/status.py", *CODE, set()),
+    "a command": ("src/egpo/cli/status/page.py", *CODE, set()),
     "a figure": ("src/egpo/report/figures/learning_curve.py", *CODE, {"learning_curve", "report", "all"}),
     "a table's layout": ("src/egpo/report/tables/accuracy.py", *CODE, {"table1", "report", "all"}),
     "the card of the data": ("src/egpo/data/card.py", *CODE, CARD),

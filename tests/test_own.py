@@ -25,6 +25,7 @@ from egpo.config.data import ProblemsSource
 from egpo.config.loader import load
 from egpo.config.methods import Calibration
 from egpo.data.build import build
+from egpo.data.card import write_card
 from egpo.data.source import prepare
 from egpo.methods.advantage import calibrate
 from egpo.synthetic.problems import LEVELS, draw_problem
@@ -167,7 +168,9 @@ def make_pool(rows: list[dict], tokenizer: Path, folder: Path) -> Path:
     prepare(data.source, folder / "source", quiet)
     questions = {"my-questions": folder / "questions.jsonl"}
     build(data, folder / "source", tokenizer, questions, folder / "data", 1, quiet)
-    return folder / "data"
+    out = folder / "data"
+    write_card(out / "flags.parquet", out / "manifest.json", out / "examples.json", "", out)
+    return out
 
 
 def test_an_own_dataset_becomes_a_pool(built):
@@ -219,7 +222,7 @@ def test_parquet_and_numbers_are_read_too(tmp_path):
         ('{"problem": "1+1"}\n', "data.source.answer: 'answer' is not a column of"),
         ('{"problem": "1+1", "answer": [2]}\n', "answer [2] is neither text nor a number"),
         ('{"problem": "1+1", "answer": 2}\n{"problem"\n', "line 2 is not JSON"),
-        ("[1, 2]\n", "line 1 is no JSON object"),
+        ("[1, 2]\n", "line 1 is not a JSON object"),
     ],
 )
 def test_a_file_of_problems_that_is_wrong_says_where(content, expected, tmp_path):

@@ -471,7 +471,7 @@ def test_an_evaluation_set_that_is_missing(
 
 
 def test_bands_that_do_not_divide() -> None:
-    with pytest.raises(ValueError, match="num_perm 128 cannot be cut into 10 bands"):
+    with pytest.raises(ValueError, match="num_perm 128 cannot be divided into 10 equal bands"):
         Deduplication(bands=10)
 
 

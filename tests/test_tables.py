@@ -261,10 +261,10 @@ def test_a_further_model_stands_alone_in_table_1(catalogue, records, tmp_path, d
     [
         (
             {"model": "no such folder", "like": "tiny-math"},
-            r"extra_models\.mine\.model: 'no such folder' is no folder",
+            r"extra_models\.mine\.model: 'no such folder' is neither a folder",
         ),
         ({"model": "a/b", "like": "tiny-mth"}, r"extra_models\.mine\.like: 'tiny-mth' .* Did you mean 'tiny-math'"),
-        ({"model": "docs", "like": "tiny-math"}, r"extra_models\.mine\.model: 'docs' holds no config\.json"),
+        ({"model": "docs", "like": "tiny-math"}, r"extra_models\.mine\.model: 'docs' has no config\.json"),
     ],
 )
 def test_a_further_model_that_cannot_be(demo, entry, message):

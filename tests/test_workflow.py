@@ -32,7 +32,7 @@ def fresh(tmp_path: Path, values: dict) -> str:
     return str(file)
 
 
-DATA = {"backbone_tokenizer", "benchmark_make", "benchmark_questions", "data_source", "data_pool"}
+DATA = {"backbone_tokenizer", "benchmark_make", "benchmark_questions", "data_standin", "data_pool"}
 PAPER = {  # 4 backbones x (base + 4 methods) + 6 ablations
     "backbone_fetch": 4,
     "data_source": 1,
@@ -69,7 +69,7 @@ def test_demo_is_planned_by_default(tmp_path, demo):
 @pytest.mark.parametrize(
     ("target", "rules"),
     [
-        ("data", DATA),
+        ("data", DATA | {"data_card"}),
         ("train", DATA | {"backbone_warm_up", "train_model"}),
     ],
 )
