@@ -46,6 +46,7 @@ bench-dry-run: env ## the plan of the paper's matrix, and at 10 and 100 times it
 
 test: env ## all tests but the slow ones
 	@$(BIN)/python -m pytest -m "not slow and not full and not slurm" --durations=15 \
+		--cov=egpo --cov-report=term \
 		--numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 
 test-slow: env ## the tests that take minutes
@@ -82,10 +83,13 @@ audit-packages: .audit/complete ## known vulnerabilities of the pinned packages;
 	.audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r .audit/$$list.txt || failed=1; \
 	done; test -z "$$failed"
 
-lint: env ## formatting, lint and Snakemake's own lint
+lint: env ## formatting, lint, layers, types and Snakemake's own lint
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/snakefmt --check Snakefile rules
+	@$(BIN)/lint-imports
+	@$(BIN)/mypy
+	@$(BIN)/python workflow/lint.py
 
 format: env ## format the code in place
 	@$(BIN)/ruff format .
