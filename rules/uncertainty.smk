@@ -1,4 +1,4 @@
-# What entropies tell (sections 4.4, 4.5 and A.4): rollouts on held-out problems, measured.
+# Rollouts on held-out problems and their measures (sections 4.4, 4.5 and A.4 of the paper).
 UNCERTAINTY = EXPERIMENT.uncertainty
 
 
