@@ -279,6 +279,11 @@ def test_a_training_of_7b_leaves_two_checkpoints_and_a_model():
     assert sum(needed.values()) == pytest.approx((2 * 16 + 4 + 16) * billions, rel=1e-3)
 
 
+@pytest.mark.parametrize("rule", ["data_source", "data_standin"])
+def test_source_data_take_disk_however_they_are_made(rule):
+    assert disk_gib([Job(rule, {}, threads=1, gpus=0, limit=1)], paper())["data"] > 0
+
+
 def test_seven_billion_parameters_do_not_fit_one_gpu():
     training = read_yaml(ROOT / "config" / "paper.yaml")["training"]
     jobs = [job("train_model"), job("train_model", "grpo"), job("train_model", backbone="qwen2.5-math-1.5b")]

@@ -439,6 +439,17 @@ def test_tables_and_figures_that_failed_are_shown(catalogue):
     assert "    of table1" in status(catalogue) and status(catalogue).count("    of ") == 1
 
 
+def test_a_figure_that_was_made_has_not_ended(catalogue):
+    """Its files are named in the list of entries: they need not have the name of their rule."""
+    log = Path("results/demo/logs/report/method_figure.log")
+    log.parent.mkdir(parents=True)
+    log.write_text("[10:00:00] figure: error: no\n")
+    assert "Ended without a result" in status(catalogue)
+    Path("results/demo/figures").mkdir()
+    Path("results/demo/figures/method.png").touch()
+    assert "Ended without a result" not in status(catalogue)
+
+
 def test_every_rule_has_a_log_of_its_own(catalogue):
     logs = Path("results/demo/logs")
     assert len({stage.log for stage in STAGES.values()}) == len(STAGES)

@@ -1,4 +1,4 @@
-"""What the jobs need of disk, memory and time limits, and what of it there is too little of."""
+"""What the jobs need of disk, memory and time limits, and what will not fit."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def disk_gib(jobs: Iterable[Job], catalogue: Catalogue) -> dict[str, float]:
             if job.unit and not job.is_training
         ),
         "data": cost.SOURCE_GIB[catalogue.experiment.data.source.kind]
-        if any(job.rule == "data_source" for job in jobs)
+        if any(job.rule in ("data_source", "data_standin") for job in jobs)
         else 0.0,
     }
 

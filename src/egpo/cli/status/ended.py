@@ -11,6 +11,7 @@ from egpo.cli.wildcards import SEED, existing, one_of
 from egpo.common.paths import BASE, Paths
 from egpo.common.stages import STAGES
 from egpo.config.experiment import Catalogue
+from egpo.report.entries import entries_of
 from egpo.runtime.lease import STALE_SECONDS, describe, holder
 from egpo.runtime.root_cause import root_cause, slurm_line
 
@@ -55,7 +56,7 @@ def written(path: Path) -> float:
 
 
 def worker(work: Path) -> str | None:
-    """Who works in a folder; None if there is nobody, or nobody who has shown life of late."""
+    """Who works in a folder; None if there is nobody, or only a holder that no longer responds."""
     entry = holder(work)
     return describe(entry) if entry and entry["age_s"] < STALE_SECONDS else None
 
@@ -64,7 +65,7 @@ def worker(work: Path) -> str | None:
 
 
 def stage_logs(paths: Paths, catalogue: Catalogue) -> Iterator[Logged]:
-    """Of the stages in the registry."""
+    """The jobs of the stages in the registry."""
     values = {
         "backbone": one_of(catalogue.backbones),
         "method": one_of([BASE, *catalogue.methods]),
@@ -76,13 +77,11 @@ def stage_logs(paths: Paths, catalogue: Catalogue) -> Iterator[Logged]:
             yield Logged(rule, tuple(wildcards.values()), log, paths.output(rule, **wildcards))
 
 
-def logged_jobs(paths: Paths) -> Iterator[Logged]:
-    """Of tables, figures and the report, by the names of their logs and files."""
-    for log in sorted((paths.root / "logs" / "report").glob("*.log")):
-        name = log.stem
-        made = [paths.report] if name == "report" else sorted(paths.tables.glob(f"{name}*"))
-        made += sorted(paths.figures.glob(f"{name.removesuffix('_figures')}*"))
-        yield Logged(name, (), log, made[0] if made else paths.tables / name)
+def entry_logs(paths: Paths, catalogue: Catalogue) -> Iterator[Logged]:
+    """The jobs of tables, figures and the report."""
+    for entry in entries_of(catalogue):
+        if (log := entry.log(paths)).exists():
+            yield Logged(entry.name, (), log, entry.files(catalogue, paths)[0])
 
 
 # --- causes ------------------------------------------------------------------------------------------
@@ -100,7 +99,7 @@ def _by_slurm(job: Logged) -> str | None:
 def ended_jobs(paths: Paths, catalogue: Catalogue) -> list[Ended]:
     """Every job with a log that tells of an error, without its output, and not running again."""
     ended = []
-    for job in sorted([*stage_logs(paths, catalogue), *logged_jobs(paths)], key=lambda job: job.log):
+    for job in sorted([*stage_logs(paths, catalogue), *entry_logs(paths, catalogue)], key=lambda job: job.log):
         if job.output.exists() or worker(job.output.parent / "work"):
             continue
         if line := _by_slurm(job) or root_cause(tail(job.log)):
