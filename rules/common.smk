@@ -10,9 +10,9 @@ from snakemake.exceptions import WorkflowError
 
 from egpo.cli.check import load_checked
 from egpo.common.errors import UserError
-from egpo.common.paths import BASE, ROOT, Paths
+from egpo.common.paths import BASE, ROOT, Paths, wildcards_of
 from egpo.common.provenance import code_version, stage_code
-from egpo.config.files import read_files
+from egpo.config.files import DEFAULT_CONFIG, read_files
 from egpo.config.matrix import (
     backbones_of,
     benchmarks_of,
@@ -22,8 +22,6 @@ from egpo.config.matrix import (
     trained_models,
 )
 from egpo.runtime import lease
-
-DEFAULT_CONFIG = "config/demo.yaml"
 
 # Inherited by every job. By default OpenMP's idle threads spin for milliseconds, and so take the cores from the
 # other processes of a job; this makes them sleep after some microseconds.

@@ -1,7 +1,14 @@
 # OpenR1-Math to the training pool (appendix A.2).
-from egpo.data.problem_files import files_of
-
 DATA = EXPERIMENT.data
+
+
+def problem_files():
+    """The user's files, where the source is some. The import takes half a second: only then."""
+    if DATA.source.kind != "problems":
+        return []
+    from egpo.data.problem_files import files_of
+
+    return files_of(DATA.source)
 
 
 if DATA.source.kind == "standin":
@@ -28,7 +35,7 @@ else:
 
     rule data_source:
         input:
-            files_of(DATA.source) if DATA.source.kind == "problems" else [],
+            problem_files(),
         output:
             **PATHS.outputs("data_source"),
         log:

@@ -21,7 +21,7 @@ def evaluated(wildcards):
 
 def evaluation_file(name, model):
     """An output of the evaluation of a model, by its name."""
-    return PATHS.evaluation(*model) / PATHS.outputs("evaluate_model")[name].name
+    return PATHS.output("evaluate_model", name, **wildcards_of(model))
 
 
 def benchmark_folder(name):

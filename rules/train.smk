@@ -73,4 +73,4 @@ rule train_model:
 
 rule train:
     input:
-        [PATHS.training(*model) / "manifest.json" for model in trained_models(EXPERIMENT)],
+        [PATHS.output("train_model", **wildcards_of(model)) for model in trained_models(EXPERIMENT)],

@@ -13,11 +13,10 @@ from typing import Any
 from egpo.cli.checks.backbones import files, lengths
 from egpo.cli.checks.data import benchmarks, data
 from egpo.cli.checks.methods import methods
-from egpo.cli.checks.place import place
 from egpo.cli.checks.stages import evaluations, trainings
 from egpo.common.errors import UserError
 from egpo.config.experiment import Catalogue, Experiment
-from egpo.config.loader import load
+from egpo.config.loader import load, place
 
 
 def load_checked(values: dict[str, Any], source: str) -> Catalogue:
@@ -63,8 +62,9 @@ def _labels(catalogue: Catalogue, source: str) -> Iterator[str]:
         for name in dict.fromkeys(names):
             other = first.setdefault(entries[name].label, name)
             if other != name:
+                where = place(experiment, source, kind, name)
                 yield (
-                    f"{place(catalogue, source, kind, name)}.label: '{entries[name].label}' is the label of '{other}' "
+                    f"{where}.label: '{entries[name].label}' is the label of '{other}' "
                     "too, and tables could not tell them apart: choose another."
                 )
 

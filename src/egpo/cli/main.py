@@ -17,9 +17,7 @@ from egpo.cli.check import load_checked
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
 from egpo.config.experiment import Catalogue
-from egpo.config.files import merged, read_files
-
-DEFAULT_CONFIG = "config/demo.yaml"
+from egpo.config.files import DEFAULT_CONFIG, merged, read_files
 
 
 @dataclass(frozen=True)

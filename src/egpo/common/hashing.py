@@ -1,7 +1,7 @@
-"""Keyed hashes for random choices about rows.
+"""Hashes: keyed ones for random choices about rows, and one of settings.
 
-Each depends only on the seed, the name of the choice and the key of the row. So neither the order of rows nor the
-number of shards or workers can change a result.
+A keyed hash depends only on the seed, the name of the choice and the key of the row. So neither the order of rows nor
+the number of shards or workers can change a result.
 """
 
 from __future__ import annotations

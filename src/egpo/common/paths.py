@@ -16,6 +16,12 @@ Model = tuple[str, str, int]  # backbone, method, training seed
 WILDCARDS = {name: f"{{{name}}}" for name in ("backbone", "method", "seed", "benchmark")}
 
 
+def wildcards_of(model: Model) -> dict[str, str]:
+    """The wildcards of a model's jobs."""
+    backbone, method, seed = model
+    return {"backbone": backbone, "method": method, "seed": str(seed)}
+
+
 @dataclass(frozen=True)
 class Paths:
     """The folders and files of one experiment, from the repository; `{...}` stay as Snakemake's wildcards."""

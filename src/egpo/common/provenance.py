@@ -88,7 +88,7 @@ def stage_code(rule: str, *parts: str, platform: str = "cuda") -> str:
     """Version of the code of a stage, as its rule counts it.
 
     Args:
-        parts: modules beside those of the stage, such as a user's own.
+        parts: modules beside those of the stage, such as the file of a user's custom weights.
         platform: "cpu" or "cuda"; code of the other one does not count.
     """
     stage = STAGES[rule]

@@ -1,7 +1,7 @@
 """The registry of stages: what a rule makes, where, and by which code. Rules, `egpo plan` and `egpo status` read it.
 
 A new stage is an entry here, a rule, and a script. Tables, figures and the report have their own list
-(egpo.report.entries), which becomes entries of the same kind.
+(egpo.report.entries).
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ import yaml
 
 from egpo.common.errors import UserError
 
+DEFAULT_CONFIG = "config/demo.yaml"  # where the user names no file
+
 
 def _check_unique(node: yaml.Node | None, path: Path) -> None:
     """Raise UserError for a key that appears twice in a mapping: YAML would silently take the last one."""

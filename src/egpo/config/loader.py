@@ -159,8 +159,10 @@ def _check_listed(experiment: Experiment, section: str, names: Iterable[str], wh
             )
 
 
-def _place(experiment: Experiment, kind: str, name: str, source: str) -> str:
-    """File and key of a catalogue's entry."""
+def place(experiment: Experiment, source: str, kind: str, name: str) -> str:
+    """File and key of a catalogue's entry, for messages."""
+    if kind == "backbones" and name in experiment.extra_models:
+        return f"{source}: extra_models.{name}"
     defined = name in getattr(experiment.define, kind)
     return f"{source}: define.{kind}.{name}" if defined else f"config/{kind}.yaml: {name}"
 
@@ -170,7 +172,7 @@ def _check_architectures(experiment: Experiment, backbones: dict[str, Backbone],
         model = backbones[name].source
         if isinstance(model, HubModel) and model.architecture is None:
             raise UserError(
-                f"{_place(experiment, 'backbones', name, source)}.source.architecture: this key is missing. To train "
+                f"{place(experiment, source, 'backbones', name)}.source.architecture: this key is missing. To train "
                 "a model of the Hub, give its sizes for the estimate of memory: "
                 f"{', '.join(Architecture.model_fields)}."
             )
@@ -181,9 +183,8 @@ def _check_folders(catalogue: Catalogue, source: str) -> None:
     experiment = catalogue.experiment
     for name, backbone in catalogue.backbones.items():
         if isinstance(backbone.source, LocalModel):
-            where = f"{_place(experiment, 'backbones', name, source)}.source.path"
-            if name in experiment.extra_models:
-                where = f"{source}: extra_models.{name}.model"
+            key = "model" if name in experiment.extra_models else "source.path"
+            where = f"{place(experiment, source, 'backbones', name)}.{key}"
             _check_folder(backbone.source.path, where, "a model in Hugging Face format")
             if not (ROOT / backbone.source.path / "config.json").is_file():
                 raise UserError(
@@ -192,7 +193,7 @@ def _check_folders(catalogue: Catalogue, source: str) -> None:
                 )
     for name, benchmark in catalogue.benchmarks.items():
         if isinstance(benchmark.source, LocalBenchmark):
-            where = f"{_place(experiment, 'benchmarks', name, source)}.source.path"
+            where = f"{place(experiment, source, 'benchmarks', name)}.source.path"
             _check_folder(benchmark.source.path, where, f"a dataset in the format of evalscope's {benchmark.adapter}")
     if isinstance(experiment.data.source, LocalSource):
         where = f"{source}: data.source.path"

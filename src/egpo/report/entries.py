@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from egpo.common.paths import Model, Paths
+from egpo.common.paths import Model, Paths, wildcards_of
 from egpo.common.stages import STAGES
 from egpo.config.experiment import Catalogue
 from egpo.config.matrix import (
@@ -212,10 +212,7 @@ def _of_models(
 
 
 def _output(paths: Paths, rule: str, name: str | None, model: Model | None) -> Path:
-    if model is None:
-        return paths.output(rule, name)
-    backbone, method, seed = model
-    return paths.output(rule, name, backbone=backbone, method=method, seed=seed)
+    return paths.output(rule, name, **(wildcards_of(model) if model else {}))
 
 
 def _lineage(catalogue: Catalogue) -> list[tuple[str, Model | None]]:

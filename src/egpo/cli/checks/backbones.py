@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from egpo.cli.checks.place import place
 from egpo.common.paths import ROOT
 from egpo.config.backbones import LocalModel
 from egpo.config.experiment import Catalogue
+from egpo.config.loader import place
 
 
 def lengths(catalogue: Catalogue, source: str) -> Iterator[str]:
@@ -15,7 +15,7 @@ def lengths(catalogue: Catalogue, source: str) -> Iterator[str]:
     experiment = catalogue.experiment
     final = experiment.data.final_prompt_tokens
     for name in experiment.backbones:
-        backbone, where = catalogue.backbones[name], place(catalogue, source, "backbones", name)
+        backbone, where = catalogue.backbones[name], place(catalogue.experiment, source, "backbones", name)
         if backbone.max_prompt_length + backbone.max_response_length > backbone.max_model_len:
             yield (
                 f"{where}.max_model_len: {backbone.max_model_len} is less than max_prompt_length "
@@ -41,7 +41,7 @@ def files(catalogue: Catalogue, source: str) -> Iterator[str]:
         if not isinstance(backbone.source, LocalModel):
             continue
         folder = ROOT / backbone.source.path
-        where = place(catalogue, source, "backbones", name)
+        where = place(catalogue.experiment, source, "backbones", name)
         where += ".model" if where.startswith(f"{source}: extra_models") else ".source.path"
         runs = name in catalogue.experiment.backbones or name in catalogue.experiment.extra_models
         if runs and not any(folder.glob("*.safetensors")):

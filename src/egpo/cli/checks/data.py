@@ -8,13 +8,12 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
-from egpo.cli.checks.place import place
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
 from egpo.config.benchmarks import LocalBenchmark, SyntheticBenchmark
 from egpo.config.data import LocalSource, ProblemsSource, Quotas, StandInSource
 from egpo.config.experiment import Catalogue, Experiment
-from egpo.data.problem_files import files_of
+from egpo.config.loader import place
 from egpo.synthetic.benchmark import FORMATS
 
 
@@ -30,7 +29,7 @@ def benchmarks(catalogue: Catalogue, source: str) -> Iterator[str]:
     """Adapters that evalscope lacks, and empty folders."""
     known = adapters()
     for name, benchmark in catalogue.benchmarks.items():
-        where = place(catalogue, source, "benchmarks", name)
+        where = place(catalogue.experiment, source, "benchmarks", name)
         if isinstance(benchmark.source, SyntheticBenchmark) and benchmark.adapter not in FORMATS:
             yield (
                 f"{where}.adapter: no synthetic problems in the format of '{benchmark.adapter}'. Possible: "
@@ -61,11 +60,8 @@ def data(experiment: Experiment, source: str) -> Iterator[str]:
                     "OpenR1-Math's two folders of shards, data/ and extended/. For files of problems and answers, "
                     "take kind problems."
                 )
-    if isinstance(found, ProblemsSource) and not files_of(found):
-        yield (
-            f"{source}: data.source.path: there is no .jsonl or .parquet file at '{found.path}'. Give the path of your "
-            "problems: a file, or a folder of files."
-        )
+    if isinstance(found, ProblemsSource):
+        yield from _problem_files(found, source)
     if isinstance(found, StandInSource) and isinstance(data.quotas, Quotas):
         for subset, rows in (("default", found.default_rows), ("extended", found.extended_rows)):
             wanted = sum(quota for key, quota in data.quotas.model_dump().items() if key.startswith(subset))
@@ -74,3 +70,14 @@ def data(experiment: Experiment, source: str) -> Iterator[str]:
                     f"{source}: data.quotas: {wanted} rows of {subset}, but data.source makes {rows}: raise "
                     f"{subset}_rows, or lower the quotas."
                 )
+
+
+def _problem_files(found: ProblemsSource, source: str) -> Iterator[str]:
+    # The import takes half a second (sympy), which only those who use such files wait for.
+    from egpo.data.problem_files import files_of
+
+    if not files_of(found):
+        yield (
+            f"{source}: data.source.path: there is no .jsonl or .parquet file at '{found.path}'. Give the path of your "
+            "problems: a file, or a folder of files."
+        )

@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from egpo.cli.checks.place import place
 from egpo.config.experiment import Catalogue
+from egpo.config.loader import place
 from egpo.config.matrix import possible_trainings
 from egpo.config.methods import Calibration, Method
 
@@ -18,7 +18,7 @@ def methods(catalogue: Catalogue, source: str) -> Iterator[str]:
         yield from _custom_method(name, catalogue.methods[name], f"{source}: define.methods.{name}")
     for backbone_name, name in possible_trainings(catalogue.experiment):
         method, backbone = catalogue.methods[name], catalogue.backbones[backbone_name]
-        where, scope = place(catalogue, source, "methods", name), method.calibration.scope
+        where, scope = place(catalogue.experiment, source, "methods", name), method.calibration.scope
         if method.calibration.own is not None:
             yield from _custom_weights(*method.calibration.own, f"{where}.calibration.weight")
         if scope != "response" and not backbone.thinks:

@@ -1,4 +1,4 @@
-"""What the long jobs take on GPUs and on disk, by arithmetic; compared with no run."""
+"""What the long jobs take on GPUs and on disk, by arithmetic, not compared with any run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOKEN_BYTES = 16  # on disk, of an answered token: text and log-probability
 TINY_GIB = 0.1  # on disk, of a training of a synthetic model
 SOURCE_GIB = {"hub": 10, "standin": 1, "local": 1, "problems": 1}  # of source, pool and what is made between them
 
-ASSUMPTIONS = f"""a guess that was compared with no run, for H100 ({PEAK / 1e12:.0f} TFLOP/s, {BANDWIDTH / 1e12} TB/s):
+ASSUMPTIONS = f"""a guess, not compared with any run, for H100 ({PEAK / 1e12:.0f} TFLOP/s, {BANDWIDTH / 1e12} TB/s):
 - an update takes 6 P and log-probabilities 2 P FLOPs a token (P: parameters), at {UTILISATION:.0%} of the peak
 - for each further token of a batch, decoding reads the weights, 2 P bytes, and the cache of every response, at
   {READING:.0%} of the bandwidth, and takes {1000 * TOKEN_SECONDS:.0f} ms more

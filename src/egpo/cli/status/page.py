@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from egpo.cli.status.ended import Ended, ended_jobs, worker
 from egpo.cli.status.progress import evaluation_columns, rollouts_columns, rows, total_steps, training_columns
-from egpo.common.paths import Model, Paths
+from egpo.common.paths import Model, Paths, wildcards_of
 from egpo.common.stages import STAGES
 from egpo.config.experiment import Catalogue
 from egpo.config.matrix import benchmarks_of, diagnosed_models, evaluated_models, trained_models
@@ -42,7 +42,7 @@ class _Reader:
 
     def _job(self, rule: str, model: Model) -> tuple[Path, Path, str]:
         """Folder, log and state of a model's job."""
-        wildcards = {"backbone": model[0], "method": model[1], "seed": str(model[2])}
+        wildcards = wildcards_of(model)
         output = self.paths.output(rule, **wildcards)
         return output.parent, self.paths.log(rule, **wildcards), _state(output, self.failed)
 
