@@ -21,7 +21,7 @@ demo-full: env ## every method and ablation on both tiny models, then what their
 	@$(BIN)/python -m pytest -q -m full tests/test_demo_full.py
 	@echo "Report: results/demo-full/report.html; its tables and figures lie beside it"
 
-# The tools that ours is compared with lie beside .venv, for they want other versions of what it holds.
+# The tools for the benchmarks' comparisons have their own folders, because they need other versions than .venv has.
 .audit/complete: envs/audit.txt | env
 	@rm -rf .audit && $(BIN)/python -m venv .audit
 	@.audit/bin/python -m pip install --quiet --no-deps -r envs/audit.txt && touch $@
@@ -29,15 +29,15 @@ demo-full: env ## every method and ablation on both tiny models, then what their
 .bench/complete: envs/bench.txt | env
 	@rm -rf .bench && $(BIN)/python -m pip install --quiet --no-deps --target .bench -r envs/bench.txt && touch $@
 
-bench: bench-advantage bench-evaluation bench-data bench-dry-run ## what ours costs, beside its peers, in results/bench/
+bench: bench-advantage bench-evaluation bench-data bench-dry-run ## run all benchmarks and compare with other tools, in results/bench/
 
-bench-advantage: env ## the methods' advantage beside verl's own
+bench-advantage: env ## time of the methods' advantages, compared with verl's
 	@$(BIN)/python benchmarks/advantage.py
 
-bench-evaluation: env ## one evaluation job per model beside one per seed
+bench-evaluation: env ## one evaluation job per model, compared with one per seed
 	@$(BIN)/python benchmarks/evaluation.py
 
-bench-data: env .bench/complete ## near-duplicates beside other tools, and the whole data chain at the real size
+bench-data: env .bench/complete ## near-duplicates compared with other tools, and the data chain at the real size
 	@$(BIN)/python benchmarks/near_duplicates.py
 	@$(BIN)/python benchmarks/data_chain.py
 

@@ -233,7 +233,7 @@ def read_about(folder: Path) -> dict[str, object]:
     try:
         about = json.loads((folder / ABOUT).read_text())
     except (OSError, ValueError):
-        fail(f"{folder} is no wheelhouse (it has no readable {ABOUT}): make one with --wheelhouse in a new folder")
+        fail(f"{folder} is not a wheelhouse (it has no readable {ABOUT}): make one with --wheelhouse in a new folder")
     made, here = ({key: found.get(key) for key in ("python", "platform")} for found in (about, this_python()))
     if made != here:
         fail(
@@ -260,7 +260,7 @@ def open_wheelhouse(folder: Path, list_file: Path, pins: dict[str, str]) -> Whee
     """The wheelhouse, once every file of it is found to be whole and no package is lacking."""
     about = read_about(folder)
     if not (folder / SUMS).is_file():
-        fail(f"{folder} has no {SUMS}: it was not made to the end; run --wheelhouse again where there is a network")
+        fail(f"{folder} has no {SUMS}: --wheelhouse was interrupted; run it again where there is a network")
     sums = read_sums(folder)
     lacking = sorted(not_held(by_package(sums), pins))
     if lacking:
@@ -478,7 +478,7 @@ def pip(
             errors.append("If pip finds no version of a package that is there, its wheel is built for a newer system.")
         lines = "\n".join(errors)
         fail(
-            f"`pip {' '.join(arguments[:3])} ...` failed (exit code {run.returncode}); the whole story: {log}\n{lines}"
+            f"`pip {' '.join(arguments[:3])} ...` failed (exit code {run.returncode}); complete log: {log}\n{lines}"
         )
 
 
@@ -554,7 +554,7 @@ def read_arguments() -> argparse.Namespace:
         help=f"put every package of the list into DIR as wheels, with {SUMS}, for this Python; make no environment",
     )
     packages.add_argument(
-        "--offline", type=Path, metavar="DIR", help="install from this wheelhouse, and from nowhere else"
+        "--offline", type=Path, metavar="DIR", help="install from this wheelhouse only"
     )
     parser.add_argument(
         "--system-torch",

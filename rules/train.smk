@@ -12,7 +12,7 @@ def train_needs(w):
 
 def custom_code(method):
     """The file of a user's custom weights, which a training depends on."""
-    custom = CATALOGUE.methods[method].calibration.own
+    custom = CATALOGUE.methods[method].calibration.custom
     return [] if custom is None else [os.path.relpath(custom[0], ROOT / "src" / "egpo")]
 
 

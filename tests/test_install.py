@@ -271,7 +271,7 @@ def test_a_wheelhouse_is_repaired_and_leaves_out_what_the_system_has(fakes, whee
 def test_a_folder_with_other_files_is_no_wheelhouse_and_left_alone(fakes, tmp_path):
     (tmp_path / "thesis.txt").touch()
     run = fakes.run("--wheelhouse", tmp_path)
-    assert run.returncode != 0 and "is no wheelhouse" in run.stderr and (tmp_path / "thesis.txt").exists()
+    assert run.returncode != 0 and "is not a wheelhouse" in run.stderr and (tmp_path / "thesis.txt").exists()
 
 
 def test_an_environment_is_made_offline_and_a_second_run_does_nothing(fakes, made, wheelhouse, tmp_path):
@@ -341,8 +341,8 @@ def spoil(wheelhouse: Path, how: str) -> None:
             "lacking",
             r"lacks alpha 1\.0 of fake\.txt \(.*without --system-torch\): with a network, run --wheelhouse again",
         ),
-        ("unfinished", r"has no SHA256SUMS: it was not made to the end; run --wheelhouse again"),
-        ("none", r"is no wheelhouse .*: make one with --wheelhouse"),
+        ("unfinished", r"has no SHA256SUMS: --wheelhouse was interrupted; run it again"),
+        ("none", r"is not a wheelhouse .*: make one with --wheelhouse"),
     ],
 )
 def test_a_bad_wheelhouse_is_named_before_anything_is_installed(fakes, wheelhouse, tmp_path, how, words):
@@ -417,7 +417,7 @@ def test_the_systems_torch_is_linked_and_nothing_else_of_the_system(fakes, made,
     put_in(image, fake_wheel(tmp_path, "torch", "2.12.1", "triton", files={"torch/__init__.py": ""}))
     run = fakes.run("--offline", tmp_path / "no-wheelhouse", *options[2:], python=python)
     assert "making it anew" in run.stdout and "torch is 2.12.1 here" in run.stdout, "another torch: a new environment"
-    assert "is no wheelhouse" in run.stderr, "which this test leaves at that"
+    assert "is not a wheelhouse" in run.stderr
     install.make_venv(venv, "--without-pip")
     assert (image / "torch" / "part.py").exists(), "making it anew removes links, not what they lead to"
 

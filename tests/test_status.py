@@ -38,7 +38,7 @@ from egpo.uncertainty.rollouts import shards
 ENDED = (
     "[10:00:09] train tiny-math egpo seed 1: failed: RuntimeError: verl's trainer ended with code 1 at 'step 3: "
     "update'; the first error above in this log is the cause. Run again to resume.\n"
-    "[10:00:09] train tiny-math egpo seed 1: The whole story is in results/x/logs/train/tiny-math/egpo/seed-1.log\n"
+    "[10:00:09] train tiny-math egpo seed 1: The complete log is in results/x/logs/train/tiny-math/egpo/seed-1.log\n"
 )
 OWN_END = f"""Traceback (most recent call last):
   File "/x/src/egpo/runtime/job.py", line 83, in stage

@@ -54,7 +54,7 @@ class Calibration(Section):
     nsr: bool = Field(False, description="Base advantage -1 on entirely-incorrect groups, Eq. (13).")
 
     @property
-    def own(self) -> tuple[Path, str] | None:
+    def custom(self) -> tuple[Path, str] | None:
         """File and name of the custom function of weights, if there is one."""
         file, _, function = self.weight.rpartition(":")
         return (ROOT / file, function) if file else None

@@ -41,8 +41,8 @@ def custom_weights(
     Raises:
         UserError: if the function cannot be loaded, or does not return one finite number for each response.
     """
-    assert calibration.own is not None
-    weights = _function(*calibration.own)(entropies, correct, groups)
+    assert calibration.custom is not None
+    weights = _function(*calibration.custom)(entropies, correct, groups)
     if not isinstance(weights, torch.Tensor) or weights.shape != entropies.shape:
         found = tuple(weights.shape) if isinstance(weights, torch.Tensor) else type(weights).__name__
         raise UserError(

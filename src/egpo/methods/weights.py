@@ -62,7 +62,7 @@ def entropy_weights(
     """
     if calibration.weight == "none":
         return Weights(torch.ones_like(entropies), torch.zeros_like(correct))
-    if calibration.own is None:
+    if calibration.custom is None:
         before = raw_weights(entropies, groups, calibration.eps_h)
     else:
         before = custom_weights(entropies, correct, groups, calibration)

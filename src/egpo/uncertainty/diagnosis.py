@@ -74,7 +74,7 @@ class Diagnosis:
         """AUC of the answer's entropy minus that of the thoughts'."""
         return difference(self.entropies("thinking"), self.entropies("answer"), self.incorrect, self.weights)
 
-    def without(self) -> dict[str, int]:
+    def left_out(self) -> dict[str, int]:
         """Number of rollouts that are left out of every AUC, by reason."""
         if not self.thinks:
             return {}

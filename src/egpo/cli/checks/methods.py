@@ -19,8 +19,8 @@ def methods(catalogue: Catalogue, source: str) -> Iterator[str]:
     for backbone_name, name in possible_trainings(catalogue.experiment):
         method, backbone = catalogue.methods[name], catalogue.backbones[backbone_name]
         where, scope = place(catalogue.experiment, source, "methods", name), method.calibration.scope
-        if method.calibration.own is not None:
-            yield from _custom_weights(*method.calibration.own, f"{where}.calibration.weight")
+        if method.calibration.custom is not None:
+            yield from _custom_weights(*method.calibration.custom, f"{where}.calibration.weight")
         if scope != "response" and not backbone.thinks:
             yield (
                 f"{where}.calibration.scope: '{scope}' is a part of responses with thoughts, and those of "

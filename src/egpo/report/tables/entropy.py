@@ -35,7 +35,7 @@ def row(one: Diagnosis, printed: dict[str, dict[str, float]]) -> dict[str, Any]:
         "rollouts": len(one.rollouts),
         "used": len(one.used),
         "correct": one.rollouts["correct"].mean(),
-        **{f"without: {reason}": count for reason, count in one.without().items()},
+        **{f"without: {reason}": count for reason, count in one.left_out().items()},
     }
     for part in one.parts:
         found |= _columns(f"auc_{part}", one.auc(part))
