@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import hypothesis
@@ -25,6 +26,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_teardown() -> None:
     small_experiment.end_started()
+
+
+def _shared(name: str) -> Path:
+    """A folder beside the repository, with texts that are not ours to publish; without it the test is skipped."""
+    folder = ROOT.parent / "shared" / name
+    if not folder.is_dir():
+        pytest.skip(f"there is no {os.path.relpath(folder, ROOT)} with real text")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    return _shared("real")
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    return _shared("cases")
 
 
 @pytest.fixture

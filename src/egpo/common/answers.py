@@ -4,29 +4,46 @@ from __future__ import annotations
 
 import re
 import threading
-from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+from latex2sympy2_extended import NormalizationConfig
+from math_verify import LatexExtractionConfig, parse
+
+from egpo.common.answer_numbers import read_number, same_number
+from egpo.common.answer_text import (
+    Answer,
+    as_intervals,
+    has_relation,
+    plain_words,
+    read_answer,
+    squeeze,
+    words_of,
+)
+from egpo.common.answer_values import grader
 
 # A box that opens, an escaped character (such as \{, which does not count as a brace), or a brace.
 _TOKEN = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 _OPENING = re.compile(r"\\boxed\s*\{")
-# LaTeX that does not change the meaning.
-_INVISIBLE = re.compile(r"\\(?:left|right)(?![A-Za-z])|\\[!,;: ]|\$|(?<!\d)\s+|\s+(?!\d)")
-_FRACTION = re.compile(r"\\[dt]frac(?![A-Za-z])")
-# Powers with an exponent of five digits or more, towers, large factorials: sympy may try to evaluate them.
-_HUGE = re.compile(r"(?:\^|\*\*)\s*[{(]*\s*[+-]?\d{5,}|(?:\^|\*\*)[^\s+\-=,]*(?:\^|\*\*)|\d{4,}\s*!|!\s*!")
-_INTEGER = re.compile(r"-?\d{1,100}", re.ASCII)
-_NUMBER = re.compile(
-    r"(-?)(?:\\frac\{(\d{1,15})\}\{(\d{1,15})\}|(\d{1,15})/(\d{1,15})|(\d{1,15}(?:\.\d{1,15})?))", re.ASCII
+# What sympy may try to evaluate, in one step that no time-out interrupts: exponents of five digits or more, numbers raised
+# to a power or multiplied in an exponent, large factorials. Without blanks.
+_HUGE = re.compile(
+    r"\^[{(]*[+-]?\d{5,}|\^(?:[{(][^{}]*)?\d+[)}]*\^|\^[{(][^{}]*!|\^\{(?:\d|\\cdot|\\times|[*+() -]){7,}\}"
+    r"|\d{4,}\}?!|!!|[)}]!"
 )
-ROUNDING = Fraction(1, 10**6)  # math-verify rounds to this where one side is a decimal
-MAX_CHARACTERS = 300  # of an answer that math-verify may read
+# No interval contains its infinite bound; sympy opens it without a word.
+_INFINITE_BOUND = re.compile(r"\[ ?[-+]? ?\\infty|\\infty ?\]")
+MAX_CHARACTERS = 500  # of an answer that math-verify may read
 # Wall-clock time, so generous: an answer that takes 0.1 s must not become wrong on a busy machine.
 PARSE_SECONDS = 6
 COMPARE_SECONDS = 6
+# Its own list of units has single letters, such as t and m, which are variables as well.
+_EXTRACTION = LatexExtractionConfig(
+    try_extract_without_anchor=False,
+    normalization_config=NormalizationConfig(
+        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all"
+    ),
+)
 
 
 def _opens(text: str, start: int) -> re.Match[str] | None:
@@ -80,55 +97,61 @@ def _last_closed(text: str) -> str | None:
 
 
 def normalize_answer(answer: str) -> str:
-    r"""Remove spaces, `$`, `\left`, `\right` and a final full stop, and write every fraction as `\frac`.
-
-    A space between two digits is kept: 1 1/2 is not 11/2.
-    """
-    plain = _INVISIBLE.sub("", _FRACTION.sub(r"\\frac", answer))
-    return plain.removesuffix(".")
+    """The answer by the rules of `egpo.common.answer_text`, without its unit and on one line: equal means equivalent."""
+    return squeeze(read_answer(answer).text)
 
 
-def _number(short: str) -> Fraction | None:
-    """The value of an integer, decimal or fraction of integers in digits; None for anything else."""
-    found = _NUMBER.fullmatch(short)
-    if found is None:
-        return None
-    sign, *parts = found.groups()
-    above, below, over, under, decimal = parts
-    denominator = int(below or under or 1)
-    return Fraction(sign + (above or over or decimal)) / denominator if denominator else None
-
-
-def _compare_numbers(short: str, reference: str) -> bool | None:
-    """What math-verify says about two numbers, a hundred times faster; None where math-verify has to decide."""
-    if _INTEGER.fullmatch(short) and _INTEGER.fullmatch(reference):
-        return int(short) == int(reference)
-    one, other = _number(short), _number(reference)
-    if one is None or other is None:
-        return None
-    if one == other:
+def _same_text(one: str, other: str) -> bool | None:
+    """Whether two texts are the same answer, where that shows without parsing: the same text, words, numbers."""
+    if squeeze(one) == squeeze(other):
         return True
-    # A smaller difference may disappear by rounding.
-    return False if abs(one - other) > 2 * ROUNDING else None
+    words = words_of(other) or words_of(one)
+    if words:
+        return plain_words(one) == plain_words(other)
+    numbers = read_number(one), read_number(other)
+    return same_number(*numbers) if numbers[0] and numbers[1] else None
+
+
+def _in_percent(text: str) -> str:
+    """A number divided by 100, as text; other texts unchanged."""
+    number = read_number(text)
+    return text if number is None else f"{number.value.numerator}/{number.value.denominator * 100}"
+
+
+def _same_share(one: Answer, other: Answer) -> bool:
+    """Whether 50% is meant as 0.5 on the other side."""
+    texts = [_in_percent(side.text) if side.unit == "%" else side.text for side in (one, other)]
+    return one.unit != other.unit and "%" in (one.unit, other.unit) and bool(_same_text(*texts))
+
+
+def _comparable(candidate: str, truth: str) -> tuple[Answer, Answer]:
+    """Both answers taken apart; relations as intervals where only one side has any: 1 < x < 2 is (1, 2)."""
+    one, other = read_answer(candidate), read_answer(truth)
+    if has_relation(one.text) == has_relation(other.text):
+        return one, other
+    return one._replace(text=as_intervals(one.text)), other._replace(text=as_intervals(other.text))
+
+
+def equivalent_as_text(candidate: str, truth: str) -> bool | None:
+    """`answers_equivalent` where it shows without parsing; None where math-verify has to decide."""
+    one, other = _comparable(candidate, truth)
+    if not one.text or not other.text or (one.unit and other.unit and one.unit != other.unit):
+        return False
+    if bool(_INFINITE_BOUND.search(one.text)) != bool(_INFINITE_BOUND.search(other.text)):
+        return False
+    same = _same_text(one.text, other.text)
+    return same if same is None else same or _same_share(one, other)
 
 
 def answers_equivalent(candidate: str, truth: str) -> bool:
-    """Whether `candidate` is the answer `truth`: as normalised strings, else by math-verify.
+    """Whether `candidate` is the answer `truth`: by text, words or numbers, else by math-verify.
 
-    Not symmetric: math-verify takes `truth` as the reference. What it cannot read, or not within its time-out, does not
-    match. The time-out works in the main thread only; length and size of powers are bounded in every thread.
+    A unit that only one side has does not count; two different units do. 50% is 50 as well as 0.5. What math-verify
+    cannot read, or not within its time-out, does not match. The time-out works in the main thread only; length and size
+    of powers are bounded in every thread.
     """
-    short, reference = normalize_answer(candidate), normalize_answer(truth)
-    if not short or not reference:
-        return False
-    if short == reference:
-        return True
-    same_number = _compare_numbers(short, reference)
-    if same_number is not None:
-        return same_number
-    if any(len(text) > MAX_CHARACTERS or _HUGE.search(text) for text in (candidate, truth)):
-        return False
-    return _verified(candidate, truth)
+    same = equivalent_as_text(candidate, truth)
+    return _verified(*(side.text for side in _comparable(candidate, truth))) if same is None else same
 
 
 def _timeout(seconds: int) -> int | None:
@@ -138,13 +161,14 @@ def _timeout(seconds: int) -> int | None:
 
 @lru_cache(maxsize=10_000)
 def _parsed_within(text: str, seconds: int | None) -> tuple[Any, ...]:
-    settings = (LatexExtractionConfig(), ExprExtractionConfig())
-    return tuple(parse(text, settings, parsing_timeout=seconds))
+    return tuple(parse(text, (_EXTRACTION,), parsing_timeout=seconds))
 
 
 def _parsed(text: str) -> list[Any]:
     """What math-verify reads, cached: a reference is compared with many answers, and reading takes the longest."""
-    return list(_parsed_within(f"\\boxed{{{text.strip().strip('$')}}}", _timeout(PARSE_SECONDS)))
+    if len(text) > MAX_CHARACTERS or _HUGE.search(squeeze(text)):
+        return []
+    return list(_parsed_within(f"\\boxed{{{text}}}", _timeout(PARSE_SECONDS)))
 
 
 def read_by_math_verify(answer: str) -> list[Any]:
@@ -152,10 +176,8 @@ def read_by_math_verify(answer: str) -> list[Any]:
 
     The bounds are those of `answers_equivalent`; beyond them it is nothing.
     """
-    if len(answer) > MAX_CHARACTERS or _HUGE.search(answer):
-        return []
     try:
-        return _parsed(answer)
+        return _parsed(read_answer(answer).text)
     except Exception:  # as below
         return []
 
@@ -163,6 +185,8 @@ def read_by_math_verify(answer: str) -> list[Any]:
 def _verified(candidate: str, truth: str) -> bool:
     try:
         gold, answer = _parsed(truth), _parsed(candidate)
-        return bool(verify(gold, answer, timeout_seconds=_timeout(COMPARE_SECONDS)))
+        return bool(
+            grader().verify(gold, answer, allow_set_relation_comp=True, timeout_seconds=_timeout(COMPARE_SECONDS))
+        )
     except Exception:  # math-verify and sympy raise errors of every kind on unusual input
         return False

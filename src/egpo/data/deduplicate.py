@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from egpo.common.answers import answers_equivalent, normalize_answer
+from egpo.common.answers import answers_equivalent
 from egpo.config.data import Deduplication
 from egpo.data.minhash import SCHEME, SEED, band_keys, layout
 from egpo.data.near import all_pairs, components, distinct, jaccard, neighbours
@@ -87,10 +87,5 @@ def conflicting(answers: pd.Series, kept: np.ndarray) -> np.ndarray:
     """(n,) bool: rows of clusters in which some row's answer is not the answer of the row to keep."""
     texts = answers.to_numpy()
     others = np.flatnonzero(kept != np.arange(len(kept)))
-    differ = [
-        index
-        for index in others
-        if normalize_answer(texts[index]) != normalize_answer(texts[kept[index]])
-        and not answers_equivalent(texts[index], texts[kept[index]])
-    ]
+    differ = [index for index in others if not answers_equivalent(texts[index], texts[kept[index]])]
     return np.isin(kept, kept[differ])

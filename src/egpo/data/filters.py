@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from egpo.common.answers import answers_equivalent, normalize_answer
+from egpo.common.answers import answers_equivalent, equivalent_as_text
 from egpo.config.data import Data, ProblemsSource
 from egpo.data import reference_answers as answers
 from egpo.data import wording
@@ -31,13 +31,13 @@ class ParsedRow:
 def boxed_match(boxes: Iterable[str | None], answer: str) -> bool:
     """Stable mode: whether one of the boxes is the answer.
 
-    Strings are compared first, since math-verify takes milliseconds for each pair.
+    Texts are compared first, since math-verify takes milliseconds for each pair.
     """
     candidates = dict.fromkeys(box for box in boxes if box)
-    short = normalize_answer(answer)
-    if any(normalize_answer(box) == short for box in candidates):
-        return bool(short)
-    return any(answers_equivalent(box, answer) for box in candidates)
+    by_text = {box: equivalent_as_text(box, answer) for box in candidates}
+    return True in by_text.values() or any(
+        answers_equivalent(box, answer) for box, same in by_text.items() if same is None
+    )
 
 
 def _wording(name: str) -> Callable[[ParsedRow, Data], bool]:

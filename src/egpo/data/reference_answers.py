@@ -8,13 +8,12 @@ from functools import lru_cache
 import sympy
 from sympy.core.function import AppliedUndef
 
+from egpo.common.answer_text import read_answer
 from egpo.common.answers import extract_boxed, normalize_answer, read_by_math_verify
 
 NO_ANSWER = {"", "proof", "notfound", "not found", "none", "null", "nan", "n/a"}
 TRUTH_VALUES = {"yes", "no", "true", "false"}
 
-# A comma or blank that only groups digits by three, as in 10,000.
-_GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:,|\\,|,\\!|\{,\})\d{3})+(?!\d)")
 _ROOT = re.compile(r"\\sqrt\s*\[[^\]]*\]")  # its brackets are not an interval
 _SEVERAL = re.compile(
     r"[,;\n]|\b(?:or|and)\b|\\text\s*\{\s*(?:or|and)\s*\}|\\pm|\\mp|±|\\cup|\\(?:in|infty)(?![A-Za-z])|\binfinity\b|∞|"
@@ -65,7 +64,7 @@ def is_truth_value(answer: str) -> bool:
 
 def several_values(answer: str) -> bool:
     """Whether an answer is not one value: a list, alternatives, plus-minus, a set, an interval, a ratio, infinity."""
-    return bool(_SEVERAL.search(_ROOT.sub("", _GROUPED.sub("0", answer.strip()))))
+    return bool(_SEVERAL.search(_ROOT.sub("", read_answer(answer).text)))
 
 
 @lru_cache(maxsize=100_000)

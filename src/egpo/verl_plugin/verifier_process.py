@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 
-from egpo.common.answers import answers_equivalent, normalize_answer
+from egpo.common.answers import answers_equivalent, equivalent_as_text
 
 SECONDS = 20  # for one comparison; math-verify's limits are shorter, and work in the main thread of the process
 SECONDS_TO_START = 120  # for the first comparison, with the imports
@@ -69,9 +69,8 @@ atexit.register(_VERIFIER.stop)
 
 def answers_equivalent_in_time(candidate: str, truth: str) -> bool:
     """egpo.common.answers.answers_equivalent from any thread; False for a comparison longer than SECONDS."""
-    if normalize_answer(candidate) == normalize_answer(truth):
-        return answers_equivalent(candidate, truth)  # compares strings only
-    return _VERIFIER.equivalent(candidate, truth)
+    same = equivalent_as_text(candidate, truth)
+    return _VERIFIER.equivalent(candidate, truth) if same is None else same
 
 
 def _serve() -> None:
