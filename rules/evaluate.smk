@@ -78,6 +78,28 @@ rule benchmark_questions:
         "../workflow/scripts/benchmark_questions.py"
 
 
+# Reference answers in place of a model's: what accuracies can be at most, and by chance.
+rule score_references:
+    input:
+        [file for name in EXPERIMENT.benchmarks for file in benchmark_ready(name)],
+    output:
+        **PATHS.outputs("score_references"),
+    log:
+        PATHS.log("score_references"),
+    benchmark:
+        PATHS.usage("score_references")
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        name="references of the benchmarks",
+        benchmarks={name: plain(CATALOGUE.benchmarks[name]) for name in EXPERIMENT.benchmarks},
+        folders={name: folder for name in EXPERIMENT.benchmarks if (folder := benchmark_folder(name))},
+        code=stage_code("score_references"),
+    script:
+        "../workflow/scripts/score_references.py"
+
+
 rule evaluate_model:
     input:
         model=lambda w: evaluated(w)[0],

@@ -159,7 +159,9 @@ def _terms(text: str) -> list[str]:
         terms[-1] += character
     written = [term.strip() for term in terms]
     return (
-        [term if term[0] in "+-" else f"+{term}" for term in written] if not re.search(r"[=,]|\\pm|\\cup|matrix|\de-?\d", text) else []
+        [term if term[0] in "+-" else f"+{term}" for term in written]
+        if not re.search(r"[=,]|\\pm|\\cup|matrix|\de-?\d", text)
+        else []
     )
 
 
@@ -189,7 +191,7 @@ def _of_formula(text: str) -> Iterator[tuple[str, Iterable[str]]]:
         parts = re.split(r", ?", text)
         yield (
             "order of a list",
-            (", ".join(reversed(parts)), rf" \text{{ and }} ".join(parts) if len(parts) == 2 else text),
+            (", ".join(reversed(parts)), r" \text{ and } ".join(parts) if len(parts) == 2 else text),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,28 @@ def write_records(path: Path, right: dict[str, tuple[int, ...]], overflow: int =
     return path
 
 
+def write_references(path: Path, names: Iterable[str]) -> Path:
+    """Verdicts on references: evalscope refuses the first question's own, and takes the second's shuffled one."""
+    rows = [
+        {
+            "benchmark": name,
+            "subset": "main",
+            "question": question,
+            "trial": trial,
+            "correct": question != 0 if trial == 1 else question == 1,
+            "status": "excluded" if (question, trial) == (0, 1) else "scored",
+            "target": "7",
+            "verified": trial == 1,
+        }
+        for name in names
+        for question in range(ITEMS)
+        for trial in (1, 2)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
+    return path
+
+
 def write_rollouts(path: Path, end: int | None, right: dict[int, int], trials: int = 2) -> Path:
     """right: how many of each problem's responses are correct."""
     rows = [
@@ -174,6 +197,7 @@ def write_results(catalogue: Catalogue) -> None:
     counts.to_csv(paths.output("data_card", "funnel"), index=False)
     write_text(paths.output("data_card", "table"), markdown(counts, {}, "A note."))
     write_json(paths.data / "manifest.json", {"settings_hash": "5e77", "code": "c0de"})
+    write_references(paths.output("score_references"), catalogue.experiment.benchmarks)
     if data.heldout_rows:
         write_problems(paths.heldout, data.heldout_rows)
     for number, model in enumerate(sorted(evaluated_models(catalogue.experiment))):

@@ -23,6 +23,7 @@ import pytest
 from evaluation_runs import BACKBONE, SUBJECTS, Run, benchmark, make_model, settings, written
 
 from egpo.analysis.statistics import accuracy, clustered_se, correctness, sd_over_trials
+from egpo.common.answer_letters import chosen_letter
 from egpo.common.answers import extract_boxed
 from egpo.common.errors import UserError
 from egpo.config.benchmarks import Judge
@@ -182,6 +183,49 @@ def test_a_judge_decides_in_place_of_the_rules(monkeypatch, tmp_path, reply, sta
     assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"a-secret" in file.read_bytes()]
 
 
+# --- reference answers in place of a model's --------------------------------------------------------
+
+
+def test_references_score_everything_and_shuffled_ones_next_to_nothing(tmp_path):
+    from egpo.evaluation.references import score_references
+
+    made = {name: benchmark(name, 21) for name in ("math_500", "gsm8k", "mmlu", "minerva_math")}
+    for name, one in made.items():
+        write_benchmark(one, tmp_path / name)
+    lines = []
+    score_references(made, {name: tmp_path / name for name in made}, tmp_path / "references.parquet", lines.append)
+    rows = pd.read_parquet(tmp_path / "references.parquet")
+    own, other = (rows[rows["trial"] == trial] for trial in (1, 2))
+    assert own["correct"].all() and own["verified"].eq(True).all() and len(own) == len(other) == 84
+    texts = own.set_index(["benchmark", "question"])["target"]
+    assert set(other["target"]) == set(texts), "only the responses move"
+    assert other.loc[other["benchmark"] != "mmlu", "correct"].mean() < 0.2
+    assert lines[0].startswith("math_500: 21 of 21 references right, ")
+
+
+@pytest.mark.parametrize(
+    ("response", "letter"),
+    [
+        (r"The answer is \boxed{B}. This follows from Newton's law.", "B"),
+        (r"\boxed{\text{(C)}}", "C"),
+        (r"\boxed{D. 12}", "D"),
+        ("So the answer is (A).", "A"),
+        ("ANSWER: C", "C"),
+        ("Answer: **B**", "B"),
+        ("I choose **(D)** here", "D"),
+        ("It must be so.\nB", "B"),
+        ("It must be so.\n(B) twelve", "B"),
+        ("answer: A\nno, answer: C", "C"),
+        (r"answer: A, so \boxed{12}", "A"),
+        ("A man walks", None),
+        ("The answer is Apple", None),
+        ("", None),
+    ],
+)
+def test_the_letter_that_a_response_chooses(response, letter):
+    assert chosen_letter(response) == letter
+
+
 # --- records and statistics ----------------------------------------------------------------------
 
 
@@ -320,7 +364,9 @@ def test_a_lost_line_stays_in_the_denominator(run, first):
 
 def test_the_second_opinion_is_that_of_the_trainings_verifier(first):
     answered = first[first["status"] == "scored"].set_index("benchmark")
-    assert answered.loc["choices", "verified"].isna().all()
+    letters = answered.loc["choices"]
+    expected = [chosen_letter(response) for response in letters["response"]]
+    assert list(letters["verified"].isna()) == [letter is None for letter in expected]
     assert answered.loc[["sums", "stories"], "verified"].notna().all()
     assert set(first["target"].dropna()) >= {"2", "A"}
 

@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from egpo.analysis.statistics import correctness
 from egpo.common.errors import UserError
 from egpo.common.paths import Model
-from egpo.config.experiment import Catalogue
+from egpo.config.experiment import Catalogue, Scorer
 from egpo.inference.decoding import METADATA
 
+VERDICTS: dict[Scorer, str] = {"evalscope": "correct", "verifier": "verified"}  # columns of the records
 NOT_SCORED = ("excluded", "missing", "failed", "overflow")
 # Not `response`, which is nearly all of a file.
 COLUMNS = [
@@ -44,6 +45,7 @@ class Answers:
     Attributes:
         rows: the records of each training seed.
         made: how the records of each training seed were made.
+        scored_by: whose verdicts `correct` has.
     """
 
     backbone: str
@@ -51,11 +53,16 @@ class Answers:
     benchmark: str
     rows: tuple[pd.DataFrame, ...]
     made: tuple[dict[str, Any], ...]
+    scored_by: Scorer = "evalscope"
 
     @cached_property
     def correct(self) -> np.ndarray:
-        """Booleans (training seeds, questions, trials)."""
-        return np.stack([correctness(rows) for rows in self.rows])
+        """Booleans (training seeds, questions, trials), by `scored_by`."""
+        return self.correct_by(self.scored_by)
+
+    def correct_by(self, scorer: Scorer) -> np.ndarray:
+        """Booleans (training seeds, questions, trials). What the verifier has no verdict on is wrong."""
+        return np.stack([correctness(rows, VERDICTS[scorer]) for rows in self.rows])
 
     @cached_property
     def together(self) -> pd.DataFrame:
@@ -129,5 +136,5 @@ def read_answers(
         for name in names:
             rows = tuple(_checked(frame, name, catalogue, path) for path, frame, _ in read)
             made = tuple(made for _, _, made in read)
-            found[backbone, method, name] = Answers(backbone, method, name, rows, made)
+            found[backbone, method, name] = Answers(backbone, method, name, rows, made, catalogue.experiment.scored_by)
     return found

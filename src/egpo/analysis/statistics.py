@@ -26,13 +26,17 @@ MOST_SUBSETS = 20_000  # C(16, 8) is 12,870
 BATCH = 500  # resamples held in memory at once
 
 
-def correctness(records: pd.DataFrame) -> np.ndarray:
+def correctness(records: pd.DataFrame, column: str = "correct") -> np.ndarray:
     """Booleans of shape (questions, trials) from the records of one model on one benchmark.
+
+    Args:
+        column: the column with the verdicts; a missing one counts as wrong.
 
     Raises:
         ValueError: there is not exactly one record for every question and trial.
     """
-    table = records.pivot(index="question", columns="trial", values="correct")
+    verdicts = records[["question", "trial"]].assign(right=records[column].eq(True).astype(float))
+    table = verdicts.pivot(index="question", columns="trial", values="right")
     if table.isna().to_numpy().any():
         raise ValueError("a question has no record in some trial")
     return table.to_numpy(dtype=bool)

@@ -193,7 +193,7 @@ _RATE = r"(?:km|cm|m|mi|ft|g|kg|l) ?/ ?(?:h|hr|hour|s|sec|second|min|m|cm|l)(?![
 _POWER = r"(?: ?\^ ?(?:\d|\{ ?-?\d ?\}))?"
 # At the end of an answer: text after anything, a known unit after a number or bracket, other words after a number.
 _UNIT_AT_END = re.compile(
-    rf"(?P<value>.*[^\s_^\\{{]) ?\\text\{{(?P<text>[^{{}}]*[A-Za-z%][^{{}}]*)\}}(?P<power>{_POWER})(?: ?\((?:[^()]*)\))?"
+    rf"(?P<value>.*[^\s_^\\{{]) ?\\text\{{(?P<text>[^{{}}]*[A-Za-z%][^{{}}]*)\}}(?P<power>{_POWER})(?: ?\([^()]*\))?"
     rf"|(?P<number>.*[\d}})\]]) ?(?P<known>(?:{_WORD}{_POWER} ?(?:/ ?|per )?)*{_WORD}{_POWER}|{_RATE}{_POWER})"
     r"|(?P<digits>-?[\d.,/]+) ?\(?(?P<words>[A-Za-z][A-Za-z' -]+)\)?",
     re.ASCII | re.DOTALL,
@@ -283,7 +283,7 @@ def plain_words(text: str) -> str:
 
 
 def words_of(text: str) -> str | None:
-    """The words of an answer that is no mathematics: text, the letter of a choice in brackets, a word of four letters."""
+    """The words of an answer that is not mathematics: text, the bracketed letter of a choice, a longer word."""
     words = plain_words(text)
     if re.fullmatch(r"\([A-Za-z]\)", text) or re.fullmatch(r"(?:\\text\{[^{}]*\} ?)+", text):
         return words

@@ -25,8 +25,8 @@ from egpo.common.answer_values import grader
 # A box that opens, an escaped character (such as \{, which does not count as a brace), or a brace.
 _TOKEN = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 _OPENING = re.compile(r"\\boxed\s*\{")
-# What sympy may try to evaluate, in one step that no time-out interrupts: exponents of five digits or more, numbers raised
-# to a power or multiplied in an exponent, large factorials. Without blanks.
+# What sympy may try to evaluate, in one step that no time-out interrupts: exponents of five digits or more, numbers
+# raised to a power or multiplied in an exponent, large factorials. Without blanks.
 _HUGE = re.compile(
     r"\^[{(]*[+-]?\d{5,}|\^(?:[{(][^{}]*)?\d+[)}]*\^|\^[{(][^{}]*!|\^\{(?:\d|\\cdot|\\times|[*+() -]){7,}\}"
     r"|\d{4,}\}?!|!!|[)}]!"
@@ -97,7 +97,7 @@ def _last_closed(text: str) -> str | None:
 
 
 def normalize_answer(answer: str) -> str:
-    """The answer by the rules of `egpo.common.answer_text`, without its unit and on one line: equal means equivalent."""
+    """The answer by the rules of `egpo.common.answer_text`, without its unit, on one line: equal means equivalent."""
     return squeeze(read_answer(answer).text)
 
 

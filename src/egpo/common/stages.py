@@ -95,6 +95,13 @@ STAGES: dict[str, Stage] = {
         "benchmarks/{benchmark}/questions",
         ("evaluation/questions.py",),
     ),
+    "score_references": Stage(
+        "evaluate",
+        "benchmarks",
+        {"records": "references.parquet"},
+        "benchmarks/references",
+        ("evaluation/references.py",),
+    ),
     "verl_settings": Stage(
         "report",
         "settings",

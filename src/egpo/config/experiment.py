@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from egpo.config.backbones import Backbone
@@ -13,6 +15,8 @@ from egpo.config.jobs import Jobs, JobsOverlay
 from egpo.config.methods import Method
 from egpo.config.section import Name, Section, Seed
 from egpo.config.training import Training, TrainingOverlay
+
+Scorer = Literal["evalscope", "verifier"]
 
 
 class Overlay(Section):
@@ -60,6 +64,11 @@ class Experiment(Section):
     )
     training_seeds: tuple[Seed, ...] = Field(min_length=1)
     benchmarks: tuple[Name, ...] = Field(min_length=1)
+    scored_by: Scorer = Field(
+        "evalscope",
+        description="Whose verdicts Tables 1 and 2, comparisons and claims are made from: evalscope's (the paper's), "
+        "or those of the training's verifier. Both are in the records, so nothing is evaluated again.",
+    )
     extra_models: dict[Name, ExtraModel] = Field({}, description="Further models for Table 1, each under a new name.")
     ablations: Ablations | None = None
     uncertainty: Uncertainty | None = Field(

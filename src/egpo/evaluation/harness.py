@@ -11,8 +11,9 @@ import os
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import datasets
 from evalscope import TaskConfig, run_task
@@ -52,10 +53,16 @@ def model_output(answer: Answer) -> ModelOutput:
     )
 
 
+class Answering(Protocol):
+    """What answers prompts: an `Engine`, or prepared responses."""
+
+    def ask(self, messages: list[dict[str, str]], seed: int) -> Future[Answer]: ...
+
+
 class TrialModel(ModelAPI):
     """The engine as evalscope's model in one trial; `tick` is called after each answer, in any thread."""
 
-    def __init__(self, engine: Engine, seed: int, tick: Callable[[], None]) -> None:
+    def __init__(self, engine: Answering, seed: int, tick: Callable[[], None]) -> None:
         super().__init__(model_name=MODEL)
         self._engine = engine
         self._seed = seed
@@ -193,6 +200,20 @@ def run_trial(
     tick: Callable[[], None],
 ) -> None:
     """Ask and score every question of a benchmark once; evalscope writes its files to the empty folder `work`."""
+    run_task_of(engine, seed, name, benchmark, folder, settings.max_num_seqs, work, tick)
+
+
+def run_task_of(
+    engine: Answering,
+    seed: int,
+    name: str,
+    benchmark: Benchmark,
+    folder: Path | None,
+    max_num_seqs: int,
+    work: Path,
+    tick: Callable[[], None] = lambda: None,
+) -> None:
+    """As `run_trial`, with anything that answers."""
     model = TrialModel(engine, seed, tick)
     with _separate_cache(folder):
-        run_task(task(model, name, benchmark, folder, settings.max_num_seqs, work))
+        run_task(task(model, name, benchmark, folder, max_num_seqs, work))

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from egpo.common.answer_letters import chosen_letter
 from egpo.common.answers import answers_equivalent, extract_boxed
 from egpo.common.errors import UserError
 
@@ -39,7 +40,10 @@ SCHEMA = pa.schema(
         ("truncated", pa.bool_()),
         ("extracted", pa.string()),  # the answer, by evalscope
         ("target", pa.string()),
-        ("verified", pa.bool_()),  # by the verifier of the training; null where it does not apply
+        (
+            "verified",
+            pa.bool_(),
+        ),  # by the verifier of the training, or by its letter; null without a response or letter
         ("response", pa.string()),
     ]
 )
@@ -118,12 +122,14 @@ def _target(review: dict[str, Any] | None) -> str | None:
 
 
 def verified(response: str, target: str) -> bool | None:
-    """Whether the response is correct by the verifier of the training, Eq. (1); None for multiple choice.
+    """Whether the response is correct by the verifier of the training, Eq. (1).
 
-    Of a target that is a whole solution, as Minerva's, the last box is compared.
+    Of a target that is a whole solution, as Minerva's, the last box is compared. Of multiple choice, the letter is
+    compared that `egpo.common.answer_letters.chosen_letter` finds; None where it finds none.
     """
     if re.fullmatch(r"[A-Z]", target):
-        return None
+        letter = chosen_letter(response)
+        return None if letter is None else letter == target
     box, truth = extract_boxed(response), extract_boxed(target)
     return box is not None and answers_equivalent(box, target if truth is None else truth)
 

@@ -115,10 +115,15 @@ LONG: dict[str, Any] = {"minutes": 60}
 SHORT: dict[str, Any] = {"memory_mb": 4000, "minutes": 15, "local": True}
 DIAGNOSIS: dict[str, Any] = {"section": "uncertainty", **LONG}
 _ALL = (
-    Entry("table1", "tables.accuracy.write_table1", _names("table1", *TABLE), ("records", "paper")),
+    Entry("table1", "tables.accuracy.write_table1", _names("table1", *TABLE), ("records", "references", "paper")),
     Entry(
-        "table2", "tables.accuracy.write_table2", _names("table2", *TABLE), ("ablated", "paper"), section="ablations"
+        "table2",
+        "tables.accuracy.write_table2",
+        _names("table2", *TABLE),
+        ("ablated", "references", "paper"),
+        section="ablations",
     ),
+    Entry("ceilings", "tables.ceilings.write_ceilings", _names("ceilings", *PAGE), ("references",), **SHORT),
     Entry("comparisons", "tables.comparisons.write_comparisons", _names("comparisons", *PAGE), ("records", "ablated")),
     Entry(
         "answers",
@@ -173,6 +178,7 @@ ENTRIES = {entry.name: entry for entry in _ALL}
 CAPTIONS = {
     "table1": "Accuracy of every backbone alone and with each method (Table 1).",
     "table2": "Accuracy of the ablations (Table 2).",
+    "ceilings": "What the benchmarks' reference answers score themselves, and those of other questions.",
     "comparisons": "Paired differences between models, with intervals and corrected p-values.",
     "answers": "pass@k, majority@k, lengths, and what was cut off or not scored.",
     "second_opinion": "Where evalscope's scores and the training's verifier disagree.",
@@ -238,6 +244,7 @@ INPUTS: dict[str, Callable[[Catalogue, Paths], Files]] = {
     "template": lambda catalogue, paths: Path("workflow/report/page.html"),
     "records": _of_models("evaluate_model", "records", table1_models),
     "ablated": _of_models("evaluate_model", "records", table2_models),
+    "references": lambda catalogue, paths: paths.output("score_references"),
     "metrics": _of_models("train_model", "metrics", trained_models),
     "rollouts": _of_models("roll_out", "rollouts", diagnosed_models),
     "measures": _of_models("measure_rollouts", "measures", diagnosed_models),

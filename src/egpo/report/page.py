@@ -13,6 +13,7 @@ import pandas as pd
 from jinja2 import Environment
 from markdown import markdown as to_html
 
+from egpo.analysis.answers import VERDICTS
 from egpo.analysis.labels import label, note
 from egpo.analysis.learning import quarter
 from egpo.common.files import read_json, sha256, write_text
@@ -155,10 +156,11 @@ def _examples(
     model = (experiment.backbones[-1], experiment.main_method, experiment.training_seeds[-1])
     name = label(catalogue, *model[:2])
     records = results["evaluate_model", model]
-    table = pd.read_parquet(records, columns=["benchmark", "correct"])
-    value = 100 * table[table["benchmark"] == benchmark]["correct"].mean()
+    verdict = VERDICTS[experiment.scored_by]
+    table = pd.read_parquet(records, columns=["benchmark", verdict])
+    value = 100 * table[table["benchmark"] == benchmark][verdict].eq(True).mean()
     seed = "" if len(experiment.training_seeds) == 1 else f", training seed {model[2]} of it"
-    code = f"r = p.read_parquet('{records}'); print(100 * r[r.benchmark == '{benchmark}'].correct.mean())"
+    code = f"r = p.read_parquet('{records}'); print(100 * r[r.benchmark == '{benchmark}'].{verdict}.eq(True).mean())"
     yield f"Table 1: {name} on {catalogue.benchmarks[benchmark].label}{seed}", code, f"{value:.6g}"
     if measures:
         means = pd.read_parquet(measures[model]).groupby("correct")["response"].mean()
@@ -215,7 +217,7 @@ def write_report(
         Section("run", "What was run", [what_was_run(catalogue), *figures("method")]),
         Section("data", "Data", [*figures("funnel"), *tables("funnel", folded=True)]),
         Section("training", "Training", [*figures("learning_curve"), step_metrics(catalogue, metrics)]),
-        Section("results", "Results", [*tables("table1", "table2", "comparisons"), *answers]),
+        Section("results", "Results", [*tables("table1", "table2", "ceilings", "comparisons"), *answers]),
         Section("entropy", "Entropy", [*tables("table3"), *entropy, *tables("case_study", folded=True)]),
         Section("claims", "Claims", tables("claims")),
         Section("audit", "Audit of the paper", tables("audit")),

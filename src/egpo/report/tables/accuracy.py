@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from egpo.analysis.answers import NOT_SCORED, Answers, read_answers
+from egpo.analysis.ceilings import ceilings
 from egpo.analysis.labels import label, note
 from egpo.analysis.statistics import accuracy, interval, sd_over_trials, standard_error
 from egpo.common.files import write_text
@@ -23,11 +24,8 @@ from egpo.config.files import read_yaml
 from egpo.report.document import booktabs, document, escape, markdown_table, paragraphs
 
 AVERAGE = "average"
+SCORED_BY = {"evalscope": "scores by its rules", "verifier": "scores by the verifier of the training"}
 RESAMPLES = 2000  # of an interval's bootstrap: its bounds then vary by about a twentieth of its width
-MINERVA = (
-    "Minerva is scored by evalscope's rules, not by a judge: they cannot accept 7 of its 272 references whatever the "
-    "answer, and the paper probably had a judge."
-)
 
 
 @dataclass(frozen=True)
@@ -86,6 +84,7 @@ class Cell:
     method: str
     benchmark: str
     accuracy: float
+    verifier: float  # accuracy by the verifier of the training
     delta: float
     se: float
     low: float  # of the 95% interval
@@ -118,6 +117,7 @@ def _cell(answers: Answers, base: Answers | None, paper: float) -> Cell:
         method=answers.method,
         benchmark=answers.benchmark,
         accuracy=percent,
+        verifier=100 * accuracy(answers.correct_by("verifier")),
         delta=math.nan if base is None else percent - 100 * accuracy(base.correct),
         se=100 * standard_error(correct),
         low=100 * low,
@@ -135,11 +135,12 @@ def _average(row: list[Cell], paper: float) -> Cell:
     """The mean over the benchmarks, each with the same weight."""
     count, nan = len(row), math.nan
     first = row[0]
-    mean = sum(cell.accuracy for cell in row) / count
-    delta = sum(cell.delta for cell in row) / count
+    mean, verifier, delta = (
+        sum(getattr(cell, key) for cell in row) / count for key in ("accuracy", "verifier", "delta")
+    )
     sizes = (sum(cell.n_questions for cell in row), first.n_trials, first.n_training_seeds)
     counts = {kind: sum(cell.counts[kind] for cell in row) for kind in first.counts}
-    return Cell(first.backbone, first.method, AVERAGE, mean, delta, nan, nan, nan, nan, *sizes, counts, paper)
+    return Cell(first.backbone, first.method, AVERAGE, mean, verifier, delta, nan, nan, nan, nan, *sizes, counts, paper)
 
 
 def lay_out(table: Table, found: dict[tuple[str, str, str], Answers]) -> list[list[list[Cell]]]:
@@ -168,8 +169,14 @@ def _best(rows: list[list[Cell]]) -> list[float]:
     return [max(column) if max(column) > min(column) else math.nan for column in columns]
 
 
-def notes(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]], made: list[dict[str, Any]]) -> list[str]:
-    """The notes below the table: questions, decoding, errors, what was not scored, and the experiment's note."""
+def notes(
+    catalogue: Catalogue,
+    table: Table,
+    groups: list[list[list[Cell]]],
+    made: list[dict[str, Any]],
+    most: pd.DataFrame,
+) -> list[str]:
+    """The notes below the table: questions, decoding, errors, what was not scored, ceilings, the experiment's note."""
     experiment = catalogue.experiment
     cells = [cell for rows in groups for row in rows for cell in row if cell.benchmark != AVERAGE]
     questions = ", ".join(
@@ -181,10 +188,11 @@ def notes(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]], ma
         f"Decoding: temperature {values(made, 'temperature')}, top-p {values(made, 'top_p')}, top-k "
         f"{values(made, 'top_k')}, at most {values(made, 'max_tokens')} tokens in a context of "
         f"{values(made, 'max_model_len')}, {values(made, 'dtype')}. The whole response is scored, thoughts included.",
-        f"Prompts, extraction and rule scores of evalscope {values(made, 'evalscope')}; vLLM {values(made, 'vllm')}.",
+        f"Prompts and extraction of evalscope {values(made, 'evalscope')}, {SCORED_BY[experiment.scored_by]}; vLLM "
+        f"{values(made, 'vllm')}.",
         _errors(table, cells),
         _lost(catalogue, cells),
-        *_scorers(catalogue, table),
+        *_ceilings(catalogue, table, most),
     ]
     return [*lines, *filter(None, [note(catalogue)])]
 
@@ -203,16 +211,22 @@ def _errors(table: Table, cells: list[Cell]) -> str:
     )
 
 
-def _scorers(catalogue: Catalogue, table: Table) -> list[str]:
-    """Which benchmarks a judge scores, and what the rules cannot do."""
-    lines = []
-    for name in table.benchmarks:
-        benchmark = catalogue.benchmarks[name]
-        if benchmark.judge is not None:
-            lines.append(f"{benchmark.label} is scored by the judge {benchmark.judge.model}.")
-        elif benchmark.adapter == "minerva_math" and benchmark.source.kind != "synthetic":
-            lines.append(MINERVA)
-    return lines
+def _ceilings(catalogue: Catalogue, table: Table, most: pd.DataFrame) -> list[str]:
+    """What the references themselves score, by whoever scores the table, and which benchmarks a judge scores."""
+    scorer = catalogue.experiment.scored_by
+    known = most[most["benchmark"].isin(table.benchmarks)].to_dict("records")
+    shares = [
+        f"{catalogue.benchmarks[row['benchmark']].label} {100 * row[scorer] / row['questions']:.2f}" for row in known
+    ]
+    lines = (
+        [f"Ceiling, which is what the reference answers score: {', '.join(shares)} (ceilings.md)."] if shares else []
+    )
+    judged = {name: catalogue.benchmarks[name].judge for name in table.benchmarks}
+    return lines + [
+        f"{catalogue.benchmarks[name].label} is scored by the judge {judge.model}."
+        for name, judge in judged.items()
+        if judge
+    ]
 
 
 def _lost(catalogue: Catalogue, cells: list[Cell]) -> str:
@@ -267,6 +281,29 @@ def _beside_the_paper(catalogue: Catalogue, table: Table, groups: list[list[list
     return ["## As printed in the paper", "", title, "", *markdown_table(["Model", *_heads(catalogue, table)], rows)]
 
 
+def _by_the_verifier(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]]) -> list[str]:
+    """The accuracies by the training's verifier, and what they are above those of the table."""
+    rows = [
+        [
+            label(catalogue, row[0].backbone, row[0].method),
+            *(f"{cell.verifier:.2f} ({cell.verifier - cell.accuracy:+.2f})" for cell in row),
+        ]
+        for group in groups
+        for row in group
+    ]
+    about = (
+        "The last box of each response against the reference, for multiple choice the letter (docs/answers.md). In "
+        "brackets the difference from the table above. `scored_by: verifier` makes every table from these verdicts."
+    )
+    return [
+        "## By the verifier of the training",
+        "",
+        about,
+        "",
+        *markdown_table(["Model", *_heads(catalogue, table)], rows),
+    ]
+
+
 def markdown(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]], below: list[str]) -> str:
     rows = [
         [_name(catalogue, first), *texts] for group in groups for first, texts in _texts(table, group, "**{}**".format)
@@ -279,6 +316,8 @@ def markdown(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]],
             "",
             *markdown_table(["Model", *_heads(catalogue, table)], rows),
             *paragraphs(below),
+            "",
+            *_by_the_verifier(catalogue, table, groups),
             "",
             *_beside_the_paper(catalogue, table, groups),
         ]
@@ -296,29 +335,32 @@ def latex(catalogue: Catalogue, table: Table, groups: list[list[list[Cell]]], be
     return booktabs(table.name, table.caption, _heads(catalogue, table), lines, below)
 
 
-def _write(catalogue: Catalogue, table: Table, records: dict[Model, Path], out: Path) -> None:
+def _write(catalogue: Catalogue, table: Table, records: dict[Model, Path], references: Path, out: Path) -> None:
     found = read_answers(catalogue, records, table.benchmarks)
     groups = lay_out(table, found)
-    below = notes(catalogue, table, groups, [made for one in found.values() for made in one.made])
+    below = notes(
+        catalogue, table, groups, [made for one in found.values() for made in one.made], ceilings(catalogue, references)
+    )
     write_text(out / f"{table.name}.md", markdown(catalogue, table, groups, below))
     write_text(out / f"{table.name}.tex", latex(catalogue, table, groups, below))
     rows = pd.DataFrame([cell.row(note(catalogue)) for rows in groups for row in rows for cell in row])
     write_text(out / f"{table.name}.csv", rows.to_csv(index=False, float_format="%.4f"))
 
 
-def write_table1(catalogue: Catalogue, records: dict[Model, Path], paper: Path, out: Path) -> None:
+def write_table1(catalogue: Catalogue, records: dict[Model, Path], references: Path, paper: Path, out: Path) -> None:
     """Write table1.md, table1.tex and table1.csv (one row per model and benchmark) into `out`.
 
     Args:
         records: `records.parquet` of each model.
+        references: verdicts on the reference answers (egpo.evaluation.references).
         paper: config/paper-numbers.yaml.
 
     Raises:
         UserError: a file does not hold what the experiment asks for.
     """
-    _write(catalogue, table1(catalogue, read_yaml(paper)), records, out)
+    _write(catalogue, table1(catalogue, read_yaml(paper)), records, references, out)
 
 
-def write_table2(catalogue: Catalogue, ablated: dict[Model, Path], paper: Path, out: Path) -> None:
+def write_table2(catalogue: Catalogue, ablated: dict[Model, Path], references: Path, paper: Path, out: Path) -> None:
     """Write table2.md, table2.tex and table2.csv, as `write_table1`; ablated: `records.parquet` of each model."""
-    _write(catalogue, table2(catalogue, read_yaml(paper)), ablated, out)
+    _write(catalogue, table2(catalogue, read_yaml(paper)), ablated, references, out)

@@ -63,6 +63,7 @@ def row(answers: Answers) -> dict[str, Any]:
         "no_answer": share * float(pd.isnull(given).sum()),
         **{kind: share * answers.counts[kind] for kind in NOT_SCORED},
         "opinions": len(scored),
+        "no_opinion": int((answers.together["status"] == "scored").sum()) - len(scored),
         "evalscope_alone": int((scored["correct"] & ~scored["verified"].astype(bool)).sum()),
         "ours_alone": int((~scored["correct"] & scored["verified"].astype(bool)).sum()),
     }
@@ -154,7 +155,8 @@ def second_opinion(catalogue: Catalogue, table: pd.DataFrame, records: dict[Mode
         "# A second opinion",
         "",
         "Every response was also scored by the verifier that gave the reward in training: its last `\\boxed{}` against "
-        "the reference. Tables 1 and 2 are evalscope's scores. Letters of multiple choice have no second opinion.",
+        'the reference. Of multiple choice, the letter is read from the last box, the words "answer is", bold text or '
+        "the last line.",
     ]
     for name in catalogue.experiment.benchmarks:
         rows = table[table["benchmark"] == name]
@@ -165,7 +167,9 @@ def second_opinion(catalogue: Catalogue, table: pd.DataFrame, records: dict[Mode
             continue
         sides = [(int(rows[column].sum()), text) for column, text in SIDES.items()]
         shares = ", ".join(f"{count} times ({100 * count / asked:.2f}%) {text}" for count, text in sides)
-        lines.append(f"Of {asked} answers of all models: {shares}.")
+        silent = int(rows["no_opinion"].sum())
+        without = f" {silent} more ({100 * silent / (asked + silent):.2f}%) have no letter to read." if silent else ""
+        lines.append(f"Of {asked} answers of all models: {shares}.{without}")
         examples = _examples(catalogue, records, name)
         if examples:
             heads = ["which", "Model", "question, trial", "reference", "extracted", "end of the response"]

@@ -1,0 +1,16 @@
+"""Reference answers through the scoring path of every benchmark: the ceiling and the floor of accuracies."""
+
+from pathlib import Path
+
+from egpo.config.benchmarks import Benchmark
+from egpo.evaluation.references import score_references
+from egpo.runtime.job import job_context
+
+with job_context(snakemake.params.name, snakemake.log[0]) as report:
+    names, folders = snakemake.params.benchmarks, snakemake.params.folders
+    score_references(
+        benchmarks={name: Benchmark.model_validate(values) for name, values in names.items()},
+        folders={name: Path(folders[name]) if name in folders else None for name in names},
+        out=Path(snakemake.output.records),
+        report=report,
+    )
