@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 import math_verify.grader
@@ -56,23 +55,18 @@ def _exact(expression: sympy.Basic) -> sympy.Basic:
 
 
 def _same_constant(one: sympy.Basic, other: sympy.Basic) -> bool | None:
-    numbers = _number(one), _number(other)
-    if numbers[0] and numbers[1]:
-        return same_number(*numbers)
+    number, written = _number(one), _number(other)
+    if number and written:
+        return same_number(number, written)
     value, reference = (_exact(side).evalf(PRECISION) for side in (one, other))
-    if not all(
-        side.is_number and side.is_finite and side.is_comparable in (True, False) for side in (value, reference)
-    ):
+    if not all(side.is_number and side.is_finite for side in (value, reference)):
         return None
     size = max(abs(value), abs(reference))
     if size < NEARLY_ZERO:
         return None
-    written = numbers[0] or numbers[1]
-    if written and written.unit:  # a decimal for an exact value
-        exact = value if numbers[0] is None else reference
-        if not exact.is_real:
-            return False
-        return same_number(written, Number(Fraction(str(exact))))
+    decimal, exact = (number, reference) if number else (written, value)
+    if decimal and decimal.unit:
+        return bool(exact.is_real) and same_number(decimal, Number(Fraction(str(exact))))
     return bool(abs(value - reference) <= SAME_CONSTANT * size)
 
 
@@ -144,11 +138,11 @@ def same_value(one: Any, other: Any) -> bool | None:
 
 
 @cache
-def grader() -> ModuleType:
+def grader() -> Any:
     """math-verify's module of comparisons with `same_value` in place of rounding, as a copy of its own."""
     found = importlib.util.spec_from_file_location("egpo_math_verify_grader", math_verify.grader.__file__)
     assert found and found.loader
-    module = importlib.util.module_from_spec(found)
+    module: Any = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     simplified = module.sympy_symbolic_eq
 

@@ -108,8 +108,8 @@ def _same_text(one: str, other: str) -> bool | None:
     words = words_of(other) or words_of(one)
     if words:
         return plain_words(one) == plain_words(other)
-    numbers = read_number(one), read_number(other)
-    return same_number(*numbers) if numbers[0] and numbers[1] else None
+    number, reference = read_number(one), read_number(other)
+    return same_number(number, reference) if number and reference else None
 
 
 def _in_percent(text: str) -> str:
