@@ -25,7 +25,7 @@ from egpo.evaluation.records import SCHEMA, trial_rows
 from egpo.inference.engine import Answer
 
 KINDS = ("references", "shuffled")  # trial 1 and trial 2 of the records
-BATCH = 32
+BATCH = 4  # evalscope scores each answer in a process of its own within 30 s: many at once would run out of time
 
 
 def as_response(sample: Sample) -> str:
