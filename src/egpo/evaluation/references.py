@@ -22,10 +22,11 @@ from egpo.common.hashing import digest
 from egpo.config.benchmarks import Benchmark
 from egpo.evaluation.harness import read_samples, run_task_of
 from egpo.evaluation.records import SCHEMA, trial_rows
+from egpo.evaluation.scoring import lasting_scorers
 from egpo.inference.engine import Answer
 
 KINDS = ("references", "shuffled")  # trial 1 and trial 2 of the records
-BATCH = 4  # evalscope scores each answer in a process of its own within 30 s: many at once would run out of time
+BATCH = 32
 
 
 def as_response(sample: Sample) -> str:
@@ -74,6 +75,15 @@ def score_references(
     Raises:
         UserError: evalscope cannot read a benchmark.
     """
+    with lasting_scorers():
+        rows = _all_rows(benchmarks, folders, report)
+    with atomic_path(out) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
+
+
+def _all_rows(
+    benchmarks: dict[str, Benchmark], folders: dict[str, Path | None], report: Callable[[str], Any]
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name, benchmark in benchmarks.items():
         if benchmark.judge is not None:
@@ -87,8 +97,7 @@ def score_references(
             rows += _scored(name, benchmark, folders[name], counts, every, responses, trial)
         right = Counter(row["trial"] for row in rows if row["benchmark"] == name and row["correct"])
         report(f"{name}: {right[1]} of {len(every)} references right, {right[2]} of other questions' references")
-    with atomic_path(out) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
+    return rows
 
 
 def _scored(
