@@ -57,6 +57,8 @@ NEEDED = {
     "repeating decimals with dots": [("0.333...", "1/3"), (r"0.1666\ldots", "1/6")],
     "scientific notation": [("1.39e-10", r"1.39 \times 10^{-10}"), ("4E33", r"4\cdot10^{33}")],
     "large numbers in words": [("3 million", "3000000"), (r"1.5\text{ billion}", "1500000000")],
+    "gamma as a letter": [(r"-1+\gamma^{2}", r"\gamma^2-1")],
+    "e, E and I with an index": [(r"E_{1}+2E_{2}", "2E_2+E_1"), ("3e_1", r"e_{1} \cdot 3")],
     "powers in ASCII": [("x**2", "x^2")],
     "pi and infinity in ASCII": [("3*pi/4", r"\frac{3\pi}{4}"), ("(1, infinity)", r"(1,\infty)")],
 }
@@ -202,6 +204,10 @@ OTHER = {
     "radicals and logarithms": [
         (r"\sqrt{x^2}", "x"),
         (r"\log_2 8", "4"),
+        (r"\gamma^2-1", r"\gamma^2-5"),
+        ("E_1", "E_2"),
+        ("3I_1", "3I_2"),
+        (r"\frac{1}{0}", r"\frac{2}{0}"),
         (r"\sqrt{5}", r"\sqrt{6}"),
         (r"\ln 8", r"2\ln 2"),
     ],

@@ -90,6 +90,7 @@ def _repeating(found: re.Match[str]) -> str:
 
 _TEXT_COMMANDS = "text|textbf|textit|textrm|textsf|textnormal|mathrm|mathit|mathsf|mbox|hbox"
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_LETTERS = {"gamma": r"\varrho", "Gamma": r"\varpi", "E": r"\varsigma", "I": r"\eth", "e": r"\hslash"}
 # A comma before three digits groups them, except inside brackets: (1,234) is a point.
 _COMMAS = (
     r"(?<![\d.,(\[{_^])\d{1,3}(?:\{,\}\d{3}|,\d{3})+(?![\d,]| *[)\]}])|(?<![\d.,_^])\d{1,3}(?:\{,\}\d{3})+(?![\d,])"
@@ -136,9 +137,13 @@ RULES = (
         r"(?<![\d.])(?P<whole>\d*)\.(?P<fixed>\d{0,9}?)(?P<period>\d{1,9}?)(?P=period){2,} ?(?:\\l?dots|\.\.\.)",
         _repeating,
     ),
-    _rule("scientific notation", r"(?<=[\d.])[eE]([+-]?\d{1,6})(?![\d.A-Za-z])", r" \\times 10^{\1}"),
+    _rule("scientific notation", r"(?<=[\d.])[eE](-?\d{1,6}|\+\d{2,6})(?![\d.A-Za-z])", r" \\times 10^{\1}"),
     _rule("large numbers in words", rf"(?<=\d) ?(?:\\text\{{)?({'|'.join(_SCALES)})s?(?![A-Za-z])\}}?",
           lambda found: rf" \times 10^{{{_SCALES[found[1]]}}}"),
+    # math-verify takes them for the gamma function, Euler's number and the imaginary unit, and drops the index of the
+    # last two. In their place letters that no one uses.
+    _rule("gamma as a letter", r"\\(gamma|Gamma)(?![A-Za-z])(?! ?\()", lambda found: _LETTERS[found[1]]),
+    _rule("e, E and I with an index", r"(?<![A-Za-z\\])([eEI])(?= ?_)", lambda found: _LETTERS[found[1]]),
     _rule("powers in ASCII", r"\*\*", "^"),
     _rule("pi and infinity in ASCII", r"(?<![A-Za-z\\{])(pi|infty|infinity)(?![A-Za-z])",
           lambda found: r"\pi" if found[1] == "pi" else r"\infty"),
@@ -199,7 +204,7 @@ _UNIT_AT_END = re.compile(
     re.ASCII | re.DOTALL,
 )
 _PERCENT = re.compile(r"(?P<value>.*[^\s\\]) ?\\?%", re.DOTALL)
-_BASE = re.compile(r"(?P<value>[\dA-F]+) ?_ ?\{? ?(?:\\text\{)?(?P<base>\d+|[a-z]+)\}? ?\}?", re.ASCII)
+_BASE = re.compile(r"(?P<value>[\dA-F]*\d[\dA-F]*) ?_ ?\{? ?(?:\\text\{)?(?P<base>\d+|[a-z]+)\}? ?\}?", re.ASCII)
 _DEGREES = re.compile(r" ?\^ ?\{? ?\\(?:circ|degree)(?![A-Za-z]) ?\}?|\\(?:degree|textdegree)s?(?![A-Za-z])")
 _TRIGONOMETRY = re.compile(r"(?<![A-Za-z])(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 

@@ -7,8 +7,11 @@ import threading
 from functools import lru_cache
 from typing import Any
 
-from latex2sympy2_extended import NormalizationConfig
-from math_verify import LatexExtractionConfig, parse
+import sympy
+from latex2sympy2_extended import NormalizationConfig, latex2sympy, normalize_latex
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+from math_verify.grader import should_treat_as_complex
+from math_verify.utils import timeout
 
 from egpo.common.answer_numbers import read_number, same_number
 from egpo.common.answer_text import (
@@ -37,13 +40,9 @@ MAX_CHARACTERS = 500  # of an answer that math-verify may read
 # Wall-clock time, so generous: an answer that takes 0.1 s must not become wrong on a busy machine.
 PARSE_SECONDS = 6
 COMPARE_SECONDS = 6
-# Its own list of units has single letters, such as t and m, which are variables as well.
-_EXTRACTION = LatexExtractionConfig(
-    try_extract_without_anchor=False,
-    normalization_config=NormalizationConfig(
-        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all"
-    ),
-)
+# Its list of units is off: it has single letters, such as t and m, which are variables as well.
+_NORMALIZATION = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
+_CONVERSION = ConversionConfig(lowercase_symbols=False)  # else R is r
 
 
 def _opens(text: str, start: int) -> re.Match[str] | None:
@@ -159,16 +158,28 @@ def _timeout(seconds: int) -> int | None:
     return seconds if threading.current_thread() is threading.main_thread() else None
 
 
+def _expression(latex: str) -> Any:
+    """What math-verify's grammar reads. Its `parse` would look for an answer in a longer text and ignore case."""
+    settings = {"convert_degrees": False, "normalization_config": None, "conversion_config": _CONVERSION}
+    return latex2sympy(latex, is_real=not should_treat_as_complex(latex), **settings)
+
+
 @lru_cache(maxsize=10_000)
 def _parsed_within(text: str, seconds: int | None) -> tuple[Any, ...]:
-    return tuple(parse(text, (_EXTRACTION,), parsing_timeout=seconds))
+    latex = normalize_latex(text, _NORMALIZATION)
+    try:
+        found = timeout(seconds)(_expression)(latex)
+    except Exception:  # it raises errors of every kind
+        return (latex,)
+    # What contains an undefined value is equal to whatever contains one.
+    return (latex,) if found.has(sympy.zoo, sympy.nan) else (found, latex)
 
 
 def _parsed(text: str) -> list[Any]:
     """What math-verify reads, cached: a reference is compared with many answers, and reading takes the longest."""
     if len(text) > MAX_CHARACTERS or _HUGE.search(squeeze(text)):
         return []
-    return list(_parsed_within(f"\\boxed{{{text}}}", _timeout(PARSE_SECONDS)))
+    return list(_parsed_within(text, _timeout(PARSE_SECONDS)))
 
 
 def read_by_math_verify(answer: str) -> list[Any]:
