@@ -53,7 +53,7 @@ def problems(count: int) -> list[dict[str, str]]:
 
 
 def write_lines(file: Path, rows: list[dict]) -> None:
-    file.parent.mkdir(exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -230,6 +230,81 @@ def test_a_file_of_problems_that_is_wrong_says_where(content, expected, tmp_path
     with pytest.raises(UserError, match=re.escape(expected)) as caught:
         prepare(ProblemsSource(kind="problems", path=tmp_path), tmp_path / "source", quiet)
     assert "mine.jsonl" in str(caught.value)
+
+
+@pytest.fixture
+def dataset(tmp_path, monkeypatch) -> Path:
+    """A folder in the layout of a dataset of the Hub, with two configurations and columns of their own."""
+    folder = tmp_path / "dataset"
+    for name, split in (("main", "train"), ("main", "test"), ("socratic", "train")):
+        write_lines(folder / name / f"{split}.jsonl", [{"question": f"{name} {split} 1 + 1?", "answer": "... #### 2"}])
+    cards = [
+        {"config_name": name, "data_files": [{"split": split, "path": f"{name}/{split}.jsonl"} for split in splits]}
+        for name, splits in (("main", ["train", "test"]), ("socratic", ["train"]))
+    ]
+    (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': cards})}---\n")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    return folder
+
+
+def read(**keys) -> list[tuple[str, str, str]]:
+    from egpo.data.problem_files import rows
+
+    found = rows(ProblemsSource.model_validate({"kind": "problems", **keys}))
+    return [(row["problem"], row["answer"].strip(), row["source"]) for row in found]
+
+
+COLUMNS = {"problem": "question", "answer_after": "####"}
+
+
+def test_a_dataset_in_the_hubs_layout_is_read(dataset):
+    place = {"repo": str(dataset), "name": "main", **COLUMNS}
+    assert read(**place) == [("main train 1 + 1?", "2", "dataset")]
+    assert read(**place, split="test", label="gsm8k") == [("main test 1 + 1?", "2", "gsm8k")]
+
+
+def test_a_dataset_of_the_hub_is_asked_for_at_its_revision(dataset, monkeypatch):
+    import datasets
+
+    asked = []
+
+    def load_dataset(*arguments, **keys):
+        asked.append((arguments, keys))
+        return [{"problem": "1 + 1?", "answer": 2}]
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert read(repo="owner/sums", name="main", revision="abc") == [("1 + 1?", "2", "sums")]
+    assert asked == [(("owner/sums", "main"), {"split": "train", "revision": "abc"})]
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"name": "maim"}, "BuilderConfig 'maim' not found"),
+        ({}, "Config name is missing"),
+        ({"name": "socratic", "split": "test"}, 'Unknown split "test"'),
+    ],
+)
+def test_a_dataset_that_lacks_what_is_asked_for(keys, expected, dataset):
+    with pytest.raises(UserError, match=re.escape(expected)) as caught:
+        read(repo=str(dataset), **keys)
+    assert "data.source.repo: cannot read the split" in str(caught.value)
+    assert "Check repo, name, split and revision" in str(caught.value)
+
+
+def test_several_files_each_with_its_columns(dataset, tmp_path):
+    pd.DataFrame({"text": ["2 + 2?"], "value": [4]}).to_parquet(tmp_path / "sums.parquet")
+    write_lines(tmp_path / "more" / "a.jsonl", [{"problem": "3 + 3?", "answer": "6"}])
+    sets = [
+        {"path": str(tmp_path / "sums.parquet"), "problem": "text", "answer": "value"},
+        {"path": str(tmp_path / "more"), "label": "mine"},
+        {"repo": str(dataset), "name": "socratic", **COLUMNS},
+    ]
+    expected = [("2 + 2?", "4", "sums"), ("3 + 3?", "6", "mine"), ("socratic train 1 + 1?", "2", "dataset")]
+    assert read(sets=sets) == expected
+    # As a job gets them: with every default written out.
+    again = ProblemsSource(kind="problems", sets=sets).model_dump(mode="json")
+    assert read(**{key: value for key, value in again.items() if key != "kind"}) == expected
 
 
 def test_too_few_rows_name_the_quota(tokenizer_folder, tmp_path):

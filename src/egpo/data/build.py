@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from egpo.common.errors import UserError
 from egpo.common.files import atomic_path, sha256, write_json
+from egpo.common.json_lines import read_values
 from egpo.common.provenance import origin, stage_code
 from egpo.config.data import Data
 from egpo.data import contamination, deduplicate, sample
@@ -33,6 +34,12 @@ EXAMPLES = 2  # rows shown of each reason
 SPLITS = ("train", "validation")
 
 
+def _question(text: Any, where: str) -> str:
+    if not isinstance(text, str):
+        raise UserError(f"{where} is not a question: give one JSON string per line.")
+    return text
+
+
 def read_questions(files: dict[str, Path]) -> dict[str, list[str]]:
     """The questions of each evaluation set, from files with one JSON string per line.
 
@@ -42,14 +49,12 @@ def read_questions(files: dict[str, Path]) -> dict[str, list[str]]:
     questions = {}
     for name, file in files.items():
         try:
-            questions[name] = [json.loads(line) for line in file.read_text().splitlines()]
-        except (OSError, ValueError) as error:
+            questions[name] = [_question(text, f"{file}: line {number}") for number, text in read_values(file)]
+        except UserError as error:
             raise UserError(
-                f"{file}: no questions of '{name}' can be read from here ({error}). Decontamination needs every "
-                "evaluation set; data.decontamination.benchmarks says which."
+                f"{error} Decontamination needs the questions of '{name}'; data.decontamination.benchmarks says of "
+                "which benchmarks."
             ) from error
-        if not questions[name]:
-            raise UserError(f"{file}: holds no question of '{name}', so nothing can be compared with it.")
     return questions
 
 
