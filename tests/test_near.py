@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egpo.config.data import Deduplication
-from egpo.data.deduplicate import clusters, conflicting, near_pairs, parameters
+from egpo.data.deduplicate import beyond, clusters, conflicting, near_pairs, numbers_of, parameters
 from egpo.data.minhash import band_keys, hash32, layout, signatures
 from egpo.data.near import all_pairs, components, distinct, exact_pairs, jaccard, neighbours
 from egpo.data.ngrams import Ngrams, ngrams, whole_texts
@@ -213,12 +213,17 @@ def test_verified_pairs_are_right_and_nearly_all() -> None:
 
 
 def rows_of(texts: list[str], **columns: list) -> pd.DataFrame:
-    base = {"uuid": [f"{index:03d}" for index in range(len(texts))], "subset": "default", "correctness_count": 1}
+    base = {
+        "uuid": [f"{index:03d}" for index in range(len(texts))],
+        "subset": "default",
+        "correctness_count": 1,
+        "answer": "1",
+    }
     return pd.DataFrame({**base, "problem": texts, **columns})
 
 
 def kept(rows: pd.DataFrame, settings: Deduplication = VERIFIED) -> list[int]:
-    return clusters(rows, ngrams(tokenised(rows["problem"].tolist()), settings.ngram_size), settings)[0].tolist()
+    return clusters(rows, ngrams(tokenised(rows["problem"].tolist()), settings.ngram_size), settings).kept.tolist()
 
 
 def test_which_row_of_a_cluster_is_kept() -> None:
@@ -249,6 +254,67 @@ def test_a_pair_below_the_threshold_is_none_once_it_is_verified() -> None:
     made = ngrams(tokenised(families(6000, seed=2)), 5)
     pairs, _ = near_pairs(made, PAPER)
     assert (jaccard(made, pairs) < 0.8).any()
+
+
+@pytest.mark.parametrize(
+    ("problem", "numbers"),
+    [
+        ("A pen costs $1,250.50, or 3 for $3,000.", "1250.5 3 3000"),
+        ("0.50 and .5 and 00.5", ".5 .5 .5"),
+        ("(1,2), 12,34 and 1,2345", "1 2 12 34 1 2345"),
+        ("Ellen has six balls, half of Marin's twelve; someone has 6.", "6 half 12 6"),
+        ("10^{40} and 12345678901234567890123456789012345678901", "10 40 12345678901234567890123456789012345678901"),
+        ("None. Ten-fold", "10"),
+        ("x+y", ""),
+    ],
+)
+def test_the_numbers_of_a_text(problem: str, numbers: str) -> None:
+    assert " ".join(number.rstrip(".") for number in numbers_of(problem)) == numbers
+
+
+STORY = (
+    "There were {} friends playing a video game online when {} more friends joined in. If each one had {} lives, how "
+)
+STORY += "many lives did they have altogether in the {} that they played together that day?"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (("2", "2", "6", "game", "24"), ("8", "2", "6", "game", "60"), False),  # a story with other numbers
+        (("2", "2", "6", "game", "24"), ("8", "2", "6", "game", "24"), False),  # whatever the answer
+        (("two", "2", "6", "game", "24"), ("eight", "2", "6", "game", "60"), False),
+        (("2", "2", "6", "game", "24"), ("2", "2", "6", "match", "24"), True),
+        (("2", "2", "6", "game", "24"), ("2", "2", "6", "match", "60"), True),  # a conflict: one of them is wrong
+        (("2", "2", "6.0", "game", "24"), ("2", "2", "6", "game", "24"), True),
+        (("2", "2", "6", "game", "24"), ("2", "2", "6", "game (of 3 hours)", "24"), True),
+        (("2", "2", "6", "game", "24"), ("2", "2", "6", "3 games", "72"), False),  # another problem, not a conflict
+        (("2", "8", "6", "game", "60"), ("8", "2", "6", "game", "60"), False),
+    ],
+)
+def test_which_similar_texts_are_one_problem(one: tuple[str, ...], other: tuple[str, ...], same: bool) -> None:
+    texts, answers = [STORY.format(*row[:4]) for row in (one, other)], [row[4] for row in (one, other)]
+    rows = rows_of(texts, answer=answers)
+    assert len(exact_pairs(ngrams(tokenised(texts), 5), 0.5)), "similar they are"
+    loose = VERIFIED.model_copy(update={"threshold": 0.5, "bands": 64})
+    made = clusters(rows, ngrams(tokenised(texts), 5), loose)
+    assert made.similar.tolist() == [0, 0]
+    assert made.kept.tolist() == ([0, 0] if same else [0, 1])
+    assert made.counts["other_numbers"] == (0 if same else 1)
+
+
+def test_in_paper_mode_numbers_do_not_count() -> None:
+    filler = " ".join(f"word{chr(97 + index % 26)}{chr(97 + index // 26)}" for index in range(200))
+    rows = rows_of([f"{filler} 2 more", f"{filler} 8 more"], answer=["24", "60"])
+    assert kept(rows, PAPER) == [0, 0] and kept(rows) == [0, 1]
+
+
+def test_at_most_so_many_of_a_template() -> None:
+    texts = ["Add 1 and 2.", "Add 3 and 4.", "Take 3 from 4.", "Add 5 and 66.", "7", "8"]
+    rows = rows_of(texts, subset=["extended", *["default"] * 5])
+    templates = whole_texts(tokenised(texts).of_kinds(WORD, SIGN))
+    assert beyond(templates, rows, 2).tolist() == [True, False, False, False, False, False]
+    assert beyond(templates, rows, 1).tolist() == [True, False, False, True, False, False]
 
 
 def test_answers_that_differ() -> None:

@@ -171,7 +171,7 @@ class Deduplication(Section):
     mode: Literal["paper", "verified"] = Field(
         "verified",
         description="'paper': datasketch's bands; any two texts with a common band are duplicates. 'verified': more "
-        "bands, and only pairs whose exact Jaccard similarity reaches the threshold.",
+        "bands, and only pairs whose exact Jaccard similarity reaches the threshold and whose numbers are the same.",
     )
     num_perm: Count = 128
     bands: Annotated[int, Field(ge=2)] = Field(
@@ -181,6 +181,9 @@ class Deduplication(Section):
     ngram_size: Count = Field(5, description="Tokens per n-gram.")
     conflicts: Literal["keep", "drop"] = Field(
         "drop", description="For a cluster whose rows have different answers: keep one row, or drop them all."
+    )
+    max_per_template: Count | None = Field(
+        None, description="Keep at most so many problems whose texts are the same but for their digits. Default: all."
     )
 
     @model_validator(mode="after")

@@ -20,11 +20,11 @@ from egpo.common.provenance import origin, stage_code
 from egpo.config.data import Data
 from egpo.data import contamination, deduplicate, sample
 from egpo.data.filters import REASONS, noted_reasons
-from egpo.data.ngrams import ngrams
+from egpo.data.ngrams import ngrams, whole_texts
 from egpo.data.parts import filter_shards
 from egpo.data.pool import DUPLICATE_UUID, HELD_OUT, ORDER, Pool, decontaminate, draw, drop_clusters, ordered
 from egpo.data.source import prepared
-from egpo.data.tokens import tokenised
+from egpo.data.tokens import SIGN, WORD, tokenised
 from egpo.data.verl_rows import verl_row
 
 Report = Callable[[str], None]
@@ -71,13 +71,20 @@ def make_pool(table: pd.DataFrame, questions: dict[str, list[str]], data: Data, 
     table = ordered(table, noted_reasons(data))
     _report_drops(table, [DUPLICATE_UUID, *REASONS], report)
     tokens = tokenised(table["problem"].tolist())
-    pool = Pool(table, ngrams(tokens, data.deduplication.ngram_size))
+    templates = whole_texts(tokens.of_kinds(WORD, SIGN))
+    pool = Pool(table, ngrams(tokens, data.deduplication.ngram_size), templates)
     report(f"decontamination against {', '.join(questions) or 'nothing'}: {', '.join(data.decontamination.rules)}")
     decontaminate(pool, tokens, questions, data)
     del tokens  # as large as the shingles
     report(f"near-duplicates: MinHash-LSH over the problem texts, mode {data.deduplication.mode}")
     drop_clusters(pool, data)
-    steps = (contamination.REASON, contamination.CLUSTER, deduplicate.CONFLICT, deduplicate.REASON)
+    steps = (
+        contamination.REASON,
+        contamination.CLUSTER,
+        deduplicate.CONFLICT,
+        deduplicate.REASON,
+        deduplicate.TEMPLATE,
+    )
     _report_drops(pool.table, steps, report)
     report("sampling by quota")
     draw(pool, data)
