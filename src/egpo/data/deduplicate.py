@@ -21,6 +21,7 @@ from egpo.data.minhash import SCHEME, SEED, band_keys, layout
 from egpo.data.near import all_pairs, components, distinct, jaccard, neighbours
 from egpo.data.ngrams import Ngrams
 from egpo.data.schema import FOLDERS
+from egpo.data.tokens import written_alike
 
 REASON, CONFLICT, TEMPLATE = "near-duplicate", "conflicting-answers", "same-template"
 _SMALL = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
@@ -32,7 +33,7 @@ _WORDS = {
     **{word: str(10 * number) for number, word in enumerate(_TENS.split(), start=2)},
     **{word: word for word in _OTHERS.split()},
 }
-_NUMBER = re.compile(rf"\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?(?!,?\d)|\d*\.\d+|\d+|\b(?:{'|'.join(_WORDS)})\b")
+_NUMBER = re.compile(rf"\d*\.\d+|\d+|\b(?:{'|'.join(_WORDS)})\b")
 
 
 def near_pairs(ngrams: Ngrams, settings: Deduplication) -> tuple[np.ndarray, dict[str, int]]:
@@ -139,14 +140,14 @@ def same_problem(problems: pd.Series, answers: pd.Series, pairs: np.ndarray) -> 
 
 def numbers_of(problem: str) -> tuple[str, ...]:
     """The numbers of a text in their order, written alike: digits, and the words for numbers that stories have."""
-    found = _NUMBER.findall(problem.lower())
+    found = _NUMBER.findall(written_alike(problem))
     return tuple(_WORDS[text] if text in _WORDS else _plain(text) for text in found)
 
 
 def _plain(number: str) -> str:
-    """Digits without commas, leading zeros, and zeros at the end of a decimal."""
-    whole, _, decimals = number.replace(",", "").partition(".")
-    return f"{whole.lstrip('0')}.{decimals.rstrip('0')}"
+    """Digits without leading zeros, and without zeros at the end of a decimal."""
+    whole, _, decimals = number.partition(".")
+    return f"{whole.lstrip('0') or '0'}.{decimals.rstrip('0')}".rstrip(".")
 
 
 def _within(fewer: tuple[str, ...], more: tuple[str, ...]) -> bool:

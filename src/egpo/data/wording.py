@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-_PROOF = re.compile(r"\b(?:prove|show|demonstrate|verify) that\b|^\W*(?:\([^)]*\)\W*)?prove\b", re.IGNORECASE)
+# As a request: "records show that" and "a show that" are parts of a story.
+_PROOF = re.compile(
+    r"\bprove that\b|^\W*(?:\([^)]*\)\W*)?prove\b|\b(?-i:Show|Demonstrate|Verify) that\b|"
+    r"(?:^\s*|[^\w\s'\u2019-]\s*|\b(?:and|or|also|then|please|to|we|you|can|must|hence|thus) )"
+    r"(?:show|demonstrate|verify) that\b",
+    re.IGNORECASE,
+)
 _FIGURE = re.compile(
     r"!\[|\\includegraphics|\[asy\]|\\begin\{(?:tikzpicture|asy)\}|"
     r"\b(?:in|see|as shown in|shown in) the (?:\w+ )?(?:figure|diagram|picture|drawing)\b",
