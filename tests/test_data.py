@@ -416,7 +416,10 @@ def test_several_values(answer: str) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    ["7", "-3", "10,000", "1,234,567", r"10\,000", r"1{,}000", r"\frac{1}{2}", r"\sqrt[3]{2}", "5 cm", "50%", "2^{10}"],
+    [
+        *("7", "-3", "10,000", "1,234,567", r"10\,000", r"1{,}000", r"\frac{1}{2}", r"\sqrt[3]{2}", "5 cm", "50%"),
+        *("2^{10}", r"\left[a-\frac{1}{2}b\right]^{2}"),
+    ],
 )
 def test_single_values(answer: str) -> None:
     assert not several_values(answer)

@@ -30,15 +30,17 @@ from egpo.config.benchmarks import Benchmark
 from egpo.config.data import Data, Decontamination, Deduplication, ProblemsSource, Quotas, Rows
 from egpo.data import contamination
 from egpo.data.build import build, read_questions
-from egpo.data.deduplicate import near_pairs, numbers_of
+from egpo.data.deduplicate import clusters, conflicting, near_pairs, numbers_of
 from egpo.data.lengths import load_tokenizer
 from egpo.data.near import exact_pairs
 from egpo.data.ngrams import ngrams
 from egpo.data.problem_files import rows as problem_rows
+from egpo.data.reference_answers import not_a_value, several_values, unboxed
 from egpo.data.schema import SCHEMA
 from egpo.data.source import prepare
 from egpo.data.tokens import tokenised
 from egpo.data.verl_rows import prompt
+from egpo.data.wording import TESTS
 from egpo.evaluation.questions import write_questions
 
 pytestmark = pytest.mark.real
@@ -284,6 +286,45 @@ def test_at_most_one_of_a_template(
     dropped = limited[limited["reason"] == "same-template"]
     assert len(left) + len(dropped) == (flags["reason"] == "").sum()
     show(f"same-template: {len(dropped)}", map(told, dropped.itertuples()))
+
+
+COPY = "There were 28 bales of hay in the barn"
+
+
+def test_a_lower_threshold_finds_small_edits(flags: pd.DataFrame) -> None:
+    """A word more in a short text makes 0.76; with 32 bands and 0.7 it is found."""
+    mawps = flags[(flags["source"] == "mawps") & flags["reason"].isin(["", *DUPLICATES])].reset_index(drop=True)
+    shingles, columns = ngrams(tokenised(mawps["problem"].tolist()), 5), ["uuid", "subset", "correctness_count"]
+    hay = np.flatnonzero(mawps["problem"].str.startswith(COPY))
+    for threshold, bands in ((0.8, 16), (0.7, 32)):
+        settings = Deduplication(threshold=threshold, bands=bands)
+        kept = clusters(mawps[[*columns, "problem", "answer"]], shingles, settings).kept
+        conflicts = conflicting(mawps["answer"], kept)
+        print(
+            f"{threshold}, {bands} bands, MAWPS: {(kept != np.arange(len(kept))).sum()} rows are copies of others; "
+            f"{len(set(kept[conflicts]))} clusters with other answers"
+        )
+        assert (kept[hay[0]] == kept[hay[1]]) == (threshold == 0.7)
+
+
+def test_the_filters_on_the_benchmarks_questions_and_answers(real: Path, questions: dict[str, Path]) -> None:
+    """Real competition problems: what the filters find in them, looked through by a person."""
+    texts = read_questions(questions)
+    found = {
+        name: Counter(reason for text in texts[name] for reason, test in TESTS.items() if test(text)) for name in texts
+    }
+    print("questions:", {name: dict(counts) for name, counts in found.items()})
+    assert found["math_500"]["options"] == 3, "two ask for a letter, one for the largest of five"
+    assert found["math_500"]["multi-part"] == found["math_500"]["proof-wording"] == found["aime24"]["options"] == 0
+    assert found["gsm8k"].total() <= 1, "one says that a report card needs to show that ..."
+    answers = [unboxed(row["answer"]) for _, row in read_objects(real / "benchmarks" / "math_500" / "test.jsonl")]
+    several = [answer for answer in answers if several_values(answer)]
+    others = [answer for answer in answers if answer not in several and not_a_value(answer)]
+    assert all("," in answer or "pm" in answer for answer in several)
+    assert all("text" in answer or "matrix" in answer or "=" in answer for answer in others)
+    print(f"answers of MATH-500: {len(several)} with several values, {len(others)} others that are no value")
+    show("several", several, 30)
+    show("others", others, 30)
 
 
 # --- decontamination -------------------------------------------------------------------------------
