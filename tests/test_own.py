@@ -37,7 +37,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", DOCS, flags=re.DOTALL)
 
 
-MODEL, DATASET, METHOD, BENCHMARK = (yaml.safe_load(block) for block in blocks("yaml"))
+MODEL, DATASET, SETS, METHOD, BENCHMARK = (yaml.safe_load(block) for block in blocks("yaml"))
 (FUNCTION,) = blocks("python")
 ROW, QUESTION = (json.loads(block) for block in blocks("json"))
 COMMANDS = re.findall(r"^    (\.venv/bin/.*)$", DOCS, flags=re.MULTILINE)
@@ -230,6 +230,14 @@ def test_a_file_of_problems_that_is_wrong_says_where(content, expected, tmp_path
     with pytest.raises(UserError, match=re.escape(expected)) as caught:
         prepare(ProblemsSource(kind="problems", path=tmp_path), tmp_path / "source", quiet)
     assert "mine.jsonl" in str(caught.value)
+
+
+def test_several_sets_as_the_docs_show_them(demo, places):
+    source = load(mine(demo, places, DATASET, SETS), "mine.yaml").experiment.data.source
+    assert [(str(part.path or part.repo), part.on_hub) for part in source.parts] == [
+        ("owner/stories", True),
+        (places["/data/mine"], False),
+    ]
 
 
 @pytest.fixture

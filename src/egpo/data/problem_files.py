@@ -38,8 +38,10 @@ def files_of(part: ProblemSet) -> list[Path]:
 
 
 def every_file(source: ProblemsSource) -> list[Path]:
-    """The files of all sets of a source."""
-    return [file for part in source.parts for file in files_of(part)]
+    """The files of all sets of a source that are on this machine, for the rule that reads them."""
+    folders = [ROOT / part.repo for part in source.parts if part.repo is not None and not part.on_hub]
+    below = [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
+    return [file for part in source.parts for file in files_of(part)] + [file for file in below if not is_hidden(file)]
 
 
 # --- reading ---------------------------------------------------------------------------------------
