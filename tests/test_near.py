@@ -9,7 +9,7 @@ from random import Random
 import numpy as np
 import pandas as pd
 import pytest
-from chain import STANDIN
+from chain import DATA, STANDIN
 from datasketch import MinHash, MinHashLSH
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +20,7 @@ from egpo.data.deduplicate import beyond, clusters, conflicting, near_pairs, num
 from egpo.data.minhash import band_keys, hash32, layout, signatures
 from egpo.data.near import all_pairs, components, distinct, exact_pairs, incidence, jaccard, neighbours
 from egpo.data.ngrams import Ngrams, ngrams, whole_texts
+from egpo.data.pool import _missed
 from egpo.data.tokens import NUMBER, SIGN, WORD, tokenised
 from egpo.synthetic.problems import draw_problem
 from egpo.synthetic.standin import standin_row
@@ -359,3 +360,21 @@ def test_parameters_say_what_the_bands_can_find() -> None:
 def test_ordinary_problems_of_the_standin_differ() -> None:
     problems = [draw_problem(Random(index), "train").text for index in range(200)]
     assert len(set(kept(rows_of(problems)))) > 150
+
+
+def test_what_the_bands_have_missed_is_dropped_for_its_reason() -> None:
+    """A cluster with one answer loses the lesser row; one with two answers is dropped."""
+    table = rows_of(
+        ["a", "b", "c", "d", "e"], answer=["1", "1", "2", "2", "2.0"], subset=["default"] * 4 + ["extended"]
+    )
+    copies = np.array([[0, 1], [1, 2], [3, 4]])
+    lost = _missed(table, copies, DATA)
+    assert {reason: rows.tolist() for reason, rows in lost.items()} == {
+        "conflicting-answers": [0, 1, 2],
+        "near-duplicate": [4],
+    }
+    keep = DATA.model_copy(update={"deduplication": Deduplication(conflicts="keep")})
+    assert {reason: rows.tolist() for reason, rows in _missed(table, copies, keep).items()} == {
+        "conflicting-answers": [],
+        "near-duplicate": [1, 2, 4],
+    }

@@ -315,6 +315,21 @@ def test_several_files_each_with_its_columns(dataset, tmp_path):
     assert read(**{key: value for key, value in again.items() if key != "kind"}) == expected
 
 
+def test_the_card_names_the_datasets(built, tmp_path):
+    from egpo.common.files import read_json, write_json
+
+    manifest = read_json(built / "manifest.json")
+    hub = {"repo": "owner/stories", "name": "main", "revision": "5a1bc2d", **COLUMNS}
+    source = ProblemsSource.model_validate({"kind": "problems", "sets": [hub, {"path": "mine.jsonl"}]})
+    manifest["settings"]["source"] = source.model_dump(mode="json")
+    write_json(tmp_path / "manifest.json", manifest)
+    write_card(built / "flags.parquet", tmp_path / "manifest.json", built / "examples.json", "", tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert "`owner/stories` at revision `5a1bc2d`, without generations" in text
+    assert "source_datasets:\n- owner/stories\n" in text
+    assert "Local files of problems and answers, without generations" in (built / "README.md").read_text()
+
+
 def test_too_few_rows_name_the_quota(tokenizer_folder, tmp_path):
     with pytest.raises(UserError, match=r"data\.quotas\.rows: 200 rows asked, \d+ available"):
         make_pool(problems(100), tokenizer_folder, tmp_path)
@@ -407,6 +422,22 @@ def test_evalscope_reads_own_questions(demo, places, tmp_path):
         write_questions(
             "my-questions", own.model_copy(update={"num_questions": 2}), folder, tmp_path / "questions.jsonl"
         )
+
+
+def test_a_question_with_a_separator_of_lines_stays_one(demo, places, tmp_path):
+    """From the user's file through evalscope and the questions' file to the decontamination."""
+    from egpo.data.build import read_questions
+    from egpo.evaluation.questions import write_questions
+
+    own = load(mine(demo, places, BENCHMARK), "mine.yaml").benchmarks["my-questions"]
+    texts = [f"What is{character}1 + {number}?" for number, character in enumerate("\u2028\u2029\u0085")]
+    rows = [{**QUESTION, "problem": text, "unique_id": str(number)} for number, text in enumerate(texts)]
+    (tmp_path / "mine").mkdir()
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (tmp_path / "mine" / "test.jsonl").write_text(lines, encoding="utf-8")
+    file = tmp_path / "my.questions.jsonl"
+    assert write_questions("my-questions", own.model_copy(update={"num_questions": 3}), tmp_path / "mine", file) == 3
+    assert read_questions({"mine": file}) == {"mine": texts}
 
 
 def test_the_dataset_that_the_docs_show_has_its_columns():

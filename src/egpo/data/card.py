@@ -48,8 +48,9 @@ def _origin(source: dict[str, Any]) -> str:
         return f"`{source['repo']}` at revision `{source['revision']}`."
     if source["kind"] == "problems":
         named = [f"`{part['repo']}` at revision `{part['revision']}`" for part in _from_hub(source)]
-        what = ", ".join(["Local files of problems and answers"] * (not named) + named)
-        return f"{what}, without generations: every row's bucket is `unknown`."
+        parts = source.get("sets") or [source]
+        local = ["Local files of problems and answers"] if len(named) < len(parts) else []
+        return f"{' and '.join([*local, *named])}, without generations: every row's bucket is `unknown`."
     return "A local folder in OpenR1-Math's schema."
 
 

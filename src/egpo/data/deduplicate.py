@@ -106,18 +106,22 @@ def clusters(rows: pd.DataFrame, ngrams: Ngrams, settings: Deduplication) -> Clu
     """
     order = preference(rows)
     pairs, counts = near_pairs(ngrams.take(order), settings)
+    pairs = order[pairs]
     copies = pairs
     if settings.mode == "verified":
-        ranked = rows.iloc[order]
-        copies = pairs[same_problem(ranked["problem"], ranked["answer"], pairs)]
+        copies = pairs[same_problem(rows["problem"], rows["answer"], pairs)]
         counts["other_numbers"] = len(pairs) - len(copies)
+    return Clusters(chosen(rows, copies), chosen(rows, pairs), counts)
 
-    def first(connected: np.ndarray) -> np.ndarray:
-        found = np.empty(len(rows), dtype=np.int64)
-        found[order] = order[components(connected, len(rows))]  # in this order, the smallest is the row to keep
-        return found
 
-    return Clusters(first(copies), first(pairs), counts)
+def chosen(rows: pd.DataFrame, pairs: np.ndarray) -> np.ndarray:
+    """(n,) for each row the position of the first by `preference` among those that pairs of positions connect it to."""
+    order = preference(rows)
+    rank = np.empty(len(rows), dtype=np.int64)
+    rank[order] = np.arange(len(rows))
+    found = np.empty(len(rows), dtype=np.int64)
+    found[order] = order[components(rank[pairs], len(rows))]
+    return found
 
 
 def same_problem(problems: pd.Series, answers: pd.Series, pairs: np.ndarray) -> np.ndarray:

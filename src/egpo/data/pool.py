@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from egpo.common.answers import answers_equivalent
 from egpo.common.errors import UserError
 from egpo.config.data import Data
 from egpo.data import contamination, deduplicate, sample
@@ -195,15 +194,14 @@ def draw(pool: Pool, data: Data) -> None:
 
 def _missed(table: pd.DataFrame, copies: np.ndarray, data: Data) -> dict[str, np.ndarray]:
     """Row numbers to drop for each reason, of pairs of copies that LSH has missed."""
-    differ = np.zeros(len(copies), dtype=bool)
+    members, places = np.unique(copies, return_inverse=True)
+    rows = table.iloc[members]
+    kept = deduplicate.chosen(rows, places.reshape(-1, 2))
+    conflicts = np.zeros(len(members), dtype=bool)
     if data.deduplication.conflicts == "drop":
-        answers = table["answer"].to_numpy()
-        differ[:] = [not answers_equivalent(answers[one], answers[other]) for one, other in copies]
-    rank = np.empty(len(table), dtype=np.int64)
-    rank[deduplicate.preference(table)] = np.arange(len(table))
-    lesser = np.where(rank[copies[:, 0]] > rank[copies[:, 1]], copies[:, 0], copies[:, 1])
-    conflicts = np.unique(copies[differ])
-    return {deduplicate.CONFLICT: conflicts, deduplicate.REASON: np.setdiff1d(lesser[~differ], conflicts)}
+        conflicts = deduplicate.conflicting(rows["answer"], kept)
+    lesser = (kept != np.arange(len(kept))) & ~conflicts
+    return {deduplicate.CONFLICT: members[conflicts], deduplicate.REASON: members[lesser]}
 
 
 def _hold_out(pool: Pool, data: Data) -> None:
