@@ -364,7 +364,7 @@ def test_verls_settings_carry_its_name_to_the_trainer(demo, places):
     method = catalogue.methods["my-method"]
     config = compose(catalogue.experiment.training, method, catalogue.backbones["tiny-math"])
     again = Calibration.model_validate(OmegaConf.to_container(config.algorithm.egpo, resolve=True))
-    assert again == method.calibration and again.own == (Path(places["config/my_weights.py"]), "sure")
+    assert again == method.calibration and again.custom == (Path(places["config/my_weights.py"]), "sure")
 
 
 @pytest.mark.parametrize(

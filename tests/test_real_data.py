@@ -32,7 +32,7 @@ from egpo.data import contamination
 from egpo.data.build import build, read_questions
 from egpo.data.deduplicate import clusters, conflicting, near_pairs, numbers_of
 from egpo.data.lengths import load_tokenizer
-from egpo.data.near import exact_pairs
+from egpo.data.near import components, exact_pairs
 from egpo.data.ngrams import ngrams
 from egpo.data.problem_files import rows as problem_rows
 from egpo.data.reference_answers import not_a_value, several_values, unboxed
@@ -195,6 +195,10 @@ def test_near_duplicates_are_those_of_an_exact_join(flags: pd.DataFrame, built: 
         f"pairs of 0.8 or more: {len(expected)}; found by the bands: {len(found)}; with the same numbers: {len(same)}; "
         f"the same but for blanks: {len(spaced)}; {read_json(built / 'manifest.json')['found']['near_duplicates']}"
     )
+    paper = components(near_pairs(made, Deduplication(mode="paper"))[0], len(texts))
+    apart = sum(paper[a] != paper[b] for a, b in expected)
+    wrong = [row for row in np.flatnonzero(paper != np.arange(len(texts))).tolist() if row not in partners]
+    print(f"mode paper: {apart} of {len(expected)} pairs missed, {len(wrong)} rows dropped without a pair of 0.8")
     others = sorted(set(expected) - same)
     show("other numbers", [f"{texts[a]} / {texts[b]}" for a, b in others], 20)
 

@@ -30,9 +30,9 @@ def read_values(file: Path) -> Iterator[tuple[int, Any]]:
             half of a surrogate pair, which no file can be written with.
     """
     empty = True
-    if is_lfs_pointer(file):
-        raise UserError(lfs_remedy(file))
     try:
+        if is_lfs_pointer(file):
+            raise UserError(lfs_remedy(file))
         with file.open("rb") as lines:  # as bytes: only there does nothing but \n end a line
             for number, line in enumerate(lines, start=1):
                 line = line.removeprefix(UTF8_MARK) if number == 1 else line
