@@ -98,9 +98,9 @@ def test_metrics_up_to_a_line_that_was_cut_off(tmp_path: Path) -> None:
 REFUSED = {
     "Latin-1": (f"{LINE.replace('€', '$')}\n".encode("latin-1"), ("line 1 is not UTF-8", "0xe9", "iconv -f latin1")),
     "Latin-1 further down": (b'{"a": 1}\n{"a": "\xe9"}\n', ("line 2 is not UTF-8", "Save the file as UTF-8")),
-    "UTF-16": (f"{LINE}\n".encode("utf-16"), ("line 1 is not UTF-8 but UTF-16", "iconv -f utf-16")),
-    "UTF-16 without a mark": (f"{LINE}\n".encode("utf-16-le"), ("line 1 is not UTF-8 but UTF-16", "iconv")),
-    "zero bytes after a crash": (f"{LINE}\n".encode() + b"\0" * 100, ("line 2", "damaged")),
+    "UTF-16": (f"{LINE}\n".encode("utf-16"), ("line 1 is not UTF-8", "those of UTF-16", "iconv -f utf-16")),
+    "UTF-16 without a mark": (f"{LINE}\n".encode("utf-16-le"), ("line 1 is not UTF-8", "those of UTF-16", "iconv")),
+    "zero bytes after a crash": (f"{LINE}\n".encode() + b"\0" * 100, ("line 2 has zero bytes alone", "Remove them")),
     "a lone surrogate": (
         rb'{"problem": "a \ud835 b"}',
         ("line 1 holds \\ud835", "half of a surrogate pair", "take it"),
@@ -109,7 +109,7 @@ REFUSED = {
     "an encoded surrogate": (b'{"a": "\xed\xa0\xb5"}', ("line 1 is not UTF-8", "iconv")),
     "an empty file": (b"", ("this file is empty", "Give it one JSON object per line, or remove it")),
     "blank lines alone": (b"\n\n  \n", ("this file is empty",)),
-    "no JSON": (f'{LINE}\n{{"problem"\n'.encode(), ("line 2 is not JSON", "Give one object per line")),
+    "no JSON": (f'{LINE}\n{{"problem"\n'.encode(), ("line 2 is not JSON", "column 11", "Give one object per line")),
     "a list": (f"[{LINE}]\n".encode(), ("line 1 is not a JSON object", "jq -c")),
     "an object over several lines": (json.dumps(ROW, indent=2).encode(), ("line 1 is not JSON", "in its line")),
     "a text": (b'"text"\n', ("line 1 is not a JSON object",)),

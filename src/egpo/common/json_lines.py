@@ -58,17 +58,20 @@ def read_objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _value(line: bytes, where: str) -> Any:
     """The JSON value of one line. where: file and line, for messages."""
+    if not line.strip(b"\0\r\n"):
+        raise UserError(f"{where} has zero bytes alone, as a machine that fails leaves them. Remove them.")
     if line.startswith(WIDE_MARKS) or b"\0" in line:
-        raise UserError(f"{where} is not UTF-8 but UTF-16, or it is damaged: it has zero bytes. {UTF_16}.")
+        raise UserError(f"{where} is not UTF-8: its zero bytes or its mark are those of UTF-16. {UTF_16}.")
     try:
-        value = json.loads(line.decode())
+        value = json.loads(line.rstrip(b"\r\n").decode())
     except UnicodeDecodeError as error:
         raise UserError(
             f"{where} is not UTF-8: byte {error.start + 1} of the line is 0x{line[error.start]:02x}. {LATIN_1}."
         ) from None
     except (ValueError, RecursionError) as error:
+        reason = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
         raise UserError(
-            f"{where} is not JSON ({error}). Give one object per line, each complete in its line."
+            f"{where} is not JSON ({reason}). Give one object per line, each complete in its line."
         ) from None
     # Only an escape can make a lone surrogate; UTF-8 itself has none.
     if b"\\u" in line and (found := SURROGATE.search(json.dumps(value, ensure_ascii=False))):
