@@ -6,9 +6,16 @@ def problem_files():
     """The user's files, where the source is some. The import takes half a second: only then."""
     if DATA.source.kind != "problems":
         return []
-    from egpo.data.problem_files import files_of
+    from egpo.data.problem_files import every_file
 
-    return files_of(DATA.source)
+    return every_file(DATA.source)
+
+
+def needs_network():
+    """Whether the rows are fetched: the nodes of a cluster may have no network."""
+    if DATA.source.kind == "problems":
+        return any(part.on_hub for part in DATA.source.parts)
+    return DATA.source.kind == "hub"
 
 
 if DATA.source.kind == "standin":
@@ -42,7 +49,7 @@ else:
             PATHS.log("data_source"),
         benchmark:
             PATHS.usage("data_source")
-        localrule: DATA.source.kind == "hub"
+        localrule: needs_network()
         resources:
             mem_mb=4000,
             runtime=240,

@@ -52,6 +52,10 @@ def benchmark(**keys: Any) -> dict:
     return {"benchmarks": ["own"], "define.benchmarks.own": entry}
 
 
+def problems(**keys: Any) -> dict:
+    return {"data.source": {"kind": "problems", **keys}, "data.quotas": {"rows": 1000}}
+
+
 def verl(key: str, value: Any) -> dict:
     return {"training.overrides": {key: value}}
 
@@ -253,6 +257,48 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"data.source": {"kind": "problems", "path": "{problems}"}},
         ("data: quotas: write {rows: ...}",),
     ),
+    "problems in no place": (problems(), ("data.source: give the problems' path, or the repo",)),
+    "problems in two places": (
+        problems(path="{problems}", repo="a/b", revision="1"),
+        ("data.source: path and repo are two places", "list both in `sets`"),
+    ),
+    "a file of problems with a split": (
+        problems(path="{problems}", split="test"),
+        ("data.source: split is for a dataset of the Hub", "take split out"),
+    ),
+    "problems beside a list of them": (
+        problems(path="{problems}", sets=[{"path": "{problems}"}]),
+        ("data.source: path stands beside `sets`", "move it into"),
+    ),
+    "a set of problems in no place": (problems(sets=[{"answer": "a"}]), ("data.source: give the problems' path",)),
+    "a misspelt key of a set of problems": (
+        problems(sets=[{"path": "{problems}", "anser": "a"}]),
+        ("data.source.sets.0.anser: there is no such key", "Did you mean 'answer'?"),
+    ),
+    "a dataset of problems that can change": (
+        problems(repo="a/b"),
+        ("data.source: revision is missing", "name the commit"),
+    ),
+    "a dataset of problems without its owner": (
+        problems(repo="gsm8k", revision="1"),
+        ("data.source: repo 'gsm8k' is neither owner/name on the Hub nor a path that begins with",),
+    ),
+    "a dataset of problems in no folder": (
+        problems(sets=[{"path": "{problems}"}, {"repo": "/nowhere/gsm8k"}]),
+        ("data.source.sets.1.repo: '/nowhere/gsm8k' is not a folder", "Give that of a dataset"),
+    ),
+    "a set of problems in no file": (
+        problems(sets=[{"path": "{problems}"}, {"path": "{empty}"}]),
+        ("data.source.sets.1.path", "no .jsonl or .parquet file"),
+    ),
+    "a column that the problems lack": (
+        problems(path="{problems}", answer="solution"),
+        ("data.source.answer: 'solution' is not a column", "problems.jsonl: line 1, which has problem, answer"),
+    ),
+    "an empty mark before the answer": (
+        problems(path="{problems}", answer_after=""),
+        ("data.source.answer_after", "at least 1 character"),
+    ),
     "rows for a source with buckets": (
         {"data.quotas": {"rows": 100}},
         ("data: quotas: write {rows: ...}", "default_mixed"),
@@ -333,6 +379,18 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("training.save_freq: 30", "give at most 29"),
     ),
     "bands that do not divide": ({"data.deduplication": {"bands": 7}}, ("data.deduplication: num_perm 128", "7")),
+    "a threshold without bands": (
+        {"data.deduplication": {"mode": "paper", "threshold": 0.99}},
+        ("data.deduplication.threshold: 0.99 with num_perm 128", "lower the threshold", "mode: verified"),
+    ),
+    "the same for decontamination": (
+        {"data.deduplication": {"threshold": 0.995}, "data.decontamination": {"rules": ["lsh"]}},
+        ("data.deduplication.threshold: 0.995", "decontamination.rules without lsh"),
+    ),
+    "permutations for one band": (
+        {"data.deduplication": {"mode": "paper", "num_perm": 2, "bands": 2}},
+        ("data.deduplication.threshold: 0.8 with num_perm 2", "raise num_perm"),
+    ),
     "responses that GPUs cannot share": (
         {"training.platform": "cuda", "training.gpus_per_node": 7},
         ("training.train_batch_size: 32", "7 GPUs: take a multiple"),

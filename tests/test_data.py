@@ -299,11 +299,21 @@ def test_what_else_is_left_to_math_verify(answer: str) -> None:
         ("Find f(1) + f(2) if f(a) = f(b).", None),
         ("3. (6 points) Find x.", None),
         ("1) Find x. 2) Find y.", "multi-part"),
+        ("What is (3x-2)(4x+1)-(3x-2)4x+1 for x = 4?", None),
+        ("Let f(x) - f(a) = (x - a)^2 (x - b). Enter (a,b).", None),
+        ("For x in [0, 1) or (1, 2), find f.", None),
+        ("Find: a) the area (in cm), b) the perimeter.", "multi-part"),
+        ("How long is AC?\n[asy]\ndot(A);\ndot(B);\ndot(C);\ndraw((1,1)--(2,2));\n[/asy]", "figure"),
         ("(A) 1 (B) 2 (C) 3", "options"),
         (r"$\textbf{(A)}\ 1 \qquad\textbf{(B)}\ 2\qquad\textbf{(C)}\ 3$", "options"),
         ("Show that x is even.", "proof-wording"),
         ("Prove the theorem.", "proof-wording"),
+        ("Let $x=2$. Compute y and show that $y>x$.", "proof-wording"),
+        ("If $x>2$, show that $y>x$.", "proof-wording"),
         ("He wants to improve that.", None),
+        ("Their results show that the size doubled. How many are there?", None),
+        ("Jill watched a show that was 30 minutes long, and another show that was longer. How long in all?", None),
+        ("They have 15 eagles on show that day.", None),
         ("as shown in the left diagram", "figure"),
         ("www.example.org has it", "link"),
         ("Zoë asks Núñez", None),
@@ -336,7 +346,10 @@ def test_several_values(answer: str) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    ["7", "-3", "10,000", "1,234,567", r"10\,000", r"1{,}000", r"\frac{1}{2}", r"\sqrt[3]{2}", "5 cm", "50%", "2^{10}"],
+    [
+        *("7", "-3", "10,000", "1,234,567", r"10\,000", r"1{,}000", r"\frac{1}{2}", r"\sqrt[3]{2}", "5 cm", "50%"),
+        *("2^{10}", r"\left[a-\frac{1}{2}b\right]^{2}"),
+    ],
 )
 def test_single_values(answer: str) -> None:
     assert not several_values(answer)

@@ -16,14 +16,14 @@ from egpo.cli.doctor import gpus, inputs, machine, models, software
 from egpo.cli.doctor import slurm as cluster
 from egpo.cli.doctor.engines import tiny_model, verl_accepts, vllm_answers
 from egpo.cli.doctor.examination import all_checks, examine, on_a_node
-from egpo.cli.doctor.finding import answer, ok, warning
+from egpo.cli.doctor.finding import Finding, answer, ok, warning
 from egpo.cli.doctor.gpus import Gpu
 from egpo.cli.doctor.needs import Need, needs_cuda, needs_of
 from egpo.cli.doctor.slurm import Partition
 from egpo.common.paths import Paths
 from egpo.config.backbones import LocalModel
 from egpo.config.benchmarks import Benchmark, Judge
-from egpo.config.data import LocalSource
+from egpo.config.data import LocalSource, ProblemsSource
 from egpo.synthetic.standin import make_source
 
 DEMO, PAPER = CATALOGUES["demo"], CATALOGUES["paper"]
@@ -277,6 +277,24 @@ def test_data(tmp_path):
     shard.write_bytes(shard.read_bytes()[:-50])
     assert inputs.data(local, tmp_path / "none", "snakemake").state == "FAILED"
     assert inputs.data(section, tmp_path / "none", "snakemake").found == "will be made here"
+
+
+def test_problems_on_the_hub_are_asked_for_each(tmp_path, monkeypatch):
+    sets = [{"path": "mine.jsonl"}, {"repo": "a/b", "revision": "1"}, {"repo": "c/d", "revision": "2"}]
+    source = ProblemsSource.model_validate({"kind": "problems", "sets": sets})
+    section = DEMO.experiment.data.model_copy(update={"source": source})
+    lost = {"c/d"}
+
+    def on_hub(what, kind, repo, revision, remedy):
+        return Finding("FAILED" if repo in lost else "ok", what, f"{kind} {repo} {revision}", remedy)
+
+    monkeypatch.setattr(inputs, "on_hub", on_hub)
+    found = inputs.data(section, tmp_path / "none", "snakemake")
+    assert (found.state, found.found) == ("FAILED", "dataset c/d 2") and "repo: /its/path" in found.remedy
+    lost.clear()
+    assert inputs.data(section, tmp_path / "none", "snakemake").state == "ok"
+    local = section.model_copy(update={"source": ProblemsSource(kind="problems", path="mine.jsonl")})
+    assert inputs.data(local, tmp_path / "none", "snakemake").found == "mine.jsonl"
 
 
 def test_benchmarks_in_an_empty_folder_fail(tmp_path):

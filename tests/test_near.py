@@ -9,16 +9,18 @@ from random import Random
 import numpy as np
 import pandas as pd
 import pytest
-from chain import STANDIN
+from chain import DATA, STANDIN
 from datasketch import MinHash, MinHashLSH
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egpo.config.data import Deduplication
-from egpo.data.deduplicate import clusters, conflicting, near_pairs, parameters
+from egpo.config.data import Decontamination, Deduplication
+from egpo.data import contamination
+from egpo.data.deduplicate import beyond, clusters, conflicting, near_pairs, numbers_of, parameters
 from egpo.data.minhash import band_keys, hash32, layout, signatures
-from egpo.data.near import all_pairs, components, distinct, exact_pairs, jaccard, neighbours
+from egpo.data.near import all_pairs, components, distinct, exact_pairs, incidence, jaccard, neighbours
 from egpo.data.ngrams import Ngrams, ngrams, whole_texts
+from egpo.data.pool import _missed
 from egpo.data.tokens import NUMBER, SIGN, WORD, tokenised
 from egpo.synthetic.problems import draw_problem
 from egpo.synthetic.standin import standin_row
@@ -102,6 +104,14 @@ def test_digits_and_operators_count_and_dollars_do_not() -> None:
     same = whole_texts(tokenised(["Find $x$  in 2x = 10.", "find x in 2X=10.", "x+y=3", "x-y=3", "", " $ "]))
     assert same[0] == same[1] and same[2] != same[3]
     assert same[4] == same[5] == 0
+
+
+def test_what_a_word_processor_makes_of_a_text_is_the_same_text() -> None:
+    plain = ['Ann\'s "five" - 1000 or 12345678.5?', "f(1,2), 12,34", "x-1"]
+    other = ["Ann\u2019s \u201cfive\u201d \u2013 1,000 or 12,345,678.5?", "f(1,2), 12,34", "x\u22121"]
+    assert (whole_texts(tokenised(plain)) == whole_texts(tokenised(other))).all()
+    latex = whole_texts(tokenised(["1{,}000", r"1\,000", "1,000", "1000", "1,00", "1,0000", "(1, 000)"]))
+    assert len(set(latex[:4].tolist())) == 1 and len(set(latex.tolist())) == 4
 
 
 def test_kinds_can_be_left_out() -> None:
@@ -197,6 +207,24 @@ def test_exact_similarity_and_the_exact_join_against_brute_force() -> None:
         assert set(map(tuple, exact_pairs(made, threshold).tolist())) == near
 
 
+def test_counting_leaves_the_ngrams_as_they_are() -> None:
+    """A text that repeats an n-gram has fewer different ones; the matrix of those must not move its starts."""
+    made = ngrams(tokenised(["a b a b a b a b", "c d e f g h", "a b a b a b"]), 5)
+    before = made.starts.copy()
+    assert np.diff(incidence(made).indptr).tolist() == [2, 2, 2]
+    assert made.starts.tolist() == before.tolist() and np.diff(incidence(made).indptr).tolist() == [2, 2, 2]
+
+
+def test_items_that_repeat_themselves_are_found_by_every_rule() -> None:
+    """Texts with repeated n-grams, as real ones have: each is its own item, and contains all of it."""
+    rng = Random(3)
+    items = [" ".join(rng.choices(["one", "two", "three"], k=60)) for _ in range(40)]
+    settings = Decontamination()
+    texts, other = (contamination.Prepared.of(tokenised(items), settings, VERIFIED) for _ in range(2))
+    found = contamination.found(texts, other, settings)
+    assert {rule: int(found[rule].sum()) for rule in settings.rules} == dict.fromkeys(settings.rules, 40)
+
+
 def test_verified_pairs_are_right_and_nearly_all() -> None:
     """Recall against the exact join; precision must be 1."""
     made = ngrams(tokenised(families(6000, seed=2)), 5)
@@ -213,12 +241,17 @@ def test_verified_pairs_are_right_and_nearly_all() -> None:
 
 
 def rows_of(texts: list[str], **columns: list) -> pd.DataFrame:
-    base = {"uuid": [f"{index:03d}" for index in range(len(texts))], "subset": "default", "correctness_count": 1}
+    base = {
+        "uuid": [f"{index:03d}" for index in range(len(texts))],
+        "subset": "default",
+        "correctness_count": 1,
+        "answer": "1",
+    }
     return pd.DataFrame({**base, "problem": texts, **columns})
 
 
 def kept(rows: pd.DataFrame, settings: Deduplication = VERIFIED) -> list[int]:
-    return clusters(rows, ngrams(tokenised(rows["problem"].tolist()), settings.ngram_size), settings)[0].tolist()
+    return clusters(rows, ngrams(tokenised(rows["problem"].tolist()), settings.ngram_size), settings).kept.tolist()
 
 
 def test_which_row_of_a_cluster_is_kept() -> None:
@@ -251,6 +284,68 @@ def test_a_pair_below_the_threshold_is_none_once_it_is_verified() -> None:
     assert (jaccard(made, pairs) < 0.8).any()
 
 
+@pytest.mark.parametrize(
+    ("problem", "numbers"),
+    [
+        ("A pen costs $1,250.50, or 3 for $3,000.", "1250.5 3 3000"),
+        ("0.50 and .5 and 00.5", "0.5 0.5 0.5"),
+        ("(1,2), 12,34 and 1,2345", "1 2 12 34 1 2345"),
+        ("Ellen has six balls, half of Marin's twelve; someone has 6.", "6 half 12 6"),
+        ("10^{40} and 12345678901234567890123456789012345678901", "10 40 12345678901234567890123456789012345678901"),
+        ("None. Ten-fold", "10"),
+        ("x+y", ""),
+    ],
+)
+def test_the_numbers_of_a_text(problem: str, numbers: str) -> None:
+    assert " ".join(numbers_of(problem)) == numbers
+
+
+STORY = (
+    "There were {} friends playing a video game online when {} more friends joined in. If each one had {} lives, how "
+)
+STORY += "many lives did they have altogether in the {} that they played together that day?"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (("2", "2", "6", "game", "24"), ("8", "2", "6", "game", "60"), False),  # a story with other numbers
+        (("2", "2", "6", "game", "24"), ("8", "2", "6", "game", "24"), False),  # whatever the answer
+        (("two", "2", "6", "game", "24"), ("eight", "2", "6", "game", "60"), False),
+        (("two", "2", "1,000", "game", "4000"), ("2", "2", "1000", "game", "4000"), True),
+        (("2", "2", "6", "game", "24"), ("2", "2", "6", "match", "24"), True),
+        (("2", "2", "6", "game", "24"), ("2", "2", "6", "match", "60"), True),  # a conflict: one of them is wrong
+        (("2", "2", "6.0", "game", "24"), ("2", "2", "6", "game", "24"), True),
+        (("2", "2", "6", "game", "24"), ("2", "2", "6", "game (of 3 hours)", "24"), True),
+        (("2", "2", "6", "game", "24"), ("2", "2", "6", "3 games", "72"), False),  # another problem, not a conflict
+        (("2", "8", "6", "game", "60"), ("8", "2", "6", "game", "60"), False),
+    ],
+)
+def test_which_similar_texts_are_one_problem(one: tuple[str, ...], other: tuple[str, ...], same: bool) -> None:
+    texts, answers = [STORY.format(*row[:4]) for row in (one, other)], [row[4] for row in (one, other)]
+    rows = rows_of(texts, answer=answers)
+    assert len(exact_pairs(ngrams(tokenised(texts), 5), 0.5)), "similar they are"
+    loose = VERIFIED.model_copy(update={"threshold": 0.5, "bands": 64})
+    made = clusters(rows, ngrams(tokenised(texts), 5), loose)
+    assert made.similar.tolist() == [0, 0]
+    assert made.kept.tolist() == ([0, 0] if same else [0, 1])
+    assert made.counts["other_numbers"] == (0 if same else 1)
+
+
+def test_in_paper_mode_numbers_do_not_count() -> None:
+    filler = " ".join(f"word{chr(97 + index % 26)}{chr(97 + index // 26)}" for index in range(200))
+    rows = rows_of([f"{filler} 2 more", f"{filler} 8 more"], answer=["24", "60"])
+    assert kept(rows, PAPER) == [0, 0] and kept(rows) == [0, 1]
+
+
+def test_at_most_so_many_of_a_template() -> None:
+    texts = ["Add 1 and 2.", "Add 3 and 4.", "Take 3 from 4.", "Add 5 and 66.", "7", "8"]
+    rows = rows_of(texts, subset=["extended", *["default"] * 5])
+    templates = whole_texts(tokenised(texts).of_kinds(WORD, SIGN))
+    assert beyond(templates, rows, 2).tolist() == [True, False, False, False, False, False]
+    assert beyond(templates, rows, 1).tolist() == [True, False, False, True, False, False]
+
+
 def test_answers_that_differ() -> None:
     answers = pd.Series(["7", "7.0", "8", "1", r"\frac{1}{2}", "0.5", "9"])
     positions = np.array([0, 0, 3, 3, 4, 4, 6])
@@ -265,3 +360,21 @@ def test_parameters_say_what_the_bands_can_find() -> None:
 def test_ordinary_problems_of_the_standin_differ() -> None:
     problems = [draw_problem(Random(index), "train").text for index in range(200)]
     assert len(set(kept(rows_of(problems)))) > 150
+
+
+def test_what_the_bands_have_missed_is_dropped_for_its_reason() -> None:
+    """A cluster with one answer loses the lesser row; one with two answers is dropped."""
+    table = rows_of(
+        ["a", "b", "c", "d", "e"], answer=["1", "1", "2", "2", "2.0"], subset=["default"] * 4 + ["extended"]
+    )
+    copies = np.array([[0, 1], [1, 2], [3, 4]])
+    lost = _missed(table, copies, DATA)
+    assert {reason: rows.tolist() for reason, rows in lost.items()} == {
+        "conflicting-answers": [0, 1, 2],
+        "near-duplicate": [4],
+    }
+    keep = DATA.model_copy(update={"deduplication": Deduplication(conflicts="keep")})
+    assert {reason: rows.tolist() for reason, rows in _missed(table, copies, keep).items()} == {
+        "conflicting-answers": [],
+        "near-duplicate": [1, 2, 4],
+    }

@@ -37,7 +37,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", DOCS, flags=re.DOTALL)
 
 
-MODEL, DATASET, METHOD, BENCHMARK = (yaml.safe_load(block) for block in blocks("yaml"))
+MODEL, DATASET, SETS, METHOD, BENCHMARK = (yaml.safe_load(block) for block in blocks("yaml"))
 (FUNCTION,) = blocks("python")
 ROW, QUESTION = (json.loads(block) for block in blocks("json"))
 COMMANDS = re.findall(r"^    (\.venv/bin/.*)$", DOCS, flags=re.MULTILINE)
@@ -53,7 +53,7 @@ def problems(count: int) -> list[dict[str, str]]:
 
 
 def write_lines(file: Path, rows: list[dict]) -> None:
-    file.parent.mkdir(exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -232,6 +232,104 @@ def test_a_file_of_problems_that_is_wrong_says_where(content, expected, tmp_path
     assert "mine.jsonl" in str(caught.value)
 
 
+def test_several_sets_as_the_docs_show_them(demo, places):
+    source = load(mine(demo, places, DATASET, SETS), "mine.yaml").experiment.data.source
+    assert [(str(part.path or part.repo), part.on_hub) for part in source.parts] == [
+        ("owner/stories", True),
+        (places["/data/mine"], False),
+    ]
+
+
+@pytest.fixture
+def dataset(tmp_path, monkeypatch) -> Path:
+    """A folder in the layout of a dataset of the Hub, with two configurations and columns of their own."""
+    folder = tmp_path / "dataset"
+    for name, split in (("main", "train"), ("main", "test"), ("socratic", "train")):
+        write_lines(folder / name / f"{split}.jsonl", [{"question": f"{name} {split} 1 + 1?", "answer": "... #### 2"}])
+    cards = [
+        {"config_name": name, "data_files": [{"split": split, "path": f"{name}/{split}.jsonl"} for split in splits]}
+        for name, splits in (("main", ["train", "test"]), ("socratic", ["train"]))
+    ]
+    (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': cards})}---\n")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    return folder
+
+
+def read(**keys) -> list[tuple[str, str, str]]:
+    from egpo.data.problem_files import rows
+
+    found = rows(ProblemsSource.model_validate({"kind": "problems", **keys}))
+    return [(row["problem"], row["answer"].strip(), row["source"]) for row in found]
+
+
+COLUMNS = {"problem": "question", "answer_after": "####"}
+
+
+def test_a_dataset_in_the_hubs_layout_is_read(dataset):
+    place = {"repo": str(dataset), "name": "main", **COLUMNS}
+    assert read(**place) == [("main train 1 + 1?", "2", "dataset")]
+    assert read(**place, split="test", label="gsm8k") == [("main test 1 + 1?", "2", "gsm8k")]
+
+
+def test_a_dataset_of_the_hub_is_asked_for_at_its_revision(dataset, monkeypatch):
+    import datasets
+
+    asked = []
+
+    def load_dataset(*arguments, **keys):
+        asked.append((arguments, keys))
+        return [{"problem": "1 + 1?", "answer": 2}]
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert read(repo="owner/sums", name="main", revision="abc") == [("1 + 1?", "2", "sums")]
+    assert asked == [(("owner/sums", "main"), {"split": "train", "revision": "abc"})]
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"name": "maim"}, "BuilderConfig 'maim' not found"),
+        ({}, "Config name is missing"),
+        ({"name": "socratic", "split": "test"}, 'Unknown split "test"'),
+    ],
+)
+def test_a_dataset_that_lacks_what_is_asked_for(keys, expected, dataset):
+    with pytest.raises(UserError, match=re.escape(expected)) as caught:
+        read(repo=str(dataset), **keys)
+    assert "data.source.repo: cannot read the split" in str(caught.value)
+    assert "Check repo, name, split and revision" in str(caught.value)
+
+
+def test_several_files_each_with_its_columns(dataset, tmp_path):
+    pd.DataFrame({"text": ["2 + 2?"], "value": [4]}).to_parquet(tmp_path / "sums.parquet")
+    write_lines(tmp_path / "more" / "a.jsonl", [{"problem": "3 + 3?", "answer": "6"}])
+    sets = [
+        {"path": str(tmp_path / "sums.parquet"), "problem": "text", "answer": "value"},
+        {"path": str(tmp_path / "more"), "label": "mine"},
+        {"repo": str(dataset), "name": "socratic", **COLUMNS},
+    ]
+    expected = [("2 + 2?", "4", "sums"), ("3 + 3?", "6", "mine"), ("socratic train 1 + 1?", "2", "dataset")]
+    assert read(sets=sets) == expected
+    # As a job gets them: with every default written out.
+    again = ProblemsSource(kind="problems", sets=sets).model_dump(mode="json")
+    assert read(**{key: value for key, value in again.items() if key != "kind"}) == expected
+
+
+def test_the_card_names_the_datasets(built, tmp_path):
+    from egpo.common.files import read_json, write_json
+
+    manifest = read_json(built / "manifest.json")
+    hub = {"repo": "owner/stories", "name": "main", "revision": "5a1bc2d", **COLUMNS}
+    source = ProblemsSource.model_validate({"kind": "problems", "sets": [hub, {"path": "mine.jsonl"}]})
+    manifest["settings"]["source"] = source.model_dump(mode="json")
+    write_json(tmp_path / "manifest.json", manifest)
+    write_card(built / "flags.parquet", tmp_path / "manifest.json", built / "examples.json", "", tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert "`owner/stories` at revision `5a1bc2d`, without generations" in text
+    assert "source_datasets:\n- owner/stories\n" in text
+    assert "Local files of problems and answers, without generations" in (built / "README.md").read_text()
+
+
 def test_too_few_rows_name_the_quota(tokenizer_folder, tmp_path):
     with pytest.raises(UserError, match=r"data\.quotas\.rows: 200 rows asked, \d+ available"):
         make_pool(problems(100), tokenizer_folder, tmp_path)
@@ -266,7 +364,7 @@ def test_verls_settings_carry_its_name_to_the_trainer(demo, places):
     method = catalogue.methods["my-method"]
     config = compose(catalogue.experiment.training, method, catalogue.backbones["tiny-math"])
     again = Calibration.model_validate(OmegaConf.to_container(config.algorithm.egpo, resolve=True))
-    assert again == method.calibration and again.own == (Path(places["config/my_weights.py"]), "sure")
+    assert again == method.calibration and again.custom == (Path(places["config/my_weights.py"]), "sure")
 
 
 @pytest.mark.parametrize(
@@ -324,6 +422,22 @@ def test_evalscope_reads_own_questions(demo, places, tmp_path):
         write_questions(
             "my-questions", own.model_copy(update={"num_questions": 2}), folder, tmp_path / "questions.jsonl"
         )
+
+
+def test_a_question_with_a_separator_of_lines_stays_one(demo, places, tmp_path):
+    """From the user's file through evalscope and the questions' file to the decontamination."""
+    from egpo.data.build import read_questions
+    from egpo.evaluation.questions import write_questions
+
+    own = load(mine(demo, places, BENCHMARK), "mine.yaml").benchmarks["my-questions"]
+    texts = [f"What is{character}1 + {number}?" for number, character in enumerate("\u2028\u2029\u0085")]
+    rows = [{**QUESTION, "problem": text, "unique_id": str(number)} for number, text in enumerate(texts)]
+    (tmp_path / "mine").mkdir()
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (tmp_path / "mine" / "test.jsonl").write_text(lines, encoding="utf-8")
+    file = tmp_path / "my.questions.jsonl"
+    assert write_questions("my-questions", own.model_copy(update={"num_questions": 3}), tmp_path / "mine", file) == 3
+    assert read_questions({"mine": file}) == {"mine": texts}
 
 
 def test_the_dataset_that_the_docs_show_has_its_columns():

@@ -457,16 +457,24 @@ def test_every_reason_that_drops_rows_has_examples(built: Path, flags: pd.DataFr
     assert all(f"| {row['step']} | {row['uuid']} | " in shown for row in chosen)
 
 
-@pytest.mark.parametrize("content", [None, "", "not JSON"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read"),
+        ("", "this file is empty"),
+        ("not JSON", "line 1 is not JSON"),
+        ("{}", "line 1 is not a question"),
+    ],
+)
 def test_an_evaluation_set_that_is_missing(
-    built: Path, tmp_path: Path, tokenizer_folder: Path, content: str | None
+    built: Path, tmp_path: Path, tokenizer_folder: Path, content: str | None, words: str
 ) -> None:
     from egpo.data.build import build
 
     file = tmp_path / "mine.questions.jsonl"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(UserError, match=rf"{file.name}: (no questions of 'mine'|holds no question of 'mine')"):
+    with pytest.raises(UserError, match=rf"{file.name}: {words}.*questions of 'mine'"):
         build(WIDE, built / "source", tokenizer_folder, {"mine": file}, tmp_path / "out", 1, quiet)
 
 

@@ -1,4 +1,4 @@
-"""Atomic writes: to a temporary file in the same folder, which is then renamed."""
+"""Atomic writes, to a temporary file in the same folder that is then renamed; hashes; what a file really is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 @contextmanager
@@ -41,3 +43,29 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file's name begins with a dot, as those that systems leave beside the real ones (`._train.jsonl`)."""
+    return path.name.startswith(".")
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether Git LFS has left its pointer of some 130 bytes in place of the file's content."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(LFS_POINTER)) == LFS_POINTER
+
+
+def lfs_pointers(folder: Path) -> Iterator[Path]:
+    """Such files anywhere below a folder."""
+    return (file for file in folder.rglob("*") if is_lfs_pointer(file))
+
+
+def lfs_remedy(path: Path) -> str:
+    """What a message says of such a file."""
+    return (
+        f"{path}: this is a pointer of Git LFS, not the file itself. Run `git lfs pull` in the folder that it was "
+        "cloned to, or download the file."
+    )

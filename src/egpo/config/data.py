@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,18 +39,83 @@ class HubSource(Section):
     revision: str
 
 
-class ProblemsSource(Section):
-    """Files of problems and answers. They have no generations, hence no buckets; see docs/own-experiments.md."""
+def _given(section: Section) -> list[str]:
+    """Keys whose value is not the default; `model_fields_set` also has those that a job's settings repeat."""
+    return [key for key, field in type(section).model_fields.items() if getattr(section, key) != field.default]
 
-    kind: Literal["problems"]
-    path: Path = Field(
-        description="A .jsonl or .parquet file, or a folder of such files; a relative path starts at the repository."
+
+class ProblemSet(Section):
+    """Problems and answers, from files or from a dataset of the Hub, and the columns that hold them."""
+
+    path: Path | None = Field(
+        None,
+        description="A .jsonl or .parquet file, or a folder of such files; a relative path starts at the repository.",
     )
+    repo: str | None = Field(
+        None,
+        description="In place of `path`: a dataset that datasets.load_dataset reads. owner/name on the Hub, or a "
+        "folder of the same layout, whose path begins with / or ./",
+    )
+    name: str | None = Field(None, description="Of a dataset with several configurations: the one to read.")
+    split: str = Field("train", description="The split of a dataset to read.")
+    revision: str | None = Field(None, description="Commit of a dataset of the Hub, so that the rows stay the same.")
     problem: str = Field("problem", description="The column of the problem.")
     answer: str = Field("answer", description="The column of the answer.")
     answer_after: str | None = Field(
-        None, description="The answer is what follows the last occurrence of this, e.g. '####'."
+        None,
+        min_length=1,
+        description="The answer is what follows the last occurrence of this, e.g. '####'. Rows without it have no "
+        "answer, and are dropped as such.",
     )
+    label: str | None = Field(
+        None,
+        min_length=1,
+        description="The source of these rows in funnel and sampling. Default: the name of the file or dataset.",
+    )
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether `repo` is owner/name, and not a folder."""
+        return self.repo is not None and bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.repo))
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ProblemSet:
+        alone = [key for key in ("name", "split", "revision") if key in _given(self)]
+        if self.repo is None and alone:
+            raise ValueError(f"{alone[0]} is for a dataset of the Hub: give its name as repo, or take {alone[0]} out")
+        if self.path is not None and self.repo is not None:
+            raise ValueError("path and repo are two places of the same problems: take one out, or list both in `sets`")
+        if self.on_hub and self.revision is None:
+            raise ValueError(
+                f"revision is missing: the dataset {self.repo} can change, so name the commit to read (a folder's path "
+                "begins with / or ./)"
+            )
+        if self.repo is not None and not self.on_hub and not self.repo.startswith(("/", "./", "../")):
+            raise ValueError(f"repo '{self.repo}' is neither owner/name on the Hub nor a path that begins with / or ./")
+        return self
+
+
+class ProblemsSource(ProblemSet):
+    """Problems and answers. They have no generations, hence no buckets; see docs/own-experiments.md."""
+
+    kind: Literal["problems"]
+    sets: tuple[ProblemSet, ...] = Field(
+        (), description="Several files or datasets, each with columns of its own, in place of the keys beside it."
+    )
+
+    @property
+    def parts(self) -> tuple[ProblemSet, ...]:
+        """The sets of problems, also where there is one alone."""
+        return self.sets or (self,)
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> ProblemsSource:
+        beside = [key for key in _given(self) if key not in ("kind", "sets")]
+        if self.sets and beside:
+            raise ValueError(f"{beside[0]} stands beside `sets`: move it into the entries of `sets`")
+        if any(part.path is None and part.repo is None for part in self.parts):
+            raise ValueError("give the problems' path, or the repo of a dataset, or several of them as `sets`")
+        return self
 
 
 Source = Annotated[StandInSource | LocalSource | HubSource | ProblemsSource, Field(discriminator="kind")]
@@ -105,7 +171,7 @@ class Deduplication(Section):
     mode: Literal["paper", "verified"] = Field(
         "verified",
         description="'paper': datasketch's bands; any two texts with a common band are duplicates. 'verified': more "
-        "bands, and only pairs whose exact Jaccard similarity reaches the threshold.",
+        "bands, and only pairs whose exact Jaccard similarity reaches the threshold and whose numbers are the same.",
     )
     num_perm: Count = 128
     bands: Annotated[int, Field(ge=2)] = Field(
@@ -115,6 +181,9 @@ class Deduplication(Section):
     ngram_size: Count = Field(5, description="Tokens per n-gram.")
     conflicts: Literal["keep", "drop"] = Field(
         "drop", description="For a cluster whose rows have different answers: keep one row, or drop them all."
+    )
+    max_per_template: Count | None = Field(
+        None, description="Keep at most so many problems whose texts are the same but for their digits. Default: all."
     )
 
     @model_validator(mode="after")

@@ -83,6 +83,8 @@ def _keys_of(model: type[BaseModel], location: tuple[int | str, ...]) -> dict[st
         named = node.get("discriminator", {}).get("mapping", {}).get(part, f"#/$defs/{part}")
         if part in node.get("properties", {}):
             node = node["properties"][part]
+        elif "items" in node:  # a list
+            node = node["items"]
         elif {"$ref": named} in choices:
             node = {"$ref": named}
         elif choices:  # an optional section

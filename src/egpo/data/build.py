@@ -15,15 +15,16 @@ import pyarrow.parquet as pq
 
 from egpo.common.errors import UserError
 from egpo.common.files import atomic_path, sha256, write_json
+from egpo.common.json_lines import read_values
 from egpo.common.provenance import origin, stage_code
 from egpo.config.data import Data
 from egpo.data import contamination, deduplicate, sample
 from egpo.data.filters import REASONS, noted_reasons
-from egpo.data.ngrams import ngrams
+from egpo.data.ngrams import ngrams, whole_texts
 from egpo.data.parts import filter_shards
 from egpo.data.pool import DUPLICATE_UUID, HELD_OUT, ORDER, Pool, decontaminate, draw, drop_clusters, ordered
 from egpo.data.source import prepared
-from egpo.data.tokens import tokenised
+from egpo.data.tokens import SIGN, WORD, tokenised
 from egpo.data.verl_rows import verl_row
 
 Report = Callable[[str], None]
@@ -31,6 +32,12 @@ Report = Callable[[str], None]
 ROW_GROUP = 2000
 EXAMPLES = 2  # rows shown of each reason
 SPLITS = ("train", "validation")
+
+
+def _question(text: Any, where: str) -> str:
+    if not isinstance(text, str):
+        raise UserError(f"{where} is not a question: give one JSON string per line.")
+    return text
 
 
 def read_questions(files: dict[str, Path]) -> dict[str, list[str]]:
@@ -42,14 +49,12 @@ def read_questions(files: dict[str, Path]) -> dict[str, list[str]]:
     questions = {}
     for name, file in files.items():
         try:
-            questions[name] = [json.loads(line) for line in file.read_text().splitlines()]
-        except (OSError, ValueError) as error:
+            questions[name] = [_question(text, f"{file}: line {number}") for number, text in read_values(file)]
+        except UserError as error:
             raise UserError(
-                f"{file}: no questions of '{name}' can be read from here ({error}). Decontamination needs every "
-                "evaluation set; data.decontamination.benchmarks says which."
+                f"{error} Decontamination needs the questions of '{name}'; data.decontamination.benchmarks says of "
+                "which benchmarks."
             ) from error
-        if not questions[name]:
-            raise UserError(f"{file}: holds no question of '{name}', so nothing can be compared with it.")
     return questions
 
 
@@ -66,13 +71,20 @@ def make_pool(table: pd.DataFrame, questions: dict[str, list[str]], data: Data, 
     table = ordered(table, noted_reasons(data))
     _report_drops(table, [DUPLICATE_UUID, *REASONS], report)
     tokens = tokenised(table["problem"].tolist())
-    pool = Pool(table, ngrams(tokens, data.deduplication.ngram_size))
+    templates = whole_texts(tokens.of_kinds(WORD, SIGN))
+    pool = Pool(table, ngrams(tokens, data.deduplication.ngram_size), templates)
     report(f"decontamination against {', '.join(questions) or 'nothing'}: {', '.join(data.decontamination.rules)}")
     decontaminate(pool, tokens, questions, data)
     del tokens  # as large as the shingles
     report(f"near-duplicates: MinHash-LSH over the problem texts, mode {data.deduplication.mode}")
     drop_clusters(pool, data)
-    steps = (contamination.REASON, contamination.CLUSTER, deduplicate.CONFLICT, deduplicate.REASON)
+    steps = (
+        contamination.REASON,
+        contamination.CLUSTER,
+        deduplicate.CONFLICT,
+        deduplicate.REASON,
+        deduplicate.TEMPLATE,
+    )
     _report_drops(pool.table, steps, report)
     report("sampling by quota")
     draw(pool, data)

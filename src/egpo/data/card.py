@@ -28,12 +28,17 @@ def _front_matter(source: dict[str, Any], rows: int) -> str:
         task_categories=["text-generation"],
         tags=["math", "reinforcement-learning", *(["synthetic"] if source["kind"] == "standin" else [])],
         size_categories=next((name for bound, name in SIZES if rows < bound), "n>1M"),
-        source_datasets=[source["repo"]] if source["kind"] == "hub" else None,
+        source_datasets=[part["repo"] for part in _from_hub(source)] or None,
         configs=[
             {"config_name": "default", "data_files": files, "default": True},
             {"config_name": "flags", "data_files": "flags.parquet"},
         ],
     ).to_yaml()
+
+
+def _from_hub(source: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parts of a source that are datasets of the Hub, which have a revision; folders have none."""
+    return [part for part in (source, *source.get("sets", ())) if part.get("repo") and part.get("revision")]
 
 
 def _origin(source: dict[str, Any]) -> str:
@@ -42,7 +47,10 @@ def _origin(source: dict[str, Any]) -> str:
     if source["kind"] == "hub":
         return f"`{source['repo']}` at revision `{source['revision']}`."
     if source["kind"] == "problems":
-        return "Local files of problems and answers, without generations: every row's bucket is `unknown`."
+        named = [f"`{part['repo']}` at revision `{part['revision']}`" for part in _from_hub(source)]
+        parts = source.get("sets") or [source]
+        local = ["Local files of problems and answers"] if len(named) < len(parts) else []
+        return f"{' and '.join([*local, *named])}, without generations: every row's bucket is `unknown`."
     return "A local folder in OpenR1-Math's schema."
 
 

@@ -44,7 +44,9 @@ def distinct(pairs: list[np.ndarray], count: int) -> np.ndarray:
 
 def zero_one(columns: np.ndarray, starts: np.ndarray, width: int) -> sparse.csr_array:
     """(rows, width) matrix with a 1 in the columns[starts[i]:starts[i + 1]] of row i, which may repeat."""
-    matrix = sparse.csr_array((np.ones(len(columns), dtype=np.int32), columns, starts), shape=(len(starts) - 1, width))
+    # A copy: the matrix takes the array itself, and summing duplicates moves the starts.
+    parts = (np.ones(len(columns), dtype=np.int32), columns, starts.copy())
+    matrix = sparse.csr_array(parts, shape=(len(starts) - 1, width))
     matrix.sum_duplicates()
     matrix.data[:] = 1
     return matrix

@@ -31,6 +31,7 @@ ORDER = (
     contamination.CLUSTER,
     deduplicate.CONFLICT,
     deduplicate.REASON,
+    deduplicate.TEMPLATE,
     sample.INCORRECT,
     sample.NOT_SAMPLED,
     sample.LONG_FINAL_PROMPT,
@@ -39,10 +40,15 @@ ORDER = (
 
 @dataclass
 class Pool:
-    """The rows, the shingles of their problems, and what the steps found, for the manifest."""
+    """The rows, the shingles of their problems, and what the steps found, for the manifest.
+
+    Attributes:
+        templates: hash of each problem without its numbers, for data.deduplication.max_per_template.
+    """
 
     table: pd.DataFrame
     shingles: Ngrams
+    templates: np.ndarray
     found: dict[str, Any] = field(default_factory=dict)
 
 
@@ -95,11 +101,12 @@ def drop_clusters(pool: Pool, data: Data) -> None:
 
     Adds the column `cluster`: the uuid of the row that the cluster would keep.
     """
-    table = pool.table
+    table, settings = pool.table, data.deduplication
     # With the contaminated rows: their near-duplicates must be dropped as well.
     members = np.flatnonzero((table["reason"] == "") | (table["reason"] == contamination.REASON))
     rows = table.iloc[members]
-    kept, counts = deduplicate.clusters(rows, pool.shingles.take(members), data.deduplication)
+    made = deduplicate.clusters(rows, pool.shingles.take(members), settings)
+    kept = made.kept
     table["cluster"] = pd.Series(rows["uuid"].to_numpy()[kept], index=rows.index).reindex(table.index, fill_value="")
 
     def everywhere(flags: np.ndarray) -> np.ndarray:
@@ -108,16 +115,21 @@ def drop_clusters(pool: Pool, data: Data) -> None:
         return spread
 
     hit = rows[contamination.REASON].to_numpy()
-    _drop(table, everywhere(np.isin(kept, kept[hit]) & ~hit), contamination.CLUSTER)
+    # Whatever its numbers: a row that differs from a benchmark's item in them alone is too close to it.
+    _drop(table, everywhere(np.isin(made.similar, made.similar[hit]) & ~hit), contamination.CLUSTER)
     conflicts = np.zeros(len(members), dtype=bool)
-    if data.deduplication.conflicts == "drop":
+    if settings.conflicts == "drop":
         alive = (table["reason"].iloc[members] == "").to_numpy()
         conflicts[alive] = deduplicate.conflicting(rows["answer"][alive], _renumbered(kept, alive))
     _drop(table, everywhere(conflicts), deduplicate.CONFLICT)
     _drop(table, everywhere(kept != np.arange(len(kept))), deduplicate.REASON)
+    if settings.max_per_template is not None:
+        left = np.flatnonzero(table["reason"] == "")
+        late = deduplicate.beyond(pool.templates[left], table.iloc[left], settings.max_per_template)
+        _drop(table, np.isin(np.arange(len(table)), left[late]), deduplicate.TEMPLATE)
     sizes = np.bincount(kept, minlength=len(kept))
     pool.found["near_duplicates"] = {
-        **counts,
+        **made.counts,
         "clusters": int((sizes > 1).sum()),
         "largest_cluster": int(sizes.max(initial=0)),
     }
@@ -155,15 +167,14 @@ def draw(pool: Pool, data: Data) -> None:
     while True:
         made = _sampled_once(pool, data)
         pairs = _near_in_pool(pool, data)
-        if data.deduplication.mode == "paper" or not len(pairs):
+        copies = pairs[deduplicate.same_problem(table["problem"], table["answer"], pairs)]
+        if data.deduplication.mode == "paper" or not len(copies):
             break
-        rank = np.empty(len(table), dtype=np.int64)
-        rank[deduplicate.preference(table)] = np.arange(len(table))
-        lesser = np.unique(np.where(rank[pairs[:, 0]] > rank[pairs[:, 1]], pairs[:, 0], pairs[:, 1]))
-        before.iloc[lesser] = deduplicate.REASON
-        table.loc[table.index[lesser], deduplicate.REASON] = True
+        for reason, lost in _missed(table, copies, data).items():
+            before.iloc[lost] = reason
+            table.loc[table.index[lost], reason] = True
+            missed += len(lost)
         table["reason"] = before
-        missed += len(lesser)
     chosen = table[table["reason"] == ""]
     near = set(table.index[np.unique(pairs)])
     parts = sample.split(chosen, near, data.validation_rows, data.seed)
@@ -174,10 +185,23 @@ def draw(pool: Pool, data: Data) -> None:
         _hold_out(pool, data)
     pool.found["sampling"] = {
         "missed_by_lsh": missed,
-        "near_pairs_left": len(pairs),
+        "near_pairs_left": len(pairs) if data.deduplication.mode == "paper" else len(copies),
+        "other_numbers_left": len(pairs) - len(copies),
         "deficits": _named(made.deficits),
         "filled": {"_".join(stratum): _named(rows) for stratum, rows in made.filled.items()},
     }
+
+
+def _missed(table: pd.DataFrame, copies: np.ndarray, data: Data) -> dict[str, np.ndarray]:
+    """Row numbers to drop for each reason, of pairs of copies that LSH has missed."""
+    members, places = np.unique(copies, return_inverse=True)
+    rows = table.iloc[members]
+    kept = deduplicate.chosen(rows, places.reshape(-1, 2))
+    conflicts = np.zeros(len(members), dtype=bool)
+    if data.deduplication.conflicts == "drop":
+        conflicts = deduplicate.conflicting(rows["answer"], kept)
+    lesser = (kept != np.arange(len(kept))) & ~conflicts
+    return {deduplicate.CONFLICT: members[conflicts], deduplicate.REASON: members[lesser]}
 
 
 def _hold_out(pool: Pool, data: Data) -> None:

@@ -14,10 +14,9 @@ from egpo.common.answers import extract_boxed, normalize_answer, read_by_math_ve
 NO_ANSWER = {"", "proof", "notfound", "not found", "none", "null", "nan", "n/a"}
 TRUTH_VALUES = {"yes", "no", "true", "false"}
 
-_ROOT = re.compile(r"\\sqrt\s*\[[^\]]*\]")  # its brackets are not an interval
 _SEVERAL = re.compile(
     r"[,;\n]|\b(?:or|and)\b|\\text\s*\{\s*(?:or|and)\s*\}|\\pm|\\mp|±|\\cup|\\(?:in|infty)(?![A-Za-z])|\binfinity\b|∞|"
-    r"\\\{|[\[\]]|\d\s*:\s*\d",
+    r"\\\{|\d\s*:\s*\d",
     re.IGNORECASE,
 )
 # Integers, decimals and fractions are one value; math-verify would take milliseconds to say so.
@@ -64,7 +63,7 @@ def is_truth_value(answer: str) -> bool:
 
 def several_values(answer: str) -> bool:
     """Whether an answer is not one value: a list, alternatives, plus-minus, a set, an interval, a ratio, infinity."""
-    return bool(_SEVERAL.search(_ROOT.sub("", read_answer(answer).text)))
+    return bool(_SEVERAL.search(read_answer(answer).text))
 
 
 @lru_cache(maxsize=100_000)

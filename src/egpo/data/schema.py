@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from egpo.common.errors import UserError
+from egpo.common.files import is_hidden, is_lfs_pointer, lfs_remedy
 from egpo.data.reference_answers import unboxed
 
 SCHEMA = pa.schema(
@@ -71,10 +72,10 @@ class Row:
 
 
 def shards(folder: Path) -> dict[str, list[Path]]:
-    """The parquet files of each subset, by name. Raises UserError where a subset has none."""
+    """The parquet files of each subset, by name, without hidden ones. Raises UserError where a subset has none."""
     found = {}
     for subset, name in FOLDERS.items():
-        files = sorted((folder / name).glob("*.parquet"))
+        files = sorted(file for file in (folder / name).glob("*.parquet") if not is_hidden(file))
         if not files:
             raise UserError(
                 f"{folder / name}: no parquet file in this folder. data.source must have OpenR1-Math's two folders "
@@ -86,6 +87,8 @@ def shards(folder: Path) -> dict[str, list[Path]]:
 
 def open_shard(file: Path) -> pq.ParquetFile:
     """A shard, its footer read and its columns checked. Raises UserError for a broken file or a missing column."""
+    if is_lfs_pointer(file):
+        raise UserError(lfs_remedy(file))
     try:
         parquet = pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:

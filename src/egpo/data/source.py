@@ -43,8 +43,8 @@ def prepare(source: HubSource | LocalSource | ProblemsSource, folder: Path, repo
         report(f"fetching {source.repo} at {source.revision}")
         fetch(source, folder)
     elif isinstance(source, ProblemsSource):
-        report(f"reading the problems of {source.path}")
-        write_problems(source, folder)
+        report(f"reading the problems of {', '.join(str(part.path or part.repo) for part in source.parts)}")
+        write_problems(source, folder, report)
     else:
         place = ROOT / source.path
     record(source.model_dump(mode="json"), place, folder, report)

@@ -1,11 +1,13 @@
 """Tokens of hundreds of thousands of texts as arrays of 64-bit hashes.
 
 A token is a number, a word or a single sign, in lower case, so that x+y=3 and x-y=3 differ. Blanks and dollars, which
-only mark where LaTeX begins, are not tokens. Equal hashes count as equal tokens.
+only mark where LaTeX begins, are not tokens. Quotation marks, dashes and grouped digits count alike in every
+way to write them. Equal hashes count as equal tokens.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +16,15 @@ import numpy as np
 CHUNK = 128  # texts at a time: arrays that stay in the processor's cache
 NOT_A_TOKEN, WORD, NUMBER, SIGN, _UNKNOWN = range(5)
 _CHARACTER = np.uint64(0x9E3779B97F4A7C15)  # odd: base of a token's polynomial over its characters
+# What people type and what a word processor makes of it.
+_PLAIN_SIGNS = str.maketrans(
+    {
+        **dict.fromkeys("\u2018\u2019\u02bc\u00b4`", "'"),
+        **dict.fromkeys("\u201c\u201d", '"'),
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
+    }
+)
+_GROUPED = re.compile(r"(?<=\d)(?:,|\{,\}|\\,)(?=\d{3}(?!\d))")
 _kinds = np.full(0x110000, _UNKNOWN, dtype=np.uint8)  # of every character met so far
 
 
@@ -71,8 +82,14 @@ def powers(base: np.uint64, count: int) -> np.ndarray:
     return np.concatenate([[np.uint64(1)], np.cumprod(np.full(max(count - 1, 0), base, dtype=np.uint64))])[:count]
 
 
+def written_alike(text: str) -> str:
+    """The text in lower case, with plain quotation marks and dashes, and 1,000 as 1000: sources differ in these."""
+    lower = text.lower().translate(_PLAIN_SIGNS)
+    return _GROUPED.sub("", lower) if "," in lower else lower
+
+
 def _tokenised(texts: Sequence[str]) -> Tokens:
-    lower = [text.lower() for text in texts]
+    lower = [written_alike(text) for text in texts]
     codes = np.frombuffer("\n".join([*lower, ""]).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     ends = np.cumsum([len(text) + 1 for text in lower])  # the blank after each text keeps tokens apart
     kinds = _kinds_of(codes)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-_PROOF = re.compile(r"\b(?:prove|show|demonstrate|verify) that\b|^\W*(?:\([^)]*\)\W*)?prove\b", re.IGNORECASE)
+# As a request: "records show that" and "a show that" are parts of a story.
+_PROOF = re.compile(
+    r"\bprove that\b|^\W*(?:\([^)]*\)\W*)?prove\b|\b(?-i:Show|Demonstrate|Verify) that\b|"
+    r"(?:^\s*|[^\w\s'\u2019-]\s*|\b(?:and|or|also|then|please|to|we|you|can|must|hence|thus) )"
+    r"(?:show|demonstrate|verify) that\b",
+    re.IGNORECASE,
+)
 _FIGURE = re.compile(
     r"!\[|\\includegraphics|\[asy\]|\\begin\{(?:tikzpicture|asy)\}|"
     r"\b(?:in|see|as shown in|shown in) the (?:\w+ )?(?:figure|diagram|picture|drawing)\b",
@@ -13,6 +19,9 @@ _FIGURE = re.compile(
 )
 _LINK = re.compile(r"https?://|\bwww\.\w|(?<!!)\[[^\]]*\]\((?!\s*\))[^)\s]*\.[a-z]{2,4}", re.IGNORECASE)
 _CHINESE_JAPANESE_KOREAN = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
+# What can hold letters and brackets that label nothing: code of a drawing, and brackets around more than a label.
+_DRAWING = re.compile(r"\[asy\].*?(?:\[/asy\]|$)", re.DOTALL)
+_BRACKETS = re.compile(r"(?!\((?:[A-Za-z]|[ivxIVX]{1,4}|\d\d?)\))[(\[][^()\[\]]*[)\]]")
 # "(a)" or "a)" at the start of a word; not the argument of f(1), nor the end of \frac{a}{b)}.
 _PART = r"(?<![\w\\}}^_])(?:\({0}\)|(?<!\(){0}\))"
 _PARTS = [
@@ -25,14 +34,23 @@ _OPTIONS = re.compile(
 )
 
 
+def _labelled(problem: str) -> str:
+    """The text without drawings and mathematics in brackets, such as (x - a)(x - b) or [0, 1), but with (a) and a)."""
+    text = _DRAWING.sub(" ", problem)
+    while (shorter := _BRACKETS.sub(" ", text)) != text:
+        text = shorter
+    return text
+
+
 def has_options(problem: str) -> bool:
     """Whether the text offers answers to choose from."""
-    return bool(_OPTIONS.search(problem))
+    return bool(_OPTIONS.search(_labelled(problem)))
 
 
 def has_parts(problem: str) -> bool:
     """Whether the text asks several questions, each under a letter or number."""
-    return any(parts.search(problem) for parts in _PARTS)
+    text = _labelled(problem)
+    return any(parts.search(text) for parts in _PARTS)
 
 
 TESTS: dict[str, Callable[[str], bool]] = {

@@ -6,11 +6,13 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from egpo.common.errors import UserError
 from egpo.common.files import write_json, write_text
+from egpo.common.json_lines import read_objects
 
 REWARD = "critic/score/mean"  # verl's name of the mean reward of a step's rollouts
 HEARTBEAT = "heartbeat.json"
@@ -103,14 +105,11 @@ def _number(value: Any) -> float | int | None:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Lines of a metrics file; a last line that is incomplete, after a kill, is left out."""
-    if not path.exists():
-        return []
-    lines = []
-    for text in path.read_text().splitlines():
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
+    lines: list[dict[str, Any]] = []
+    # A file that is missing or still empty has no line yet; the lines before a broken one count.
+    with suppress(UserError):
+        for _, line in read_objects(path):
+            lines.append(line)
     return lines
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from egpo.common.files import is_lfs_pointer, lfs_remedy
 from egpo.common.paths import ROOT
 from egpo.config.backbones import LocalModel
 from egpo.config.experiment import Catalogue
@@ -46,6 +47,7 @@ def files(catalogue: Catalogue, source: str) -> Iterator[str]:
         runs = name in catalogue.experiment.backbones or name in catalogue.experiment.extra_models
         if runs and not any(folder.glob("*.safetensors")):
             yield f"{where}: '{folder}' has no *.safetensors: save the model with save_pretrained."
+        yield from (f"{where}: {lfs_remedy(file)}" for file in sorted(folder.iterdir()) if is_lfs_pointer(file))
         tokenizer = folder / "tokenizer_config.json"
         if not tokenizer.is_file():
             yield f"{where}: '{folder}' has no tokenizer_config.json: save the tokenizer there with save_pretrained."

@@ -9,12 +9,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from egpo.common.errors import UserError
+from egpo.common.files import lfs_pointers, lfs_remedy
 from egpo.common.paths import ROOT
 from egpo.config.benchmarks import LocalBenchmark, SyntheticBenchmark
-from egpo.config.data import LocalSource, ProblemsSource, Quotas, StandInSource
+from egpo.config.data import Deduplication, LocalSource, ProblemsSource, Quotas, StandInSource
 from egpo.config.experiment import Catalogue, Experiment
 from egpo.config.loader import place
 from egpo.synthetic.benchmark import FORMATS
+
+PAPER = Deduplication(mode="paper")  # its bands are known
 
 
 def adapters() -> list[str]:
@@ -42,11 +45,14 @@ def benchmarks(catalogue: Catalogue, source: str) -> Iterator[str]:
                 + "".join(f" Did you mean '{name}'?" for name in close)
                 + f" All {len(known)}: evalscope benchmark-info --list."
             )
-        if isinstance(benchmark.source, LocalBenchmark) and not any((ROOT / benchmark.source.path).iterdir()):
-            yield (
-                f"{where}.source.path: '{benchmark.source.path}' is empty: it must hold the files that evalscope's "
-                f"{benchmark.adapter} reads."
-            )
+        if isinstance(benchmark.source, LocalBenchmark):
+            folder = ROOT / benchmark.source.path
+            if not any(folder.iterdir()):
+                yield (
+                    f"{where}.source.path: '{benchmark.source.path}' is empty: it must hold the files that evalscope's "
+                    f"{benchmark.adapter} reads."
+                )
+            yield from (f"{where}.source.path: {lfs_remedy(file)}" for file in sorted(lfs_pointers(folder)))
 
 
 def data(experiment: Experiment, source: str) -> Iterator[str]:
@@ -54,6 +60,8 @@ def data(experiment: Experiment, source: str) -> Iterator[str]:
     data, found = experiment.data, experiment.data.source
     if isinstance(found, LocalSource):
         for name in ("data", "extended"):
+            pointers = sorted(lfs_pointers(ROOT / found.path / name))
+            yield from (f"{source}: data.source.path: {lfs_remedy(file)}" for file in pointers)
             if not any((ROOT / found.path / name).glob("*.parquet")):
                 yield (
                     f"{source}: data.source.path: '{found.path}' holds no {name}/*.parquet: kind local reads "
@@ -62,6 +70,8 @@ def data(experiment: Experiment, source: str) -> Iterator[str]:
                 )
     if isinstance(found, ProblemsSource):
         yield from _problem_files(found, source)
+    if data.deduplication.mode == "paper" or "lsh" in data.decontamination.rules:
+        yield from _bands(data.deduplication, source)
     if isinstance(found, StandInSource) and isinstance(data.quotas, Quotas):
         for subset, rows in (("default", found.default_rows), ("extended", found.extended_rows)):
             wanted = sum(quota for key, quota in data.quotas.model_dump().items() if key.startswith(subset))
@@ -74,10 +84,35 @@ def data(experiment: Experiment, source: str) -> Iterator[str]:
 
 def _problem_files(found: ProblemsSource, source: str) -> Iterator[str]:
     # The import takes half a second (sympy), which only those who use such files wait for.
-    from egpo.data.problem_files import files_of
+    from egpo.data.problem_files import check_first_rows, files_of
 
-    if not files_of(found):
+    for index, part in enumerate(found.parts):
+        key = f"data.source.sets.{index}" if found.sets else "data.source"
+        if part.path is not None and not files_of(part):
+            yield (
+                f"{source}: {key}.path: there is no .jsonl or .parquet file at '{part.path}'. Give the path of your "
+                "problems: a file, or a folder of files."
+            )
+        if part.repo is not None and not part.on_hub and not (ROOT / part.repo).is_dir():
+            yield (f"{source}: {key}.repo: '{part.repo}' is not a folder. Give that of a dataset, or owner/name.")
+    try:
+        check_first_rows(found)
+    except UserError as error:
+        yield f"{source}: {' '.join(str(error).splitlines())}"
+
+
+def _bands(settings: Deduplication, source: str) -> Iterator[str]:
+    """A threshold for which datasketch finds no bands, which mode `paper` would say after the row filters."""
+    if (settings.threshold, settings.num_perm) == (PAPER.threshold, PAPER.num_perm):
+        return
+    # The import takes seconds (scipy), which only those who change these values wait for.
+    from egpo.data.minhash import layout
+
+    try:
+        layout(settings.model_copy(update={"mode": "paper"}))
+    except ValueError as error:
         yield (
-            f"{source}: data.source.path: there is no .jsonl or .parquet file at '{found.path}'. Give the path of your "
-            "problems: a file, or a folder of files."
+            f"{source}: data.deduplication.threshold: {settings.threshold} with num_perm {settings.num_perm} leaves "
+            f"datasketch's MinHashLSH no bands ({error}): lower the threshold or raise num_perm, or take mode: "
+            "verified and decontamination.rules without lsh."
         )

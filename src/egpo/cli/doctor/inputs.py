@@ -29,14 +29,25 @@ def data(section: Data, target: Path, command: str) -> Finding:
         except UserError as error:
             return failed(what, str(error), "Or correct data.source.path")
         return ok(what, f"{rows} rows in {len(files)} shards, {source.path}")
-    if isinstance(source, ProblemsSource):
-        return ok(what, str(source.path))  # checked with the configuration
+    if isinstance(source, ProblemsSource) and not any(part.on_hub for part in source.parts):
+        places = ", ".join(str(part.path or part.repo) for part in source.parts)
+        return ok(what, places)  # checked with the configuration
     if target.exists():
         return ok(what, f"prepared in {target.parent}")
+    if isinstance(source, ProblemsSource):
+        return _problems_on_hub(what, source, command)
     if not isinstance(source, HubSource):
         return ok(what, "will be made here")
     remedy = f"Run `{command}` where there is a network, or give a copy with data.source: {{kind: local, ...}}"
     return on_hub(what, "dataset", source.repo, source.revision, remedy)
+
+
+def _problems_on_hub(what: str, source: ProblemsSource, command: str) -> Finding:
+    """The first dataset that the Hub does not give, or the last one that it gives."""
+    remedy = f"Run `{command}` where there is a network, or give a copy of the dataset as a folder, repo: /its/path"
+    wanted = [(part.repo, part.revision) for part in source.parts if part.on_hub]
+    found = [on_hub(what, "dataset", str(repo), str(revision), remedy) for repo, revision in wanted]
+    return next((finding for finding in found if finding.state != "ok"), found[-1])
 
 
 # --- benchmarks ------------------------------------------------------------------------------------
