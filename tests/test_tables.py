@@ -19,8 +19,8 @@ from egpo.config.benchmarks import Judge
 from egpo.config.files import read_yaml
 from egpo.config.loader import load
 from egpo.report.tables.accuracy import write_table1, write_table2
-from egpo.report.tables.ceilings import write_ceilings
 from egpo.report.tables.answers import EXAMPLES, write_answers
+from egpo.report.tables.ceilings import write_ceilings
 from egpo.report.tables.comparisons import write_comparisons
 
 PAPER = ROOT / "config" / "paper-numbers.yaml"

@@ -10,6 +10,7 @@ from typing import Any
 import sympy
 from latex2sympy2_extended import NormalizationConfig, latex2sympy, normalize_latex
 from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+from math_verify.errors import TimeoutException
 from math_verify.grader import should_treat_as_complex
 from math_verify.utils import timeout
 
@@ -169,7 +170,7 @@ def _parsed_within(text: str, seconds: int | None) -> tuple[Any, ...]:
     latex = normalize_latex(text, _NORMALIZATION)
     try:
         found = timeout(seconds)(_expression)(latex)
-    except Exception:  # it raises errors of every kind
+    except (Exception, TimeoutException):  # it raises errors of every kind
         return (latex,)
     # What contains an undefined value is equal to whatever contains one.
     return (latex,) if found.has(sympy.zoo, sympy.nan) else (found, latex)
