@@ -477,9 +477,7 @@ def pip(
         if wheelhouse:
             errors.append("If pip finds no version of a package that is there, its wheel is built for a newer system.")
         lines = "\n".join(errors)
-        fail(
-            f"`pip {' '.join(arguments[:3])} ...` failed (exit code {run.returncode}); complete log: {log}\n{lines}"
-        )
+        fail(f"`pip {' '.join(arguments[:3])} ...` failed (exit code {run.returncode}); complete log: {log}\n{lines}")
 
 
 def install(python: Path, pins: dict[str, str], *options: str, wheelhouse: Wheelhouse | None = None, **how) -> None:
@@ -553,9 +551,7 @@ def read_arguments() -> argparse.Namespace:
         metavar="DIR",
         help=f"put every package of the list into DIR as wheels, with {SUMS}, for this Python; make no environment",
     )
-    packages.add_argument(
-        "--offline", type=Path, metavar="DIR", help="install from this wheelhouse only"
-    )
+    packages.add_argument("--offline", type=Path, metavar="DIR", help="install from this wheelhouse only")
     parser.add_argument(
         "--system-torch",
         action="store_true",
