@@ -96,7 +96,7 @@ STAGES: dict[str, Stage] = {
         ("evaluation/questions.py",),
     ),
     "score_references": Stage(
-        "evaluate",
+        "data",
         "benchmarks",
         {"records": "references.parquet"},
         "benchmarks/references",

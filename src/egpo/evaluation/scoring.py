@@ -11,7 +11,6 @@ import contextlib
 import importlib
 import multiprocessing
 import os
-import pickle
 import queue
 import signal
 import threading
@@ -42,8 +41,10 @@ def _serve(connection: Connection) -> None:
                     done = (False, error)
             issued = [(str(one.message), one.category) for one in caught]
             try:
-                connection.send_bytes(pickle.dumps((*done, issued)))
-            except (pickle.PicklingError, TypeError, AttributeError) as error:
+                connection.send((*done, issued))
+            except OSError:
+                raise
+            except Exception as error:  # nothing has been sent yet
                 connection.send((False, MathEvaluationError(f"the score cannot be sent: {error}"), issued))
 
 
