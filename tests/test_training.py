@@ -323,19 +323,27 @@ def test_limits_end_all_processes(inputs, tmp_path, key, limits):
         train(small(inputs, tmp_path, "egpo"), tmp_path, tmp_path / "work", limits, lambda _: None)
 
 
+def wait_for_ray(process: subprocess.Popen) -> None:
+    """Until a process of Ray runs below this one."""
+    deadline = time.monotonic() + 300
+    while not any("raylet" in child.name() for child in psutil.Process(process.pid).children(recursive=True)):
+        assert process.poll() is None and time.monotonic() < deadline, "Ray did not start"
+        time.sleep(0.2)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_signals_end_all_processes(inputs, tmp_path, number):
     process = start(small(inputs, tmp_path, "egpo"), tmp_path)
-    with nothing_left_behind(process.pid, patience=10):
-        time.sleep(12)  # Ray is up by then
+    with nothing_left_behind(process.pid, patience=60):
+        wait_for_ray(process)
         process.send_signal(number)
-        process.wait(30)
+        process.wait(180)
 
 
 def test_a_killed_guard_leaves_no_process(inputs, tmp_path):
     process = start(small(inputs, tmp_path, "egpo"), tmp_path)
-    with nothing_left_behind(process.pid, patience=10):
-        time.sleep(12)  # Ray is up by then
+    with nothing_left_behind(process.pid, patience=60):
+        wait_for_ray(process)
         (guard,) = psutil.Process(process.pid).children()
         guard.kill()
-        assert process.wait(30) != 0
+        assert process.wait(180) != 0
