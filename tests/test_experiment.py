@@ -111,6 +111,7 @@ def test_the_exported_model_loads_and_differs_from_the_backbone(configuration):
         for folder in (RESULTS / "backbones/minute/model", TRAINING / "model")
     )
     assert before.keys() == after.keys()
+    assert "attn_implementation" not in (TRAINING / "model" / "config.json").read_text()
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from egpo.common.files import write_text
+from egpo.common.files import read_json, write_json, write_text
 from egpo.training import checkpoints
 from egpo.training.limits import Limits
 from egpo.training.nodes import check_nodes
@@ -61,6 +61,12 @@ def total_steps(config: DictConfig) -> int:
     return rows // config.data.train_batch_size * config.trainer.total_epochs
 
 
+def _forget_attention(file: Path) -> None:
+    """Take the training's kind of attention out of a model's config.json: transformers alone does not know it."""
+    kept = {key: value for key, value in read_json(file).items() if key.lstrip("_") != "attn_implementation"}
+    write_json(file, kept)
+
+
 def _export(config: DictConfig, checkpoint: Path, out: Path) -> None:
     """Copy the checkpoint's model and the metrics to `out`; a model that is there is complete."""
     source = checkpoint / "actor" / "huggingface"
@@ -73,6 +79,7 @@ def _export(config: DictConfig, checkpoint: Path, out: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
         if (original / name).exists():  # training does not change these: keep the original files
             shutil.copy2(original / name, parts / name)
+    _forget_attention(parts / "config.json")
     shutil.rmtree(model, ignore_errors=True)
     parts.rename(model)
     write_text(out / "metrics.jsonl", Path(config.egpo_run.metrics).read_text())
