@@ -57,6 +57,15 @@ def test_a_call_that_takes_too_long_is_an_error_as_evalscopes_and_the_next_one_w
     assert one.run(wait, (0,), 30, "call") == "done"
 
 
+def test_a_replaced_process_outlives_the_thread_that_replaced_it(one):
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(MathEvaluationError, match="exceeded"):
+            pool.submit(one.run, wait, (60,), 0.5, "call").result()
+        assert pool.submit(one.run, wait, (0,), 30, "call").result() == "done"
+    time.sleep(0.5)
+    assert one.run(wait, (0,), 30, "call") == "done"
+
+
 def test_a_process_that_ends_is_an_error_and_the_next_one_works(one):
     with pytest.raises(MathEvaluationError, match="call: scoring process ended"):
         one.run(leave, (), 30, "call")

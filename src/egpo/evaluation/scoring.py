@@ -12,8 +12,8 @@ import importlib
 import multiprocessing
 import os
 import queue
-import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -22,15 +22,20 @@ from typing import Any
 from evalscope.metrics.math import parser
 from evalscope.metrics.math.contracts import MathEvaluationError
 
-from egpo.runtime.processes import SET_PDEATHSIG, prctl
-
 CALLS = 5000  # after which a process is replaced: sympy's caches grow
 _STARTING = threading.Lock()
 
 
+def _end_with(parent: int) -> None:
+    """End this process once its parent is gone. PDEATHSIG would end it with the thread that started it."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def _serve(connection: Connection) -> None:
     """Answer calls until the other side is closed. Being daemonic, evalscope does not fork here."""
-    prctl(SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
         while True:
             module, name, args, kwargs = connection.recv()
