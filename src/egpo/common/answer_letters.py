@@ -7,9 +7,7 @@ import re
 from egpo.common.answers import extract_boxed
 
 _CHOICE = r"\(?([A-Z])\)?(?![A-Za-z'])"
-_INSIDE = re.compile(
-    rf"(?:\\(?:text|textbf|mathrm|mathbf)\s*\{{)?\s*{_CHOICE}"
-)  # at the start of a box, or of bold text
+_INSIDE = re.compile(rf"(?:\\(?:text|textbf|mathrm|mathbf)\s*\{{)?\s*{_CHOICE}")  # at the start of a box
 _SAID = re.compile(rf"(?i:answer|option|choice)(?i:\s+is)?\s*:?\s*(?:\*\*|\$|\\\()?\s*{_CHOICE}")
 _BOLD = re.compile(rf"\*\*\s*{_CHOICE}[^*\n]*\*\*")
 _LINE = re.compile(r"\(?([A-Z])(?:\)|[.:]|$).*")

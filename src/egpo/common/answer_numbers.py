@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 from egpo.common.answer_text import squeeze
 
-SIGNIFICANT = (
-    6  # digits from which on a decimal stands for every number that rounds to it: 0.333333 is 1/3, 0.33 is not
-)
+# A decimal of at least this many digits stands for every number that rounds to it: 0.333333 is 1/3, 0.33 is not.
+SIGNIFICANT = 6
 NOISE = Fraction(1, 10**12)  # relative; what binary arithmetic adds to a decimal, as in 0.30000000000000004
 MAX_EXPONENT = 5000
 MAX_CHARACTERS = 1000
