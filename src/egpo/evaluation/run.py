@@ -45,20 +45,22 @@ def run_trials(
     report(f"loading {model} into vLLM")
     start = time.monotonic()
     with Engine(model, backbone, settings) as engine, without_torch():
-        # Imports evalscope, while vLLM loads in its own process.
+        # These import evalscope, while vLLM loads in its own process.
         from egpo.evaluation.harness import count_questions
+        from egpo.evaluation.scoring import lasting_scorers
 
         distinct = {trial.name: trial for trial in trials}.values()
         counts = {trial.name: count_questions(trial.name, trial.benchmark, trial.folder) for trial in distinct}
         engine.wait()
         report(f"loaded in {duration(time.monotonic() - start)}")
         progress = Progress(sum(trial.benchmark.num_questions for trial in trials), report)
-        for trial in trials:
-            start = time.monotonic()
-            rows = _run_whole(trial, counts[trial.name], settings, engine, progress.tick, report)
-            right = sum(row["correct"] for row in rows)
-            spent = duration(time.monotonic() - start)
-            report(f"{trial.label}: {right} of {len(rows)} right{_not_scored(rows)}, in {spent}")
+        with lasting_scorers():
+            for trial in trials:
+                start = time.monotonic()
+                rows = _run_whole(trial, counts[trial.name], settings, engine, progress.tick, report)
+                right = sum(row["correct"] for row in rows)
+                spent = duration(time.monotonic() - start)
+                report(f"{trial.label}: {right} of {len(rows)} right{_not_scored(rows)}, in {spent}")
 
 
 def _run_whole(

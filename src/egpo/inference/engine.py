@@ -115,6 +115,9 @@ def environment(model: Path | str, settings: Evaluation) -> dict[str, str]:
     }
     if Path(model).is_dir():
         added["HF_HUB_OFFLINE"] = "1"
+    if settings.platform == "cpu":
+        # vLLM compiles its ranks of log-probabilities even with enforce_eager: half a minute, for no gain here.
+        added["TORCHDYNAMO_DISABLE"] = "1"
     weights = sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
     if settings.platform == "cpu" and weights < ONE_THREAD_BYTES:
         # Threads that synchronise at every small matrix are ten times slower on shared cores.
