@@ -28,10 +28,6 @@ def cpu_environment() -> dict[str, str]:
         "TQ_CLIENT_ZMQ_IO_THREADS": "1",
         # Compiling takes minutes at the start and makes a tiny model no faster.
         "TORCHDYNAMO_DISABLE": "1",
-        # Ray starts a worker for each logical CPU at once. Each begins with the imports that all share, while the
-        # driver imports too, so that actors find a worker that is ready.
-        "RAY_prestart_worker_first_driver": "1",
-        "RAY_preload_python_modules": "egpo.verl_plugin.quick_start,verl",
     }
 
 
@@ -48,8 +44,7 @@ def cpu_settings() -> dict[str, Any]:
         "ray_kwargs.ray_init.object_store_memory": 2**29,
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
         "data.dataloader_num_workers": 0,
-        "reward.num_workers": 1,
-        f"{ROLLOUT}.agent.num_workers": 1,
+        "reward.num_workers": 0,  # rewards are computed in vLLM's server (egpo.verl_plugin.cpu.rollouts)
         # verl's bf16 would make the actor's log-probabilities differ from the rollout's.
         f"{ACTOR}.fsdp_config.mixed_precision": {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"},
         f"{ACTOR}.fsdp_config.use_torch_compile": False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from egpo.runtime.fork_client import RUN_FOLDER as RUN_FOLDER
+
 ACTOR, ROLLOUT, MODEL = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
 ADDRESS = "RAY_ADDRESS"
-RUN_FOLDER = "EGPO_RUN_FOLDER"  # a folder of one training, with a path short enough for Ray's sockets

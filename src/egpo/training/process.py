@@ -41,6 +41,7 @@ def environment(config: DictConfig, folder: str) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
         "HF_HUB_OFFLINE": "1",  # everything is in local folders
+        "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one into the home folder
         "VLLM_API_KEY": secrets.token_hex(32),  # given to nobody: verl talks to its vLLM through Ray
     }

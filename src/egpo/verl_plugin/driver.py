@@ -1,7 +1,7 @@
 """The driver process of one training: `python -m egpo.verl_plugin.driver verl.yaml`, started by egpo.training.process.
 
 verl's entry point runs the trainer in a Ray actor, which imports everything again. Here the driver runs the trainer
-itself, and starts Ray while it imports verl.
+itself, and starts Ray while it imports verl; on a CPU, Ray's workers are forked from it (egpo.verl_plugin.cpu.start).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from egpo.training.nodes import gather
 from egpo.training.progress import FAILURE, SAVED_AND_ENDED, Stopped
 from egpo.training.settings import check
 from egpo.verl_plugin import quick_start  # noqa: F401
-from egpo.verl_plugin.cpu.server import start_server
+from egpo.verl_plugin.cpu import start as cpu
 
 SECONDS_FOR_LOGS = 2  # Ray forwards the output of its workers with a delay
 
@@ -92,6 +92,14 @@ def additions(config: DictConfig) -> str:
     return f"replaced or added in verl: {', '.join(parts)}"
 
 
+def _agent_loop_manager(on_cpu: bool) -> Any:
+    from verl.trainer.ppo.v1 import AgentLoopManagerTQ
+
+    return (
+        importlib.import_module("egpo.verl_plugin.cpu.rollouts").CpuAgentLoopManager if on_cpu else AgentLoopManagerTQ
+    )
+
+
 def run(config: DictConfig) -> None:
     """Check the settings, then train to the end.
 
@@ -102,10 +110,13 @@ def run(config: DictConfig) -> None:
         Stopped: the trainer has saved and ends, as it was asked to.
         UserError: verl refuses the settings, or the training cannot go on.
     """
+    on_cpu = config.trainer.device == "cpu"
+    if on_cpu:
+        cpu.prepare()
     importing = threading.Thread(target=_import_verl)
     importing.start()
     workers = _start_ray(config)
-    server = start_server(config) if config.trainer.device == "cpu" else None
+    server = cpu.start_server(config) if on_cpu else None
     import transfer_queue
 
     transfer_queue.init(config.transfer_queue)
@@ -113,11 +124,11 @@ def run(config: DictConfig) -> None:
     check(config)
     check_registered()
     print(additions(config), flush=True)
-    from verl.trainer.ppo.v1 import AgentLoopManagerTQ, get_trainer_cls
+    from verl.trainer.ppo.v1 import get_trainer_cls
 
     trainer = get_trainer_cls(config.trainer.v1.trainer_mode)(config=config)
     trainer.init()
-    manager = AgentLoopManagerTQ.create(
+    manager = _agent_loop_manager(on_cpu).create(
         config=config,
         llm_client=trainer.get_llm_client(),
         teacher_client=trainer.get_teacher_client(),

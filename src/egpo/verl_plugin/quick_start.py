@@ -1,4 +1,4 @@
-"""Makes imports faster; the first module in each of Ray's workers (RAY_preload_python_modules).
+"""Makes imports faster; the first module in the processes that import verl.
 
 Imports allocate many objects and free few. With Python's default thresholds, garbage collection takes a tenth of the
 time of importing verl.

