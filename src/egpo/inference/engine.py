@@ -27,7 +27,7 @@ from egpo.config.evaluation import Evaluation
 
 Messages = list[dict[str, str]]
 GIB = 2**30
-ONE_THREAD_BYTES = 200 * 2**20  # of weights: below, matrices are too small to divide among threads
+ONE_THREAD_BYTES = 200 * 2**20  # of weights
 CPU_CACHE_GIB = 4.0  # KV cache on a CPU without `kv_cache_gib`
 
 
@@ -106,6 +106,11 @@ def min_room(backbone: Backbone) -> int:
     return backbone.min_evaluation_length or backbone.max_evaluation_length
 
 
+def is_tiny(model: Path | str) -> bool:
+    """Whether a model's matrices are too small to divide among threads, which would mostly wait for each other."""
+    return sum(file.stat().st_size for file in Path(model).glob("*.safetensors")) < ONE_THREAD_BYTES
+
+
 def environment(model: Path | str, settings: Evaluation) -> dict[str, str]:
     """Environment of the vLLM process."""
     added = {
@@ -118,9 +123,7 @@ def environment(model: Path | str, settings: Evaluation) -> dict[str, str]:
     if settings.platform == "cpu":
         # vLLM compiles its ranks of log-probabilities even with enforce_eager: half a minute, for no gain here.
         added["TORCHDYNAMO_DISABLE"] = "1"
-    weights = sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
-    if settings.platform == "cpu" and weights < ONE_THREAD_BYTES:
-        # Threads that synchronise at every small matrix are ten times slower on shared cores.
+    if settings.platform == "cpu" and is_tiny(model):
         added["OMP_NUM_THREADS"] = "1"
     return {**os.environ, **added}
 

@@ -18,10 +18,11 @@ from verl.experimental.agent_loop import agent_loop
 from verl.experimental.reward_loop import RewardLoopWorker
 from verl.trainer.ppo.v1 import agent_loop_tq
 from verl.workers.rollout.llm_server import LLMServerClient
+from verl.workers.rollout.replica import TokenOutput
 
 from egpo.verl_plugin.cpu.server import SERVER
 
-DELAY = 0.02  # seconds in which finished rollouts are collected, to be put into verl's queue together
+DELAY = 0.05  # seconds in which finished rollouts are collected, to be put into verl's queue together
 
 
 class Local:
@@ -35,16 +36,19 @@ class Local:
 
 
 class OneServer(LLMServerClient):
-    """verl's client for the one server, without a load balancer."""
+    """verl's client for the one server, which is in this process: no load balancer, no messages."""
 
     def __init__(self, config: DictConfig, server: Any) -> None:
         super().__init__(config)
-        self._server = Local(server)
+        self._server = server
 
-    async def _acquire_server(self, request_id: str, **extra: Any) -> tuple[str, Any]:
-        return SERVER, self._server
-
-    def _release_server(self, server_id: str, request_id: str | None = None) -> None: ...
+    async def generate(
+        self, request_id: str, *, prompt_ids: list[int], sampling_params: dict[str, Any], **_: Any
+    ) -> TokenOutput:
+        output = await self._server.generate(prompt_ids, sampling_params, request_id)
+        version = output.extra_fields.get("global_steps")
+        output.extra_fields |= {"min_global_steps": version, "max_global_steps": version}
+        return output
 
 
 class Puts:

@@ -6,7 +6,10 @@ import asyncio
 import inspect
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
+
+from egpo.inference.engine import is_tiny
 
 SERVER = "vllm_server_0_0"  # the name by which verl's actor looks for its server
 
@@ -28,6 +31,8 @@ class CpuServer:
     async def launched(self) -> None:
         """Wait until the engine is launched, and launch it at the first call."""
         if self._launch is None:
+            if is_tiny(self._server.model_config.local_path):
+                torch.set_num_threads(1)  # the engine, a fork of this process, inherits it
             self._launch = asyncio.ensure_future(self._server.launch_server())
         await self._launch
 
