@@ -120,7 +120,10 @@ STAGES: dict[str, Stage] = {
         ),
         cpu_code=(
             "training/cpu.py",
-            *(f"verl_plugin/cpu/{name}.py" for name in ("platform", "replica", "sender", "server", "worker")),
+            *(
+                f"verl_plugin/cpu/{name}.py"
+                for name in ("platform", "replica", "rollouts", "sender", "server", "worker")
+            ),
         ),
         needs="train",
         unit="steps",

@@ -93,7 +93,7 @@ def _become_worker(request: dict[str, Any], files: list[int]) -> NoReturn:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:  # not to unwind into the server's loop
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]  # there is an exception
+        sys.excepthook(*sys.exc_info())
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()

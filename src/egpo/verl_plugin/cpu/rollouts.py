@@ -95,7 +95,10 @@ class Puts:
 _to_tensordict = agent_loop_tq.list_of_dict_to_tensordict
 
 
-class Rollouts(agent_loop_tq.AgentLoopWorkerTQ.__ray_metadata__.modified_class):
+_Worker: Any = agent_loop_tq.AgentLoopWorkerTQ.__ray_metadata__.modified_class  # the class itself, without Ray
+
+
+class Rollouts(_Worker):
     """verl's worker of agent loops as a plain object; its server and its reward worker are in this process.
 
     Args:
@@ -107,8 +110,9 @@ class Rollouts(agent_loop_tq.AgentLoopWorkerTQ.__ray_metadata__.modified_class):
         reward = Local(RewardLoopWorker(config))
         super().__init__(config, OneServer(config, server), None, [reward])
         self._loops: dict[str, Any] = {}
-        agent_loop_tq.tq = Puts(agent_loop_tq.tq)
-        agent_loop_tq.list_of_dict_to_tensordict = list
+        module: Any = agent_loop_tq
+        module.tq = Puts(module.tq)
+        module.list_of_dict_to_tensordict = list
 
     async def _run_agent_loop(
         self, sampling_params: dict[str, Any], trajectory: dict[str, Any], *, agent_name: str, trace: bool, **row: Any
