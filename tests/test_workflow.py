@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 from small_experiment import SNAKEMAKE
+from waiting import LIMIT
 
 from egpo.common.paths import ROOT
 
 
 def snakemake(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [SNAKEMAKE, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
+        [SNAKEMAKE, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, stdin=subprocess.DEVNULL
     )
 
 
