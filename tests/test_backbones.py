@@ -136,7 +136,7 @@ def test_a_backbone_is_trained_until_it_is_a_fair_start(monkeypatch, tmp_path, r
             "max_evaluation_length": 16,
         }
     )
-    make.write_tokenizer(backbone, tmp_path / "tokenizer")
+    make_tokenizer(False, 1, backbone.max_model_len).save_pretrained(tmp_path / "tokenizer")
     left, taught = list(rates), []
     shares = {"mixed": 1.0, "entirely_correct": 1.0, "entirely_incorrect": 1.0}
     monkeypatch.setattr(make, "estimate_shares", lambda *_: {"pass_rate": left.pop(0), **shares})

@@ -208,6 +208,12 @@ EDITS = {
     ),
     "the advantage": ("src/egpo/methods/advantage.py", *CODE, {"train_model", "method_figure", *AFTER_A_TRAINING}),
     "the CPU platform": ("src/egpo/verl_plugin/cpu/worker.py", *CODE, {"train_model", *AFTER_A_TRAINING}),
+    "a benchmark": (
+        "small.yaml",
+        "num_fewshot: 0",
+        "num_fewshot: 1",
+        {"benchmark_make", "benchmark_questions", "score_references", "ceilings", *AFTER_THE_POOL},
+    ),
     "a filter of the data": ("src/egpo/data/filters.py", *CODE, AFTER_THE_POOL),
     "the strata": ("src/egpo/data/sample.py", *CODE, AFTER_THE_POOL),
     "the generators": (
