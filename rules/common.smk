@@ -72,6 +72,11 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+# Of the long jobs, which take all cores of a small machine: between two of them a short job would leave a core idle.
+# At the end, short jobs run side by side.
+FIRST = 1
+
+
 def plain(model):
     """A section of the configuration as plain values: Snakemake stores and compares them as params."""
     return model.model_dump(mode="json")

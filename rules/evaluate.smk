@@ -126,6 +126,7 @@ rule evaluate_model:
         PATHS.log("evaluate_model"),
     benchmark:
         PATHS.usage("evaluate_model")
+    priority: FIRST
     threads: lambda w: evaluate_needs(w).cpus
     resources:
         mem_mb=lambda w: evaluate_needs(w).memory_gib * 1024,
