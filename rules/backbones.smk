@@ -56,6 +56,7 @@ rule backbone_warm_up:
         PATHS.usage("backbone_warm_up")
     wildcard_constraints:
         backbone=of_kind("synthetic"),
+    priority: FIRST
     threads: 2
     resources:
         mem_mb=4000,

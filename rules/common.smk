@@ -17,6 +17,7 @@ from egpo.config.matrix import (
     backbones_of,
     benchmarks_of,
     decontamination_benchmarks,
+    every_benchmark,
     evaluated_models,
     table2_models,
     trained_models,
@@ -68,8 +69,12 @@ def be_the_driver():
 wildcard_constraints:
     backbone="|".join(map(re.escape, CATALOGUE.backbones)),
     method="|".join(map(re.escape, [BASE, *CATALOGUE.methods])),
-    benchmark="|".join(map(re.escape, CATALOGUE.benchmarks)),
     seed=r"\d+",
+
+
+# Of the long jobs, which take all cores of a small machine: between two of them a short job would leave a core idle.
+# At the end, short jobs run side by side.
+FIRST = 1
 
 
 def plain(model):

@@ -74,6 +74,7 @@ rule data_pool:
         PATHS.log("data_pool"),
     benchmark:
         PATHS.usage("data_pool")
+    priority: FIRST
     threads: EXPERIMENT.jobs.data.cpus
     resources:
         mem_mb=EXPERIMENT.jobs.data.memory_gib * 1024,

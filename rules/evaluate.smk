@@ -38,9 +38,24 @@ def benchmark_ready(name):
     return [str(PATHS.benchmark(name) / "README.md")] if synthetic else []
 
 
+def plain_benchmarks(names):
+    return {name: plain(CATALOGUE.benchmarks[name]) for name in names}
+
+
+def folders_of(names):
+    """Of the benchmarks that have one."""
+    return {name: folder for name in names if (folder := benchmark_folder(name))}
+
+
+SYNTHETIC = [name for name in every_benchmark(EXPERIMENT) if benchmark_ready(name)]
+ASKED = decontamination_benchmarks(EXPERIMENT)
+
+
+# One job for all benchmarks, and one for their questions: Python's start and its imports take longer than the work.
 rule benchmark_make:
     output:
         **PATHS.outputs("benchmark_make"),
+        cards=[file for name in SYNTHETIC for file in benchmark_ready(name)],
     log:
         PATHS.log("benchmark_make"),
     benchmark:
@@ -49,8 +64,8 @@ rule benchmark_make:
         mem_mb=2000,
         runtime=5,
     params:
-        name="benchmark {benchmark}",
-        benchmark=lambda w: plain(CATALOGUE.benchmarks[w.benchmark]),
+        name="benchmarks",
+        benchmarks=plain_benchmarks(SYNTHETIC),
         code=stage_code("benchmark_make"),
     script:
         "../workflow/scripts/benchmark_make.py"
@@ -58,9 +73,10 @@ rule benchmark_make:
 
 rule benchmark_questions:
     input:
-        lambda w: benchmark_ready(w.benchmark),
+        [file for name in ASKED for file in benchmark_ready(name)],
     output:
         **PATHS.outputs("benchmark_questions"),
+        questions=[PATHS.questions(name) for name in ASKED],
     log:
         PATHS.log("benchmark_questions"),
     benchmark:
@@ -70,9 +86,9 @@ rule benchmark_questions:
         mem_mb=4000,
         runtime=60,
     params:
-        name="questions of {benchmark}",
-        benchmark=lambda w: plain(CATALOGUE.benchmarks[w.benchmark]),
-        folder=lambda w: benchmark_folder(w.benchmark),
+        name="questions of the benchmarks",
+        benchmarks=plain_benchmarks(ASKED),
+        folders=folders_of(ASKED),
         code=stage_code("benchmark_questions"),
     script:
         "../workflow/scripts/benchmark_questions.py"
@@ -93,8 +109,8 @@ rule score_references:
         runtime=240,
     params:
         name="references of the benchmarks",
-        benchmarks={name: plain(CATALOGUE.benchmarks[name]) for name in EXPERIMENT.benchmarks},
-        folders={name: folder for name in EXPERIMENT.benchmarks if (folder := benchmark_folder(name))},
+        benchmarks=plain_benchmarks(EXPERIMENT.benchmarks),
+        folders=folders_of(EXPERIMENT.benchmarks),
         code=stage_code("score_references"),
     script:
         "../workflow/scripts/score_references.py"
@@ -110,6 +126,7 @@ rule evaluate_model:
         PATHS.log("evaluate_model"),
     benchmark:
         PATHS.usage("evaluate_model")
+    priority: FIRST
     threads: lambda w: evaluate_needs(w).cpus
     resources:
         mem_mb=lambda w: evaluate_needs(w).memory_gib * 1024,
@@ -121,10 +138,8 @@ rule evaluate_model:
         model=lambda w: evaluated(w)[1],
         work=str(PATHS.evaluation() / "work"),
         backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
-        benchmarks=lambda w: {name: plain(CATALOGUE.benchmarks[name]) for name in benchmarks_of(EXPERIMENT, w.method)},
-        folders=lambda w: {
-            name: folder for name in benchmarks_of(EXPERIMENT, w.method) if (folder := benchmark_folder(name))
-        },
+        benchmarks=lambda w: plain_benchmarks(benchmarks_of(EXPERIMENT, w.method)),
+        folders=lambda w: folders_of(benchmarks_of(EXPERIMENT, w.method)),
         evaluation=lambda w: plain(evaluation_of(w)),
         code=stage_code("evaluate_model"),
     script:

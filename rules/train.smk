@@ -44,6 +44,7 @@ rule train_model:
         PATHS.log("train_model"),
     benchmark:
         PATHS.usage("train_model")
+    priority: FIRST
     threads: lambda w: train_needs(w).cpus
     resources:
         **(NODES if SEVERAL else {}),

@@ -14,6 +14,7 @@ if UNCERTAINTY is not None:
             PATHS.log("roll_out"),
         benchmark:
             PATHS.usage("roll_out")
+        priority: FIRST
         threads: lambda w: evaluate_needs(w).cpus
         resources:
             mem_mb=lambda w: evaluate_needs(w).memory_gib * 1024,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from waiting import LIMIT
 
 from egpo.config.backbones import Backbone
 from egpo.config.benchmarks import Benchmark
@@ -133,7 +134,7 @@ class Run:
             "before": before,
         }
         command = [sys.executable, "-c", SCRIPT, json.dumps(arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
 
     def __call__(self, chosen: Evaluation, before: str = "") -> tuple[pd.DataFrame, str]:
         """Records and reported lines of a run that must end well."""

@@ -11,12 +11,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+from waiting import LIMIT, until
 
 ETC = Path("/etc/slurm")
 OURS = "# Made by the tests of egpo.\n"
@@ -84,14 +84,7 @@ def missing(accounting: bool) -> str | None:
 
 
 def run(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
-
-
-def wait_for(what: str, condition, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.5)
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT).stdout
 
 
 class Cluster:
@@ -108,7 +101,7 @@ class Cluster:
     def end(self, name: str, number: int = signal.SIGTERM) -> None:
         daemon = self.daemons.pop(name)
         daemon.send_signal(number)
-        daemon.wait(30)
+        daemon.wait(LIMIT)
 
     def configure(self) -> None:
         ETC.mkdir(exist_ok=True)
@@ -140,7 +133,7 @@ class Cluster:
         self.spawn(
             "munged", "setpriv", "--reuid=munge", "--regid=munge", "--clear-groups", "munged", "--foreground", "--force"
         )
-        wait_for("munge", lambda: subprocess.run(["munge", "-n"], capture_output=True).returncode == 0)
+        until("munge", lambda: subprocess.run(["munge", "-n"], capture_output=True).returncode == 0)
         if self.accounting:
             self.start_database()
         self.spawn("slurmctld", "slurmctld", "-D")
@@ -150,7 +143,7 @@ class Cluster:
         """Start the nodes that are down."""
         for name in NODES.keys() - self.daemons.keys():
             self.spawn(name, "slurmd", "-D", "-N", name)
-        wait_for("idle nodes", lambda: run("sinfo", "-h", "-t", "idle", "-o", "%D").split() == [str(len(NODES))])
+        until("idle nodes", lambda: run("sinfo", "-h", "-t", "idle", "-o", "%D").split() == [str(len(NODES))])
 
     def start_database(self) -> None:
         data = self.folder / "mysql"
@@ -163,10 +156,10 @@ class Cluster:
             "grant all on slurm_acct_db.* to 'slurm'@'localhost' identified by 'of-the-tests'; "
             "grant all on slurm_acct_db.* to 'slurm'@'127.0.0.1' identified by 'of-the-tests';"
         )
-        wait_for("MariaDB", lambda: subprocess.run(["mariadb", "-e", "select 1"], capture_output=True).returncode == 0)
+        until("MariaDB", lambda: subprocess.run(["mariadb", "-e", "select 1"], capture_output=True).returncode == 0)
         run("mariadb", "-e", sql)
         self.spawn("slurmdbd", "slurmdbd", "-D")
-        wait_for(
+        until(
             "slurmdbd",
             lambda: subprocess.run(["sacctmgr", "-i", "add", "cluster", "egpo"], capture_output=True).returncode == 0,
         )

@@ -7,13 +7,13 @@ import random
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
+from waiting import LIMIT, until
 
 from egpo.common.paths import ROOT
 from egpo.config.backbones import Backbone
@@ -75,15 +75,17 @@ def small(inputs: Path, out: Path, method: str | Method, **changes) -> DictConfi
     return compose(training, chosen, backbone, inputs, out)
 
 
-LIMITS = Limits(400, 60, 300)
+LIMITS = Limits(LIMIT, LIMIT, LIMIT)  # no test's own limit: a training may take its time
 TRAIN = """
 import sys
 from pathlib import Path
 from omegaconf import OmegaConf
+from egpo.training import watch
 from egpo.training.launch import train
 from egpo.training.limits import Limits
 out = Path(sys.argv[1])
 limits = Limits(*map(float, sys.argv[2:5]))
+watch.TERM_SECONDS = limits.grace
 class UntilStep:  # the time limit is reached with a step, however long the start-up takes
     grace, stall = limits.grace, limits.stall
 
@@ -118,15 +120,17 @@ def start(
 
 
 def identity(pid: int) -> tuple[int, str] | None:
+    """A process, told from a later one of that number by its start; None if it has ended."""
     try:
-        return pid, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
+    return None if fields[0] == "Z" else (pid, fields[19])
 
 
 @contextmanager
-def nothing_left_behind(root: int, patience: float = 0) -> Iterator[None]:
-    """Fail if a process that was seen below `root` during the block still runs `patience` seconds later."""
+def nothing_left_behind(root: int, at_once: bool = False) -> Iterator[None]:
+    """Every process that was seen below `root` during the block must end; with `at_once`, by the end of the block."""
     before, seen, over = set(descendants(os.getpid())), set(), threading.Event()
 
     def look() -> None:
@@ -142,7 +146,10 @@ def nothing_left_behind(root: int, patience: float = 0) -> Iterator[None]:
         watcher.join()
     seen.discard(None)
     assert len(seen) > 1
-    deadline = time.monotonic() + patience
-    while left := [one for one in seen if identity(one[0]) == one]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.3)
+
+    def ended() -> bool:
+        return all(identity(one[0]) != one for one in seen)
+
+    if at_once:
+        assert ended()
+    until("the end of every process", ended)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
+import subprocess
+import sys
+import textwrap
 from random import Random
 
 import pytest
@@ -66,6 +70,22 @@ def test_tokenizer_round_trip_and_special_tokens(thinks):
     asked = tokenizer.apply_chat_template(prompt("1 + 1?"), add_generation_prompt=True, tokenize=False)
     assert asked.endswith("<think>\n") == thinks
     assert tokenizer.eos_token == END_OF_TURN
+
+
+def test_a_process_without_torch_makes_the_same_tokenizer(tmp_path):
+    code = """
+        import sys
+        from egpo.runtime.without_torch import without_torch
+        with without_torch():
+            from egpo.synthetic.tokenizer import make_tokenizer
+            make_tokenizer(True, 1, 512).save_pretrained(sys.argv[1])
+        assert "torch" not in sys.modules
+        import torch
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code), tmp_path / "without"], check=True)
+    make_tokenizer(True, 1, 512).save_pretrained(tmp_path / "with")
+    names = sorted(file.name for file in (tmp_path / "with").iterdir())
+    assert filecmp.cmpfiles(tmp_path / "with", tmp_path / "without", names, shallow=False) == (names, [], [])
 
 
 @pytest.mark.parametrize("thinks", [False, True])
@@ -136,7 +156,7 @@ def test_a_backbone_is_trained_until_it_is_a_fair_start(monkeypatch, tmp_path, r
             "max_evaluation_length": 16,
         }
     )
-    make.write_tokenizer(backbone, tmp_path / "tokenizer")
+    make_tokenizer(False, 1, backbone.max_model_len).save_pretrained(tmp_path / "tokenizer")
     left, taught = list(rates), []
     shares = {"mixed": 1.0, "entirely_correct": 1.0, "entirely_incorrect": 1.0}
     monkeypatch.setattr(make, "estimate_shares", lambda *_: {"pass_rate": left.pop(0), **shares})

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from concurrent.futures import Future
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -21,6 +20,7 @@ import pandas as pd
 import psutil
 import pytest
 from evaluation_runs import BACKBONE, SUBJECTS, Run, benchmark, make_model, settings, written
+from waiting import LIMIT
 
 from egpo.analysis.statistics import accuracy, clustered_se, correctness, sd_over_trials
 from egpo.common.answer_letters import chosen_letter
@@ -408,7 +408,7 @@ def test_more_prompts_at_once_than_one_step_takes(model):
     chats = [[{"role": "user", "content": f"{number} " + "1 " * 150}] for number in range(100, 140)]
     with Engine(model, BACKBONE, settings(len(chats))) as engine:
         engine.wait()
-        answers = [future.result(timeout=60) for future in [engine.ask(chat, 1) for chat in chats]]
+        answers = [future.result(timeout=LIMIT) for future in [engine.ask(chat, 1) for chat in chats]]
     assert sum(answer.prompt_tokens for answer in answers) > 3 * 4096
     assert [answer.error for answer in answers] == [None] * len(chats)
 
@@ -418,7 +418,7 @@ def test_a_dead_engine_is_an_error_and_not_a_wait(model):
         due = engine.ask([{"role": "user", "content": "Hi"}], 1)
         engine._process.kill()
         with pytest.raises(EngineError):
-            due.result(timeout=20)
+            due.result(timeout=LIMIT)
         with pytest.raises(EngineError):
             engine.wait()
         with pytest.raises(EngineError):
@@ -431,7 +431,7 @@ def test_the_engine_ends_when_its_owner_is_killed(model, tmp_path):
         "import sys, time; sys.path.insert(0, sys.argv[2])\n"
         "from evaluation_runs import *; from egpo.inference.engine import Engine\n"
         "engine = Engine(Path(sys.argv[1]), BACKBONE, settings())\n"
-        "print(engine._process.pid, flush=True); time.sleep(60)"
+        f"print(engine._process.pid, flush=True); time.sleep({2 * LIMIT})"
     )
     owner = subprocess.Popen(
         [sys.executable, "-c", script, str(model), str(Path(__file__).parent)],
@@ -440,9 +440,8 @@ def test_the_engine_ends_when_its_owner_is_killed(model, tmp_path):
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     engine = psutil.Process(int(owner.stdout.readline()))
-    time.sleep(1)
     owner.send_signal(signal.SIGKILL)
     owner.wait()
     owner.stdout.close()
-    psutil.wait_procs([engine], timeout=30)
+    psutil.wait_procs([engine], timeout=LIMIT)
     assert not engine.is_running()

@@ -19,6 +19,7 @@ import pytest
 import small_experiment
 import yaml
 from PIL import Image
+from waiting import LIMIT, until
 
 from egpo.common.paths import ROOT
 
@@ -62,9 +63,9 @@ def left_behind() -> list[str]:
 
 def finish(configuration: str, *more: str) -> str:
     run = start(configuration, *more)
-    text = run.communicate(timeout=1500)[0]
+    text = run.communicate(timeout=2 * LIMIT)[0]
     assert run.returncode == 0, text
-    assert left_behind() == []
+    until("the end of every process", lambda: not left_behind())
     return text
 
 
@@ -116,7 +117,7 @@ def test_the_exported_model_loads_and_differs_from_the_backbone(configuration):
 
 
 def test_a_third_run_has_nothing_to_do(configuration):
-    text = start(configuration).communicate(timeout=60)[0]
+    text = start(configuration).communicate(timeout=LIMIT)[0]
     assert "Nothing to be done" in text
 
 
@@ -127,19 +128,16 @@ def test_a_killed_training_ends_the_run_and_the_next_one_resumes(configuration):
     scores = pd.read_parquet(records)
     small_experiment.forget_training(RESULTS)
     run = start(configuration)
-    deadline = time.monotonic() + 400
-    while max(steps_done(), default=0) < 2:
-        assert run.poll() is None, run.stdout.read()
-        assert time.monotonic() < deadline, "the training did not start"
-        time.sleep(0.2)
+    until("step 2", lambda: max(steps_done(), default=0) >= 2 or run.poll() is not None)
+    assert run.poll() is None, run.stdout.read()
     (trainer,) = (child for child in descendants(run) if child.cmdline()[1:3] == ["-m", "egpo.verl_plugin.driver"])
     trainer.send_signal(signal.SIGKILL)
-    text = run.communicate(timeout=120)[0]
+    text = run.communicate(timeout=LIMIT)[0]
     assert run.returncode != 0
     assert "train minute egpo seed 1: failed" in text
     assert "Run again to resume" in text
     assert not (TRAINING / "manifest.json").exists()
-    assert left_behind() == []
+    until("the end of every process", lambda: not left_behind())
     resumed = re.search(r"resuming after step (\d)", finish(configuration))
     assert resumed and int(resumed[1]) >= 1
     metrics = pd.read_json(TRAINING / "metrics.jsonl", lines=True)
@@ -160,7 +158,7 @@ def test_a_clock_that_is_ahead_costs_no_training(configuration):
     ahead = time.time() + 3600
     os.utime(pool, (ahead, ahead))
     run = start(configuration, *as_if_large)
-    refused = run.communicate(timeout=300)[0]
+    refused = run.communicate(timeout=LIMIT)[0]
     assert run.returncode != 0 and "This could indicate a clock skew problem" in refused
     os.utime(pool)
     text = finish(configuration, *as_if_large)
@@ -210,6 +208,12 @@ EDITS = {
     ),
     "the advantage": ("src/egpo/methods/advantage.py", *CODE, {"train_model", "method_figure", *AFTER_A_TRAINING}),
     "the CPU platform": ("src/egpo/verl_plugin/cpu/worker.py", *CODE, {"train_model", *AFTER_A_TRAINING}),
+    "a benchmark": (
+        "small.yaml",
+        "num_fewshot: 0",
+        "num_fewshot: 1",
+        {"benchmark_make", "benchmark_questions", "score_references", "ceilings", *AFTER_THE_POOL},
+    ),
     "a filter of the data": ("src/egpo/data/filters.py", *CODE, AFTER_THE_POOL),
     "the strata": ("src/egpo/data/sample.py", *CODE, AFTER_THE_POOL),
     "the generators": (

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from evaluation_runs import Run, benchmark, make_model, settings
+from waiting import LIMIT
 
 pytestmark = pytest.mark.slow
 ONE_TRIAL = settings(seeds=(1,))
@@ -69,20 +70,24 @@ import time
 import egpo.evaluation.run as run
 HANGS, CRASHES, FAILS = {texts!r}
 once = run._run_once
+# The scoring processes find these by their names.
+def hang(*_, **__):
+    time.sleep({forever})
+def crash(*_, **__):
+    raise RuntimeError("injected")
 def changed(*arguments):
     import egpo.evaluation.harness as harness
     import evalscope.metrics.math.parser as parser
     from egpo.inference.engine import Answer
-    parser.MATH_DEADLINE_S = 3
     isolated, output = parser.run_isolated, harness.model_output
-    def crash(*_, **__):
-        raise RuntimeError("injected")
-    def odd(function, texts, *rest, **options):
+    def odd(function, texts, deadline, label, **options):
         if HANGS in texts:
-            function = lambda *_, **__: time.sleep(60)
+            function, deadline = hang, 1
+        else:
+            deadline = {forever}
         if CRASHES in texts:
             function = crash
-        return isolated(function, texts, *rest, **options)
+        return isolated(function, texts, deadline, label, **options)
     parser.run_isolated = odd
     harness.model_output = lambda answer: output(Answer(error="injected") if answer.text == FAILS else answer)
     run._run_once = once
@@ -96,7 +101,7 @@ def test_a_scorer_that_hangs_one_that_crashes_and_a_request_that_fails(model, tm
     texts = sums["response"].loc[[2, 5, 9]].tolist()
     assert len(set(texts)) == 3
     run = new_run(model, tmp_path)
-    records, reported = run(ONE_TRIAL, ODD.format(texts=texts))
+    records, reported = run(ONE_TRIAL, ODD.format(texts=texts, forever=LIMIT))
     assert_complete(records)
     mine = records[records["benchmark"] == "sums"].set_index("question")
     assert mine["status"].drop([2, 5, 9]).eq("scored").all()

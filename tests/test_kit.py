@@ -8,12 +8,11 @@ import json
 import subprocess
 import sys
 import tarfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from small_runs import METHODS, compose
+from waiting import LIMIT, until
 
 from egpo.common.paths import ROOT
 from egpo.training.settings import check
@@ -48,7 +47,7 @@ def test_each_result_is_on_the_page_and_an_incomplete_line_is_skipped(tmp_path):
 
 FINE = "print('well')"
 BREAKS = "raise ValueError('broken on purpose')"
-HANGS = "import subprocess, time; subprocess.Popen(['sleep', '1234567']); print('started', flush=True); time.sleep(600)"
+HANGS = "import subprocess; print('started', flush=True); subprocess.run(['sleep', '1234567'])"
 
 
 @pytest.fixture
@@ -56,18 +55,10 @@ def steps(monkeypatch):
     """The runner with other steps, each a piece of Python."""
 
     def use(**programs: str) -> None:
-        monkeypatch.setattr(runner, "STEPS", dict.fromkeys(programs, 120))
+        monkeypatch.setattr(runner, "STEPS", dict.fromkeys(programs, LIMIT))
         monkeypatch.setattr(runner, "command", lambda step, chosen: [sys.executable, "-c", programs[step]])
 
     return use
-
-
-def until(condition: Callable[[], object]) -> bool:
-    """Wait for it, up to a minute."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end and not condition():
-        time.sleep(0.05)
-    return bool(condition())
 
 
 def run(folder: Path, *more: str) -> int:
@@ -87,7 +78,17 @@ def test_a_step_that_fails_leaves_its_traceback_and_the_next_one_runs(tmp_path, 
 
 def test_a_step_over_its_time_is_killed_with_its_processes(tmp_path, steps, monkeypatch):
     steps(hangs=HANGS, fine=FINE)
-    monkeypatch.setattr(runner, "STEPS", {"hangs": 1, "fine": 120})
+    monkeypatch.setattr(runner, "STEPS", {"hangs": 1, "fine": LIMIT})
+    log = tmp_path / "out" / "hangs.log"
+
+    class Started(subprocess.Popen):
+        """Its time begins once it has printed something, however long Python takes to start."""
+
+        def wait(self, timeout: float | None = None) -> int:
+            until("the step", lambda: "started" in log.read_text())
+            return super().wait(timeout)
+
+    monkeypatch.setattr(subprocess, "Popen", Started)
     assert run(tmp_path) == 1
     assert states(tmp_path) == {"hangs": "TIMED OUT", "fine": "ok"}
     assert "started" in (tmp_path / "out" / "page.md").read_text()
@@ -99,18 +100,17 @@ def test_a_runner_that_is_killed_leaves_no_step(tmp_path):
     program = f"""
 import sys
 from kit import run
-run.STEPS = {{"hangs": 120}}
-waits = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+run.STEPS = {{"hangs": {LIMIT}}}
+waits = "import os, time; print(os.getpid(), flush=True); time.sleep({LIMIT})"
 run.command = lambda step, chosen: [sys.executable, "-c", waits]
 run.main(["--platform", "cpu", "--work", "{tmp_path}/work", "--out", "{tmp_path}/out"])
 """
     process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.DEVNULL)
     log = tmp_path / "out" / "hangs.log"
-    assert until(lambda: log.exists() and log.read_text().strip())
-    pid = int(log.read_text())
+    pid = int(until("the step", lambda: log.exists() and log.read_text().strip()))
     process.kill()
     process.wait()
-    assert until(lambda: not Path(f"/proc/{pid}").exists())
+    until("the end of the step", lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_steps_are_chosen_by_name(tmp_path, steps):

@@ -9,52 +9,80 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
+import psutil
 import pytest
+from waiting import LIMIT, until
 
 from egpo.common.errors import UserError
 from egpo.runtime import gpus, lease
 
 HOLD = """
-import sys, time
+import sys
 from pathlib import Path
 from egpo.runtime import lease
 lease.BEAT_SECONDS = 0.2
 with lease.hold(Path(sys.argv[1]), lambda line: print(line, flush=True)):
     print("held", flush=True)
-    time.sleep(float(sys.argv[2]))
+    sys.stdin.read()
 """
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
+    """Short waits. No holder is taken for dead because the machine is busy: where time matters, it is the clock's."""
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.1)
-    monkeypatch.setattr(lease, "STALE_SECONDS", 1.5)
+    monkeypatch.setattr(lease, "STALE_SECONDS", LIMIT)
     monkeypatch.setattr(lease, "POLL_SECONDS", 0.05)
 
 
 @pytest.fixture
 def other(tmp_path):
-    """Starts a process that holds the folder; it is ended with the test."""
-    started = []
-
-    def start(seconds: float) -> subprocess.Popen:
-        command = [sys.executable, "-c", HOLD, str(tmp_path / "work"), str(seconds)]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        assert started[-1].stdout.readline() == "held\n"
-        return started[-1]
-
-    yield start
-    for process in started:
+    """A process that holds the folder until its standard input is closed; it is ended with the test."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "work")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
         process.kill()
-        process.wait()
 
 
-def seen_elsewhere(work) -> None:
-    """Change the holder's file to one of another machine, whose process cannot be looked up."""
+def freeze(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGSTOP)
+    until("the stop", lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+
+
+def seen_elsewhere(work) -> Path:
+    """Change the holder's file to one of another machine, whose process cannot be looked up; returns the file."""
     _, file = lease._latest(lease.folder_of(work))
     entry = json.loads(file.read_text()) | {"pids_of": ["another machine", 1], "host": "node7"}
     file.write_text(json.dumps(entry))
+    return file
+
+
+class Clock:
+    """In place of the module `time`: each sleep of a waiting process takes a second, in which something may happen."""
+
+    def __init__(self, happens: Callable[[int], None]) -> None:
+        self.now, self._happens = 0, happens
+
+    def monotonic(self) -> int:
+        return self.now
+
+    def sleep(self, _: float) -> None:
+        self.now += 1
+        self._happens(self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Callable[[Callable[[int], None]], Clock]:
+    def use(happens: Callable[[int], None] = lambda now: None) -> Clock:
+        made = Clock(happens)
+        monkeypatch.setattr(lease, "time", made)
+        return made
+
+    return use
 
 
 def test_holder_and_numbers(tmp_path):
@@ -64,7 +92,7 @@ def test_holder_and_numbers(tmp_path):
         with lease.hold(work, print) as held:
             assert held.number == number
             entry = lease.holder(work)
-            assert entry["pid"] == os.getpid() and 0 <= entry["age_s"] < 5
+            assert entry["pid"] == os.getpid() and -1 < entry["age_s"] < LIMIT
         assert lease.holder(work) is None
     assert {path.name: path.read_text() for path in lease.folder_of(work).iterdir()} == {
         "1.json": "",
@@ -74,17 +102,22 @@ def test_holder_and_numbers(tmp_path):
 
 
 def test_the_second_waits_for_the_end_of_the_first(tmp_path, other):
-    first, said, began = other(2), [], time.monotonic()
-    with lease.hold(tmp_path / "work", said.append):
-        assert time.monotonic() - began > 1
-        assert first.wait(5) == 0
+    said = []
+
+    def report(line: str) -> None:
+        said.append(line)
+        other.stdin.close()  # only now the first can end
+
+    with lease.hold(tmp_path / "work", report) as held:
+        assert held.number == 2 and (held.folder / "1.json").read_text() == "", "the first has released it"
+        assert other.wait(LIMIT) == 0
     assert said == [
-        f"process {first.pid} on {os.uname().nodename} is working in {tmp_path / 'work'}: waiting for its end"
+        f"process {other.pid} on {os.uname().nodename} is working in {tmp_path / 'work'}: waiting for its end"
     ]
 
 
-def test_the_second_is_refused_if_asked_for(tmp_path, other):
-    other(30)
+@pytest.mark.usefixtures("other")
+def test_the_second_is_refused_if_asked_for(tmp_path):
     with (
         pytest.raises(UserError, match="busy: process"),
         lease.hold(tmp_path / "work", print, lambda entry: f"busy: {lease.describe(entry)}"),
@@ -93,56 +126,37 @@ def test_the_second_is_refused_if_asked_for(tmp_path, other):
 
 
 def test_a_killed_holder_is_replaced_at_once(tmp_path, other):
-    first = other(30)
-    first.kill()
-    first.wait()
-    began = time.monotonic()
-    with lease.hold(tmp_path / "work", print, lambda _: "must not be refused") as held:
+    other.kill()
+    other.wait()
+    with lease.hold(tmp_path / "work", print, lambda _: "must not be refused, nor waited for") as held:
         assert held.number == 2
-    assert time.monotonic() - began < 1
 
 
-def test_a_holder_elsewhere_is_replaced_when_its_beats_stop(tmp_path, other):
-    first, said = other(30), []
-    seen_elsewhere(tmp_path / "work")
-    threading.Timer(1, first.kill).start()
-    began = time.monotonic()
+@pytest.mark.parametrize("date", [0, 4e9])  # long ago, and years ahead
+def test_a_holder_elsewhere_is_replaced_when_its_beats_stop(tmp_path, other, clock, monkeypatch, date):
+    """It is alive as long as the date of its file changes, whatever the date is."""
+    monkeypatch.setattr(lease, "STALE_SECONDS", 120)
+    freeze(other)  # it beats in `happens` alone
+    file, said = seen_elsewhere(tmp_path / "work"), []
+
+    def happens(now: int) -> None:
+        if now <= 500:
+            os.utime(file, (date + now, date + now))
+
+    time_of = clock(happens)
     with lease.hold(tmp_path / "work", said.append):
-        assert time.monotonic() - began > 2
-    assert "on node7 has not responded for 2 s" in said[-1]
+        assert time_of.now == 500 + 121
+    assert "on node7 has not responded for 120 s" in said[-1]
 
 
-def test_clocks_do_not_matter(tmp_path, other):
-    """A holder whose file is dated years ahead is alive as long as the date changes."""
-    other(3)
-    work = tmp_path / "work"
-    seen_elsewhere(work)
-    _, file = lease._latest(lease.folder_of(work))
-    over = threading.Event()
-
-    def skew() -> None:
-        for second in range(1000):
-            if over.wait(0.05) or not file.exists():
-                return
-            os.utime(file, (4e9 + second, 4e9 + second))
-
-    thread = threading.Thread(target=skew)
-    thread.start()
-    began = time.monotonic()
-    with lease.hold(work, print):
-        assert time.monotonic() - began > 2
-    over.set()
-    thread.join()
-
-
-def test_a_frozen_holder_ends_when_it_continues(tmp_path, other):
-    first = other(30)
-    first.send_signal(signal.SIGSTOP)
+def test_a_frozen_holder_ends_when_it_continues(tmp_path, other, clock):
+    freeze(other)
     seen_elsewhere(tmp_path / "work")
+    clock()
     with lease.hold(tmp_path / "work", print) as held:
-        first.send_signal(signal.SIGCONT)
-        assert first.wait(5) == -signal.SIGKILL
-        assert "has taken" in first.stdout.read()
+        other.send_signal(signal.SIGCONT)
+        assert other.wait(LIMIT) == -signal.SIGKILL
+        assert "has taken" in other.stdout.read()
         held.beat()
         assert not held.lost
 
@@ -177,7 +191,7 @@ def test_twenty_at_once_hold_it_one_after_the_other(tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(LIMIT)
     assert most == [1] * 20
 
 

@@ -18,6 +18,7 @@ import pytest
 from chain import BUILT, CARD, DATA, NOTE, PLANTED, QUOTAS, build_small, card_of, hashes, local, quiet, read_flags
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import LIMIT
 
 from egpo.common.errors import UserError
 from egpo.common.files import read_json
@@ -371,7 +372,7 @@ def test_ten_kills_workers_and_hash_seed_change_no_byte(built: Path, tmp_path: P
         env={**os.environ, "PYTHONHASHSEED": "77"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=2 * LIMIT,
         check=False,
     )
     assert done.returncode == 0, done.stderr

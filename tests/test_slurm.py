@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import pytest
 import slurm_cluster
 import small_experiment
 import yaml
+from waiting import LIMIT, until
 
 from egpo.common.paths import ROOT
 from egpo.runtime import lease
@@ -65,8 +65,8 @@ def on_slurm(configuration: str, target: str, cluster: slurm_cluster.Cluster, *m
     return small_experiment.start(target, configuration, *SLURM, *command, *more)
 
 
-def finish(run: subprocess.Popen, seconds: float = 1800) -> str:
-    text = run.communicate(timeout=seconds)[0]
+def finish(run: subprocess.Popen) -> str:
+    text = run.communicate(timeout=2 * LIMIT)[0]
     assert run.returncode == 0, text
     return text
 
@@ -76,12 +76,9 @@ def steps_done() -> int:
     return max((json.loads(line)["step"] for line in file.read_text().splitlines()), default=0) if file.exists() else 0
 
 
-def wait_for_step(step: int, run: subprocess.Popen, seconds: float = 500) -> None:
-    deadline = time.monotonic() + seconds
-    while steps_done() < step:
-        assert run.poll() is None, run.stdout.read()
-        assert time.monotonic() < deadline, f"no step {step} within {seconds} s"
-        time.sleep(0.1)
+def wait_for_step(step: int, run: subprocess.Popen) -> None:
+    until(f"step {step}", lambda: steps_done() >= step or run.poll() is not None)
+    assert run.poll() is None, run.stdout.read()
 
 
 def outcome() -> dict[str, object]:
@@ -198,14 +195,14 @@ def test_a_training_on_two_nodes_has_a_ray_on_both(cluster, tmp_path):
     run = on_slurm(str(file), "train", cluster, "--retries", "0", "--set-resources", "train_model:gpu=8", *squeue)
     log = results / "logs/train/minute/egpo/seed-1.log"
     spans = re.compile(r"Ray spans 2 nodes \(.+\), 4 GPUs each")
-    slurm_cluster.wait_for("Ray", lambda: run.poll() or (log.exists() and spans.search(log.read_text())), 600)
+    until("Ray", lambda: run.poll() is not None or (log.exists() and spans.search(log.read_text())))
     assert run.poll() is None, run.stdout.read()
     steps = dict(line.split() for line in slurm_cluster.run("squeue", "-h", "-s", "-o", "%i %N").splitlines())
     number = lease.holder(results / "train/minute/egpo/seed-1/work")["job"]
     assert steps == {f"{number}.batch": "gpu1", f"{number}.0": "gpu2"}
     slurm_cluster.run("scancel", number)
-    assert run.wait(400) != 0
-    slurm_cluster.wait_for("the end of Ray", lambda: not rays(), 90)
+    assert run.wait(LIMIT) != 0
+    until("the end of Ray", lambda: not rays())
     shutil.rmtree(results)
 
 
@@ -214,7 +211,7 @@ def test_a_second_driver_is_refused(configuration, undisturbed, cluster):
     first = on_slurm(configuration, "all", cluster)
     wait_for_step(1, first)
     second = on_slurm(configuration, "all", cluster)
-    text = second.communicate(timeout=120)[0]
+    text = second.communicate(timeout=LIMIT)[0]
     assert second.returncode != 0 and f"process {first.pid} on" in text and "runs this experiment already" in text
     assert state(job()) == "RUNNING"
     finish(first)

@@ -7,11 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import psutil
 import pytest
+from waiting import LIMIT, until
 
 from egpo.common import provenance
 from egpo.common.files import atomic_path, write_json
@@ -74,25 +74,18 @@ subprocess.run([sys.executable, "-c", {script!r}, {log!r}])
 def test_a_job_ends_when_its_driver_is_killed(tmp_path):
     """A program of that name is killed with SIGKILL; the job must notice it."""
     log, driver = tmp_path / "log", tmp_path / "snakemake"
-    script = SCRIPT.format(ending="import time; print('ready', flush=True); time.sleep(60)")
+    script = SCRIPT.format(ending=f"import time; print('ready', flush=True); time.sleep({2 * LIMIT})")
     driver.write_text(DRIVER.format(python=sys.executable, script=script, log=str(log)))
     driver.chmod(0o755)
     process = subprocess.Popen([driver])
     try:
-        wait_until(lambda: log.exists() and "ready" in log.read_text())
+        until("the job's start", lambda: log.exists() and "ready" in log.read_text())
         (job,) = psutil.Process(process.pid).children()
         process.kill()
         process.wait()
-        wait_until(lambda: not job.is_running())
+        until("the job's end", lambda: not job.is_running())
     finally:
         process.kill()
-
-
-def wait_until(condition, seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "not in time"
-        time.sleep(0.1)
 
 
 def test_a_file_is_written_completely_or_not_at_all(tmp_path):

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 
 import pandas as pd
 import psutil
 import pytest
 from omegaconf import DictConfig, OmegaConf
 from small_runs import CATALOGUES, METHODS, compose, nothing_left_behind, small, start
+from waiting import LIMIT, until
 
 from egpo.common.errors import UserError
 from egpo.runtime import lease
@@ -154,7 +154,7 @@ def python(code: str, **environment: str) -> str:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LIMIT,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -317,33 +317,40 @@ def test_metrics_of_repeated_steps_are_removed(tmp_path):
 # --- real runs ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("key", "limits"), [("minutes", Limits(6, 60, 300)), ("stall_minutes", Limits(300, 60, 6))])
+@pytest.mark.parametrize(
+    ("key", "limits"), [("minutes", Limits(6, LIMIT, LIMIT)), ("stall_minutes", Limits(LIMIT, LIMIT, 6))]
+)
 def test_limits_end_all_processes(inputs, tmp_path, key, limits):
-    with nothing_left_behind(os.getpid()), pytest.raises(UserError, match=rf"was stopped.*jobs\.train\.{key} "):
+    with (
+        nothing_left_behind(os.getpid(), at_once=True),
+        pytest.raises(UserError, match=rf"was stopped.*jobs\.train\.{key} "),
+    ):
         train(small(inputs, tmp_path, "egpo"), tmp_path, tmp_path / "work", limits, lambda _: None)
 
 
 def wait_for_ray(process: subprocess.Popen) -> None:
     """Until a process of Ray runs below this one."""
-    deadline = time.monotonic() + 300
-    while not any("raylet" in child.name() for child in psutil.Process(process.pid).children(recursive=True)):
-        assert process.poll() is None and time.monotonic() < deadline, "Ray did not start"
-        time.sleep(0.2)
+
+    def runs() -> bool:
+        assert process.poll() is None, "the training ended before Ray started"
+        return any("raylet" in child.name() for child in psutil.Process(process.pid).children(recursive=True))
+
+    until("Ray", runs, every=0.2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_signals_end_all_processes(inputs, tmp_path, number):
     process = start(small(inputs, tmp_path, "egpo"), tmp_path)
-    with nothing_left_behind(process.pid, patience=60):
+    with nothing_left_behind(process.pid):
         wait_for_ray(process)
         process.send_signal(number)
-        process.wait(180)
+        process.wait(LIMIT)
 
 
 def test_a_killed_guard_leaves_no_process(inputs, tmp_path):
     process = start(small(inputs, tmp_path, "egpo"), tmp_path)
-    with nothing_left_behind(process.pid, patience=60):
+    with nothing_left_behind(process.pid):
         wait_for_ray(process)
         (guard,) = psutil.Process(process.pid).children()
         guard.kill()
-        assert process.wait(180) != 0
+        assert process.wait(LIMIT) != 0

@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import torch
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 from small_runs import LIMITS, nothing_left_behind, small, start
+from waiting import LIMIT, until
 
 from egpo.common.errors import UserError
 from egpo.runtime.guard import descendants
@@ -57,9 +57,8 @@ class Run:
         return [line["step"] for line in read_lines(self.out / "work" / "metrics.jsonl") if line["step"] > 0]
 
     def wait_for(self, step: int) -> None:
-        while step not in self.steps():
-            assert self.process.poll() is None, self.log[-3000:]
-            time.sleep(0.05)
+        until(f"step {step}", lambda: step in self.steps() or self.process.poll() is not None)
+        assert self.process.poll() is None, self.log[-3000:]
 
     def outcome(self) -> tuple[dict[int, float], dict[str, torch.Tensor]]:
         lines = [json.loads(line) for line in (self.out / "metrics.jsonl").read_text().splitlines()]
@@ -90,7 +89,7 @@ class Undisturbed:
 def undisturbed(inputs, tmp_path_factory) -> Undisturbed:
     run = new_run(inputs, tmp_path_factory.mktemp("undisturbed"))
     run.start()
-    assert run.process.wait(400) == 0, run.log[-3000:]
+    assert run.process.wait(LIMIT) == 0, run.log[-3000:]
     rewards, model = run.outcome()
     before = load_file(inputs / "model" / "model.safetensors")
     # EGPO also learns from wrong answers (NSR). If the model did not change, the comparison would show nothing.
@@ -128,9 +127,13 @@ def take_the_memory(run: Run) -> None:
     trainer = run.below("-m egpo.verl_plugin.driver")
     workers = set(trainer.children(recursive=True))
     trainer.suspend()
-    while workers <= set(trainer.children(recursive=True)) and len(HELD) < 12:
-        HELD.append(bytearray(b"x") * (1 << 30))
-        time.sleep(0.5)
+
+    def killed() -> bool:
+        if len(HELD) < 12:
+            HELD.append(bytearray(b"x") * (1 << 30))
+        return not workers <= set(trainer.children(recursive=True))
+
+    until("Ray kills a worker", killed, every=0.5)
     trainer.resume()
 
 
@@ -200,17 +203,17 @@ def test_a_fault_loses_few_steps_and_changes_no_result(inputs, tmp_path, undistu
     try:
         last_step = FAULT_AFTER if fault.short == "time" else None
         run.start(last_step, **(short_of_memory() if fault.short == "memory" else {}))
-        with nothing_left_behind(run.process.pid, patience=20):
+        with nothing_left_behind(run.process.pid):
             if fault.does:
                 run.wait_for(FAULT_AFTER)
                 fault.does(run)
-            assert run.process.wait(200) != 0
+            assert run.process.wait(LIMIT) != 0
         first, done = run.log, run.steps()[-1]
         HELD.clear()
         if fault.short == "disk":
             subprocess.run(["mount", "-o", "remount,size=1g", str(run.out / "work")], check=True)
         run.start()
-        assert run.process.wait(400) == 0, run.log[-3000:]
+        assert run.process.wait(LIMIT) == 0, run.log[-3000:]
         assert re.search(fault.says, run.log if fault.later else first), first[-3000:]
         (resumed,) = re.findall(r"resuming after step (\d+)", run.log)
         assert 0 <= done - int(resumed) <= fault.lost
@@ -229,11 +232,11 @@ def test_an_incomplete_checkpoint_is_removed_and_a_finished_training_only_export
     half = checkpoints.folder_of(run.checkpoints, 99) / "actor"
     half.mkdir(parents=True)
     run.start()
-    assert run.process.wait(400) == 0, run.log[-3000:]
+    assert run.process.wait(LIMIT) == 0, run.log[-3000:]
     assert not half.exists()
     assert checkpoints.complete_steps(run.checkpoints) == [STEPS]
     run.start()
-    assert run.process.wait(60) == 0 and f"{STEPS} steps done" in run.log
+    assert run.process.wait(LIMIT) == 0 and f"{STEPS} steps done" in run.log
     assert run.outcome()[0] == undisturbed.rewards
 
 

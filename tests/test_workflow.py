@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 from small_experiment import SNAKEMAKE
+from waiting import LIMIT
 
 from egpo.common.paths import ROOT
 
 
 def snakemake(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [SNAKEMAKE, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
+        [SNAKEMAKE, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, stdin=subprocess.DEVNULL
     )
 
 
@@ -36,7 +37,7 @@ DATA = {"backbone_tokenizer", "benchmark_make", "benchmark_questions", "data_sta
 PAPER = {  # 4 backbones x (base + 4 methods) + 6 ablations
     "backbone_fetch": 4,
     "data_source": 1,
-    "benchmark_questions": 5,
+    "benchmark_questions": 1,
     "data_pool": 1,
     "train_model": 4 * 4 + 6,
     "evaluate_model": 4 * 5 + 6,
@@ -63,7 +64,7 @@ def test_the_papers_whole_matrix_is_planned(arguments):
 def test_demo_is_planned_by_default(tmp_path, demo):
     plan = snakemake("--configfile", fresh(tmp_path, demo), "-n", "all")
     jobs = planned_jobs(plan.stdout + plan.stderr)
-    assert (jobs["train_model"], jobs["evaluate_model"], jobs["benchmark_make"]) == (2, 3, 5)
+    assert (jobs["train_model"], jobs["evaluate_model"], jobs["benchmark_make"]) == (2, 3, 1)
 
 
 @pytest.mark.parametrize(
@@ -71,11 +72,13 @@ def test_demo_is_planned_by_default(tmp_path, demo):
     [
         ("data", DATA | {"data_card"}),
         ("train", DATA | {"backbone_warm_up", "train_model"}),
+        ("results/never-run/benchmarks/synthetic_aime24.questions.jsonl", {"benchmark_make", "benchmark_questions"}),
+        ("results/never-run/tables/ceilings.md", {"benchmark_make", "score_references", "ceilings"}),
     ],
 )
 def test_targets_plan_what_they_need_alone(tmp_path, demo, target, rules):
     plan = snakemake("--configfile", fresh(tmp_path, demo), "-n", target)
-    assert set(planned_jobs(plan.stdout + plan.stderr)) == {target, "total", *rules}
+    assert set(planned_jobs(plan.stdout + plan.stderr)) - {target, "total"} == rules
 
 
 @pytest.mark.parametrize(

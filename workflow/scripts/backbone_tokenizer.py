@@ -4,7 +4,11 @@ from pathlib import Path
 
 from egpo.config.backbones import Backbone
 from egpo.runtime.job import job_context
-from egpo.synthetic.backbone import write_tokenizer
+from egpo.runtime.without_torch import without_torch
 
-with job_context(snakemake.params.name, snakemake.log[0]):
-    write_tokenizer(Backbone.model_validate(snakemake.params.backbone), Path(snakemake.output[0]).parent)
+with job_context(snakemake.params.name, snakemake.log[0]), without_torch():
+    from egpo.synthetic.tokenizer import make_tokenizer
+
+    backbone = Backbone.model_validate(snakemake.params.backbone)
+    tokenizer = make_tokenizer(backbone.thinks, backbone.source.seed, backbone.max_model_len)
+    tokenizer.save_pretrained(Path(snakemake.output[0]).parent)

@@ -1,13 +1,18 @@
-"""The questions of a benchmark, for the decontamination of the training data."""
+"""The questions of every benchmark, for the decontamination of the training data."""
 
 from pathlib import Path
 
+from egpo.common.files import write_json
 from egpo.config.benchmarks import Benchmark
-from egpo.evaluation.questions import write_questions
 from egpo.runtime.job import job_context
+from egpo.runtime.without_torch import without_torch
 
-with job_context(snakemake.params.name, snakemake.log[0]) as report:
-    folder = Path(snakemake.params.folder) if snakemake.params.folder else None
-    benchmark = Benchmark.model_validate(snakemake.params.benchmark)
-    count = write_questions(snakemake.wildcards.benchmark, benchmark, folder, Path(snakemake.output[0]))
-    report(f"{count} questions")
+with job_context(snakemake.params.name, snakemake.log[0]) as report, without_torch():
+    from egpo.evaluation.questions import write_questions
+
+    benchmarks, folders, counts = snakemake.params.benchmarks, snakemake.params.folders, {}
+    for (name, values), file in zip(benchmarks.items(), map(Path, snakemake.output.questions), strict=True):
+        folder = Path(folders[name]) if name in folders else None
+        counts[name] = write_questions(name, Benchmark.model_validate(values), folder, file)
+        report(f"{name}: {counts[name]} questions")
+    write_json(Path(snakemake.output.counts), counts)

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from egpo.config.benchmarks import Benchmark
-from egpo.evaluation.references import score_references
 from egpo.runtime.job import job_context
+from egpo.runtime.without_torch import without_torch
 
-with job_context(snakemake.params.name, snakemake.log[0]) as report:
+with job_context(snakemake.params.name, snakemake.log[0]) as report, without_torch():
+    from egpo.evaluation.references import score_references
+
     names, folders = snakemake.params.benchmarks, snakemake.params.folders
     score_references(
         benchmarks={name: Benchmark.model_validate(values) for name, values in names.items()},

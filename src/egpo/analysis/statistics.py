@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from scipy.special import comb
-from statsmodels.stats.multitest import multipletests
 
 NO_SPREAD = 1e-12  # a standard error below this is rounding
 MOST_SUBSETS = 20_000  # C(16, 8) is 12,870
@@ -182,6 +181,8 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     corrected = np.array(p_values, dtype=float)
     known = ~np.isnan(corrected)
     if known.any():
+        from statsmodels.stats.multitest import multipletests  # takes a second, and few tables need it
+
         corrected[known] = multipletests(corrected[known], method="holm")[1]
     return corrected
 

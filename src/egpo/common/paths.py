@@ -13,7 +13,7 @@ from egpo.common.stages import STAGES
 ROOT = Path(__file__).resolve().parents[3]  # the repository
 BASE, BASE_SEED = "base", 0
 Model = tuple[str, str, int]  # backbone, method, training seed
-WILDCARDS = {name: f"{{{name}}}" for name in ("backbone", "method", "seed", "benchmark")}
+WILDCARDS = {name: f"{{{name}}}" for name in ("backbone", "method", "seed")}
 
 
 def wildcards_of(model: Model) -> dict[str, str]:
@@ -75,11 +75,13 @@ class Paths:
     def tokenizer(self, backbone: str = "{backbone}") -> Path:
         return self.folder("backbone_tokenizer", backbone=backbone)
 
-    def benchmark(self, benchmark: str = "{benchmark}") -> Path:
-        return self.folder("benchmark_make", benchmark=benchmark)
+    def benchmark(self, benchmark: str) -> Path:
+        """Folder of a synthetic benchmark; its README.md is written last."""
+        return self.folder("benchmark_make") / benchmark
 
-    def questions(self, benchmark: str = "{benchmark}") -> Path:
-        return self.output("benchmark_questions", benchmark=benchmark)
+    def questions(self, benchmark: str) -> Path:
+        # Beside the benchmark's folder: evalscope reads everything in it.
+        return self.folder("benchmark_questions") / f"{benchmark}.questions.jsonl"
 
     def training(self, backbone: str = "{backbone}", method: str = "{method}", seed: str | int = "{seed}") -> Path:
         return self.folder("train_model", backbone=backbone, method=method, seed=seed)

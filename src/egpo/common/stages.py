@@ -72,7 +72,7 @@ STAGES: dict[str, Stage] = {
         "backbones/{backbone}/tokenizer",
         {"tokenizer": "tokenizer.json"},
         "backbones/{backbone}/tokenizer",
-        ("synthetic/backbone.py",),
+        ("synthetic/tokenizer.py",),
     ),
     "backbone_warm_up": Stage(
         "backbones",
@@ -82,18 +82,10 @@ STAGES: dict[str, Stage] = {
         ("synthetic/backbone.py",),
     ),
     "benchmark_make": Stage(
-        "data",
-        "benchmarks/{benchmark}",
-        {"card": "README.md"},
-        "benchmarks/{benchmark}/make",
-        ("synthetic/benchmark.py",),
+        "data", "benchmarks", {"counts": "made.json"}, "benchmarks/make", ("synthetic/benchmark.py",)
     ),
     "benchmark_questions": Stage(
-        "data",
-        "benchmarks",  # beside the benchmark's folder: evalscope reads everything in it
-        {"questions": "{benchmark}.questions.jsonl"},
-        "benchmarks/{benchmark}/questions",
-        ("evaluation/questions.py",),
+        "data", "benchmarks", {"counts": "questions.json"}, "benchmarks/questions", ("evaluation/questions.py",)
     ),
     "score_references": Stage(
         "data",

@@ -59,6 +59,12 @@ def benchmarks_of(experiment: Experiment, method: str) -> tuple[str, ...]:
     return experiment.ablations.benchmarks
 
 
+def every_benchmark(experiment: Experiment) -> tuple[str, ...]:
+    """All that are read anywhere: by evaluations, and by the decontamination."""
+    ablated = experiment.ablations.benchmarks if experiment.ablations else ()
+    return tuple(dict.fromkeys([*experiment.benchmarks, *ablated, *decontamination_benchmarks(experiment)]))
+
+
 def possible_trainings(experiment: Experiment) -> Iterator[tuple[str, str]]:
     """(backbone, method) of every training that has a target: methods of the tables, and those under `define`."""
     ablations = experiment.ablations.methods if experiment.ablations else ()

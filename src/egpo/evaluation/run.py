@@ -24,11 +24,11 @@ from egpo.config.benchmarks import Benchmark
 from egpo.config.evaluation import Evaluation
 from egpo.evaluation.records import SCHEMA, trial_rows
 from egpo.evaluation.trials import Trial, list_trials
-from egpo.evaluation.without_torch import without_torch
 from egpo.inference.decoding import METADATA, decoding, hashes, model_files
 from egpo.inference.engine import Engine, EngineError
 from egpo.inference.progress import Progress, Report
 from egpo.runtime.job import duration
+from egpo.runtime.without_torch import without_torch
 
 MIN_FREE_BYTES = 2**20  # with less free space, evalscope may have written only a part of its files
 

@@ -13,7 +13,6 @@ from egpo.common.errors import UserError
 from egpo.common.files import write_json
 from egpo.common.provenance import origin, stage_code
 from egpo.config.backbones import Backbone, SyntheticModel
-from egpo.synthetic.tokenizer import make_tokenizer
 from egpo.synthetic.warm_up import Teacher, estimate_shares, make_model, shortcomings
 
 MORE_ROUNDS = 8  # of a sixth of the steps, at half of the learning rate
@@ -22,11 +21,6 @@ MORE_ROUNDS = 8  # of a sixth of the steps, at half of the learning rate
 def synthetic(backbone: Backbone) -> SyntheticModel:
     assert isinstance(backbone.source, SyntheticModel), "the rules call this for synthetic backbones only"
     return backbone.source
-
-
-def write_tokenizer(backbone: Backbone, folder: Path) -> None:
-    source = synthetic(backbone)
-    make_tokenizer(backbone.thinks, source.seed, backbone.max_model_len).save_pretrained(folder)
 
 
 def write_backbone(

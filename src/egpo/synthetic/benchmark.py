@@ -92,7 +92,7 @@ def draw_items(source: SyntheticBenchmark, count: int) -> list[Problem]:
                 break
         else:
             raise UserError(
-                f"config/benchmarks.yaml: num_questions: '{source.templates}' do not give {count} different problems, "
+                f"num_questions: '{source.templates}' do not give {count} different problems, "
                 f"only about {index}: lower the number of items."
             )
     return list(problems.values())
@@ -109,14 +109,18 @@ def write_benchmark(benchmark: Benchmark, folder: Path) -> None:
     source = benchmark.source
     if not isinstance(source, SyntheticBenchmark):
         raise ValueError(f"{benchmark.label} is not a synthetic benchmark")
+    where = f"config/benchmarks.yaml: {folder.name}"
     if benchmark.adapter not in FORMATS:
         raise UserError(
-            f"config/benchmarks.yaml: adapter: no synthetic problems in the format of '{benchmark.adapter}'. "
+            f"{where}.adapter: no synthetic problems in the format of '{benchmark.adapter}'. "
             f"Possible: {', '.join(FORMATS)}."
         )
     form = FORMATS[benchmark.adapter]
     subjects = benchmark.subsets or ("sums",)
-    problems = draw_items(source, benchmark.num_questions + SHOTS * len(subjects))
+    try:
+        problems = draw_items(source, benchmark.num_questions + SHOTS * len(subjects))
+    except UserError as error:
+        raise UserError(f"{where}.{error}") from None
     parts = {form.questions: problems[: benchmark.num_questions]}
     if form.examples is not None:
         parts[form.examples] = problems[benchmark.num_questions :]

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_curve
 
-from egpo.uncertainty.rollouts import how_made, read_rollouts
+from egpo.uncertainty.rollout_files import how_made, read_rollouts
 
 PARTS = ("response", "thinking", "answer")
 RESAMPLES = 1000
@@ -175,6 +174,8 @@ def _interval(value: float, drawn: np.ndarray) -> Estimate:
 
 def roc(entropies: np.ndarray, incorrect: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """False and true positive rates when responses with an entropy above a threshold are called incorrect."""
+    from sklearn.metrics import roc_curve  # takes seconds, and only one figure needs it
+
     false, true, _ = roc_curve(incorrect, entropies)
     return false, true
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from egpo.inference.decoding import METADATA, decoding, hashes, model_files
 from egpo.inference.engine import Answer, Engine, EngineError, request_seed
 from egpo.inference.progress import Progress, Report
 from egpo.runtime.job import duration
+from egpo.uncertainty.rollout_files import Problem, read_problems
 
 END_OF_THOUGHT = "</think>"
 KEY = b"key"  # in a shard's metadata: hash of everything that it depends on
@@ -44,7 +44,6 @@ SCHEMA = pa.schema(
         ("response", pa.string()),
     ]
 )
-Problem = dict[str, Any]
 Row = dict[str, Any]
 
 
@@ -165,11 +164,6 @@ def _run(
             _finish(*before, report)
 
 
-def read_problems(file: Path) -> list[Problem]:
-    """Rows in verl's format."""
-    return pq.read_table(file).to_pylist()
-
-
 def _joined(made: list[Shard], metadata: dict[str, Any], path: Path) -> int:
     """Write all shards to one file, one at a time, as all may not fit in memory. Returns its number of rows."""
     rows = 0
@@ -224,18 +218,3 @@ def roll_out(
     assert written == len(rows) * uncertainty.rollouts_per_prompt, f"{written} rollouts for {len(rows)} problems"
     manifest = origin({"decoding": made, "problems": len(rows)}, code, [problems])
     write_json(out / "manifest.json", {**manifest, "inputs": {**inputs, **manifest["inputs"]}, "model": str(model)})
-
-
-def how_made(path: Path) -> dict[str, Any]:
-    """The settings that the rollouts in a file were made with. Raises UserError for a file that has none."""
-    try:
-        return json.loads((pq.read_schema(path).metadata or {})[METADATA])
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: not the rollouts of a model ({error}). Delete it and run again.") from None
-
-
-def read_rollouts(path: Path, columns: list[str]) -> Iterator[pa.Table]:
-    """Some columns of a file of rollouts, in batches of rows; raises as `how_made`."""
-    how_made(path)
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=256, columns=columns):
-        yield pa.Table.from_batches([batch])

@@ -23,7 +23,7 @@ from egpo.training.progress import read_lines
 from egpo.training.settings import ROLLOUT
 
 EVERY = Paths("{experiment}")
-VALUES = {"experiment": ANY, "backbone": ANY, "method": ANY, "benchmark": ANY, "seed": SEED}
+VALUES = {"experiment": ANY, "backbone": ANY, "method": ANY, "seed": SEED}
 
 
 def _median(seconds: list[float]) -> float | None:
@@ -89,13 +89,13 @@ def _same_source(experiment: str, data: Data) -> bool:
 
 
 def job_seconds(job: Job, data: Data) -> float | None:
-    """Median seconds of the whole jobs of the same rule, for the same backbone, benchmark or source data.
+    """Median seconds of the whole jobs of the same rule, for the same backbone or source data.
 
     From Snakemake's benchmark files. None without any.
     """
     if job.stage is None:
         return None
-    same = {name: job.wildcards[name] for name in ("backbone", "benchmark") if name in job.wildcards}
+    same = {"backbone": job.wildcards["backbone"]} if "backbone" in job.wildcards else {}
     seconds: list[float] = []
     for file, wildcards in existing(EVERY.usage(job.rule, **same), VALUES):
         if same or _same_source(wildcards["experiment"], data):

@@ -20,7 +20,7 @@ MEASURED, ESTIMATE, LIMIT = "measured", "estimate", "limit"
 BASES = {
     MEASURED: "the median seconds per step of earlier trainings of this backbone with this batch, these lengths and\n"
     "devices, or per answer of its evaluations with this decoding, times those to come; else the median of earlier\n"
-    "jobs of the same rule, for the same backbone, benchmark or source data",
+    "jobs of the same rule, for the same backbone or source data",
     ESTIMATE: cost.ASSUMPTIONS,
     LIMIT: "the job's run time, at most; nothing else is known",
 }

@@ -69,7 +69,6 @@ def stage_logs(paths: Paths, catalogue: Catalogue) -> Iterator[Logged]:
     values = {
         "backbone": one_of(catalogue.backbones),
         "method": one_of([BASE, *catalogue.methods]),
-        "benchmark": one_of(catalogue.benchmarks),
         "seed": SEED,
     }
     for rule in STAGES:

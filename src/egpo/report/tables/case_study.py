@@ -15,7 +15,7 @@ from egpo.common.hashing import digest
 from egpo.common.paths import BASE, BASE_SEED, Model
 from egpo.config.experiment import Catalogue
 from egpo.report.document import document
-from egpo.uncertainty.rollouts import read_problems, read_rollouts
+from egpo.uncertainty.rollout_files import read_problems, read_rollouts
 
 COLUMNS = ["problem", "uuid", "trial", "correct", "logprobs", "response"]
 LONGEST = 4000  # characters of a response that are shown
