@@ -4,7 +4,7 @@ CORES ?= 2
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help env demo demo-full bench bench-advantage bench-answers bench-evaluation bench-data bench-dry-run test test-slow test-slurm gpu-versions test-gpu-versions kit-packages kit-dry-run audit-packages lint format lock schemas
+.PHONY: help env demo demo-full bench bench-advantage bench-answers bench-evaluation bench-step bench-data bench-dry-run test test-slow test-slurm gpu-versions test-gpu-versions kit-packages kit-dry-run audit-packages lint format lock schemas
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -29,7 +29,7 @@ demo-full: env ## every method and ablation on both tiny models, then what their
 .bench/complete: envs/bench.txt | env
 	@rm -rf .bench && $(BIN)/python -m pip install --quiet --no-deps --target .bench -r envs/bench.txt && touch $@
 
-bench: bench-advantage bench-answers bench-evaluation bench-data bench-dry-run ## run all benchmarks and compare with other tools, in results/bench/
+bench: bench-advantage bench-answers bench-evaluation bench-step bench-data bench-dry-run ## run all benchmarks and compare with other tools, in results/bench/
 
 bench-advantage: env ## time of the methods' advantages, compared with verl's
 	@$(BIN)/python benchmarks/advantage.py
@@ -39,6 +39,11 @@ bench-answers: env ## the answer checker on real answers, by kind, and its time 
 
 bench-evaluation: env ## one evaluation job per model, compared with one per seed
 	@$(BIN)/python benchmarks/evaluation.py
+
+bench-step: env ## start-up and steps of a training; BEFORE=<commit> compares with that code
+	@$(SNAKEMAKE) results/demo/data/train.parquet results/demo/backbones/tiny-math/manifest.json \
+		--configfile config/demo.yaml --quiet rules host reason
+	@$(BIN)/python benchmarks/step.py $(if $(BEFORE),--before $(BEFORE))
 
 bench-data: env .bench/complete ## near-duplicates compared with other tools, and the data chain at the real size
 	@$(BIN)/python benchmarks/near_duplicates.py
