@@ -1,8 +1,8 @@
 """The vLLM process behind egpo.inference.engine: `python -m egpo.inference.engine_process <descriptor>`.
 
-It receives (engine arguments, sampling arguments, min_room), then (number, messages, seed) per request, and sends
-(number, Answer) back. (None, None) says that the model is loaded, (None, text) why it cannot be. It ends on None, or
-when the other side closes.
+It receives (engine arguments, sampling arguments, min_room), then (number, messages, seed, logprobs) per request, and
+sends (number, Answer) back. (None, None) says that the model is loaded, (None, text) why it cannot be. It ends on None,
+or when the other side closes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from egpo.inference.engine import Answer
 
-Request = tuple[int, list[dict[str, str]], int]
+Request = tuple[int, list[dict[str, str]], int, bool]
 
 
 def temporary_folder() -> tempfile.TemporaryDirectory[str]:
@@ -67,7 +67,7 @@ class Server:
 
     def accept(self, request: Request) -> None:
         """Start a request, or send an answer with an error."""
-        number, messages, seed = request
+        number, messages, seed, logprobs = request
         try:
             text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
             # The text has the special tokens of the template.
@@ -77,19 +77,22 @@ class Server:
                 error = f"the prompt has {len(tokens)} tokens and leaves {max(room, 0)}, fewer than {self._min_room}"
                 answer = Answer(prompt_tokens=len(tokens), error=error, overflow=True)
             else:
-                self._engine.add_request(str(number), {"prompt_token_ids": tokens}, self._parameters(seed, room))
+                parameters = self._parameters(seed, room, logprobs)
+                self._engine.add_request(str(number), {"prompt_token_ids": tokens}, parameters)
                 return
         except Exception as error:
             answer = Answer(error=f"{type(error).__name__}: {error}")
         self._connection.send((number, answer))
 
-    def _parameters(self, seed: int, room: int) -> Any:
+    def _parameters(self, seed: int, room: int, logprobs: bool) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
         return SamplingParams(
             **{**self._sampling, "max_tokens": min(self._sampling["max_tokens"], room)},
             seed=seed,
+            # 0: of the chosen token alone.
+            **({"logprobs": 0, "flat_logprobs": True} if logprobs else {}),
             skip_special_tokens=False,  # where </think> is a special token, it must stay in the text
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
