@@ -61,6 +61,7 @@ class Server:
         self._engine = llm.llm_engine
         self._tokenizer = llm.get_tokenizer()
         self._context: int = llm.llm_engine.model_config.max_model_len
+        self._max_num_seqs: int = llm.llm_engine.vllm_config.scheduler_config.max_num_seqs
         self._sampling = sampling
         self._min_room = min_room
         self._connection = connection
@@ -97,10 +98,18 @@ class Server:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
+    def _wants_more(self, inbox: queue.SimpleQueue[Request]) -> bool:
+        """Whether to take another request before the next step: enough wait for a place, or none is there.
+
+        A whole trial may be asked at once, and to read all of its prompts takes seconds, in which nothing is generated.
+        """
+        taken = self._engine.get_num_unfinished_requests()
+        return taken == 0 or (taken < 2 * self._max_num_seqs and not inbox.empty())
+
     def serve(self, inbox: queue.SimpleQueue[Request]) -> None:
         """Serve requests; never returns, as `receive` ends the process."""
         while True:
-            while not inbox.empty() or not self._engine.has_unfinished_requests():
+            while self._wants_more(inbox):
                 self.accept(inbox.get())
             for output in self._engine.step():
                 if output.finished:
