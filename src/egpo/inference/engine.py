@@ -176,7 +176,7 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        return not self._ended
+        return not self._ended and self._process.poll() is None
 
     def wait(self) -> None:
         """Return when the model is loaded."""
