@@ -17,6 +17,7 @@ from egpo.config.matrix import (
     backbones_of,
     benchmarks_of,
     decontamination_benchmarks,
+    diagnosed_models,
     every_benchmark,
     evaluated_models,
     table2_models,

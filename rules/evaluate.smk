@@ -94,6 +94,24 @@ rule benchmark_questions:
         "../workflow/scripts/benchmark_questions.py"
 
 
+def problems_to_roll_out(wildcards):
+    """The problems of the rollouts of a model that has some. Others, or new ones, are no reason to evaluate again."""
+    model = (wildcards.backbone, wildcards.method, int(wildcards.seed))
+    return ancient(str(PATHS.heldout)) if model in diagnosed_models(EXPERIMENT) else []
+
+
+def rollouts_too(wildcards, input):
+    """What the rollouts of the model need, or None. Snakemake does not compare what depends on `input`: a change is a
+    reason to run `roll_out`, which is able to load vLLM itself, and none to evaluate again."""
+    if not input.problems:
+        return None
+    return {
+        "work": str(PATHS.rollouts(**wildcards)) + "/work",
+        "uncertainty": plain(EXPERIMENT.uncertainty),
+        "code": stage_code("roll_out"),
+    }
+
+
 # Reference answers in place of a model's: what accuracies can be at most, and by chance.
 rule score_references:
     input:
@@ -120,6 +138,7 @@ rule evaluate_model:
     input:
         model=lambda w: evaluated(w)[0],
         benchmarks=lambda w: [file for name in benchmarks_of(EXPERIMENT, w.method) for file in benchmark_ready(name)],
+        problems=problems_to_roll_out,
     output:
         **PATHS.outputs("evaluate_model"),
     log:
@@ -141,6 +160,7 @@ rule evaluate_model:
         benchmarks=lambda w: plain_benchmarks(benchmarks_of(EXPERIMENT, w.method)),
         folders=lambda w: folders_of(benchmarks_of(EXPERIMENT, w.method)),
         evaluation=lambda w: plain(evaluation_of(w)),
+        rollouts=rollouts_too,
         code=stage_code("evaluate_model"),
     script:
         "../workflow/scripts/evaluate.py"

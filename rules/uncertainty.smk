@@ -8,6 +8,8 @@ if UNCERTAINTY is not None:
         input:
             model=lambda w: evaluated(w)[0],
             problems=PATHS.heldout,
+            # Where the model is evaluated, its shards are made too: vLLM loads once.
+            evaluation=ancient(PATHS.output("evaluate_model")),
         output:
             **PATHS.outputs("roll_out"),
         log:

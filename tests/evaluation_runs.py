@@ -96,11 +96,12 @@ from egpo.evaluation.run import evaluate
 a = json.loads(sys.argv[1])
 def report(message):
     print("REPORT", message, flush=True)
+then = None
 exec(a["before"])
 evaluate(Path(a["model"]), Backbone.model_validate(a["backbone"]),
          {name: Benchmark.model_validate(values) for name, values in a["benchmarks"].items()},
          {name: Path(path) for name, path in a["folders"].items()}, Evaluation.model_validate(a["settings"]),
-         Path(a["work"]), Path(a["out"]), "code", report)
+         Path(a["work"]), Path(a["out"]), "code", report, then)
 assert not psutil.Process().children(recursive=True), "a child process is left"
 assert "torch" not in sys.modules, "every scoring call would copy torch"
 """
@@ -108,7 +109,10 @@ assert "torch" not in sys.modules, "every scoring call would copy torch"
 
 @dataclass
 class Run:
-    """evaluate() in a fresh process, as the workflow calls it. before: code that runs there first, for a fault."""
+    """evaluate() in a fresh process, as the workflow calls it.
+
+    before: code that runs there first, for a fault, or to define `then`.
+    """
 
     model: Path
     benchmarks: dict[str, Benchmark]

@@ -161,6 +161,29 @@ class Certain:
         return future
 
 
+@pytest.mark.parametrize("adapter", FORMATS)
+def test_what_is_asked_ahead_is_what_evalscope_asks(adapter, tmp_path):
+    from egpo.evaluation.harness import AskedAhead, as_messages, read_samples, run_task_of
+    from egpo.evaluation.scoring import lasting_scorers
+
+    class Counted(Certain):
+        asked = 0
+
+        def ask(self, messages, seed):
+            self.asked += 1
+            return super().ask(messages, seed)
+
+    made, engine = benchmark(adapter, 12), Counted()
+    write_benchmark(made, tmp_path / "data")
+    samples = read_samples(adapter, made, tmp_path / "data")
+    ahead = AskedAhead(engine)
+    ahead.ask_ahead([as_messages(sample.input) for part in samples.values() for sample in part], 3)
+    assert engine.asked == 12
+    with lasting_scorers(1):
+        run_task_of(ahead, 3, adapter, made, tmp_path / "data", 4, tmp_path / "work")
+    assert engine.asked == 12
+
+
 @pytest.mark.parametrize(
     ("reply", "status"), [('{"reasoning": "", "verdict": "A"}', "scored"), ("I cannot say.", "excluded")]
 )
@@ -338,13 +361,24 @@ def test_trials_differ_and_answers_keep_to_their_budget(first):
     assert (answered["truncated"] == (answered["response_tokens"] == budget)).all()
 
 
+THEN = """
+def then(engine):
+    chat = [{"role": "user", "content": "What is 1 + 1?"}]
+    one, other = (engine.ask(chat, 1, logprobs).result() for logprobs in (False, True))
+    report(f"then: {one.text == other.text}, {len(one.logprobs)}, {len(other.logprobs) == other.tokens}")
+    raise RuntimeError("after the trials")
+"""
+
+
 def test_killed_trials_start_over_and_max_num_seqs_changes_nothing(run, first):
+    """Nor does what the model answers then, or its failure."""
     killed = [run.out / "work" / name / "seed-2" for name in run.benchmarks]
     for folder in killed:  # as a kill leaves them: without the note, with some of evalscope's lines
         (folder / "finished.json").unlink()
         for path in folder.rglob("predictions/**/*.jsonl"):
             path.write_text(path.read_text()[:500])
-    again, reported = run(settings(max_num_seqs=3))
+    again, reported = run(settings(max_num_seqs=3), THEN)
+    assert "then: True, 0, True" in reported and "RuntimeError: after the trials" in reported
     assert "4 of 8 trials are finished already" in reported
     pd.testing.assert_frame_equal(again, first)
 

@@ -94,6 +94,14 @@ def test_results_are_whole(configuration):
     assert {"settings", "code", "inputs", "packages"} <= set(manifest)
 
 
+def test_vllm_loads_once_for_a_models_evaluation_and_its_rollouts(configuration):
+    logs = RESULTS / "logs"
+    for model in ("base/seed-0", "egpo/seed-1"):
+        evaluation, rollouts = (logs / kind / "minute" / f"{model}.log" for kind in ("evaluate", "uncertainty"))
+        assert evaluation.read_text().count("into vLLM") == 1
+        assert "into vLLM" not in rollouts.read_text() and "2 of 2 shards are finished already" in rollouts.read_text()
+
+
 def test_the_training_is_one_of_the_weights_that_vllm_samples_from(configuration):
     metrics = pd.read_json(TRAINING / "metrics.jsonl", lines=True).set_index("step").loc[1:]
     assert metrics.index.tolist() == [1, 2, 3, 4]
@@ -216,6 +224,17 @@ EDITS = {
     ),
     "a filter of the data": ("src/egpo/data/filters.py", *CODE, AFTER_THE_POOL),
     "the strata": ("src/egpo/data/sample.py", *CODE, AFTER_THE_POOL),
+    "how rollouts are made": (
+        "src/egpo/uncertainty/rollouts.py",
+        *CODE,
+        {"roll_out", "measure_rollouts", "table3", "case_study", "claims", "entropy_figures", "report", "all"},
+    ),
+    "the size of a shard": (
+        "small.yaml",
+        "problems_per_shard: 4",
+        "problems_per_shard: 3",
+        {"roll_out", "measure_rollouts", *TABLES, *FIGURES, "ceilings", "report", "all"},
+    ),
     "the generators": (
         "src/egpo/synthetic/standin.py",
         *CODE,

@@ -46,7 +46,7 @@ once = run._run_once
 def killed(trial, subsets, settings, engine, tick):
     def tick_and_kill():
         tick()
-        engine._process.kill()
+        engine.engine._process.kill()
     return once(trial, subsets, settings, engine, tick_and_kill if trial.name == "stories" else tick)
 run._run_once = killed
 """

@@ -20,7 +20,7 @@ from egpo.cli.main import main
 from egpo.cli.plan import cost, earlier
 from egpo.cli.plan.dry_run import Job, dry_run
 from egpo.cli.plan.fit import disk_gib, too_large, too_long
-from egpo.cli.plan.hours import Costed, costed, steps_done, wall_clock
+from egpo.cli.plan.hours import Costed, as_run, costed, steps_done, wall_clock
 from egpo.common.errors import UserError
 from egpo.common.files import write_json
 from egpo.common.paths import ROOT
@@ -259,6 +259,18 @@ def test_evaluations_wait_for_their_training_and_for_gpus():
     assert wall_clock(jobs, 8) == 20  # 10 and 6, then 2, 3 and 4 beside one another
     assert wall_clock(jobs, 4) is None
     assert wall_clock(jobs, 1, "threads") == 25  # jobs of 2 threads take what there is
+
+
+def test_an_evaluation_takes_as_long_as_it_and_its_rollouts():
+    jobs = [
+        Costed(job("evaluate_model", "egpo", gpus=1), 2, "estimate"),
+        Costed(job("roll_out", "egpo", gpus=1), 1, "limit"),
+        Costed(job("evaluate_model", "grpo", gpus=1), 2, "estimate"),
+        Costed(job("roll_out", "base", gpus=1), 4, "estimate"),
+    ]
+    expected = [Costed(jobs[0].job, 3, "limit"), jobs[2], jobs[3]]
+    assert as_run(jobs) == expected
+    assert wall_clock(as_run(jobs), 8) == 4
 
 
 # --- disk, memory and limits -----------------------------------------------------------------------------

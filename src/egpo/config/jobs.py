@@ -30,7 +30,7 @@ class Jobs(Section):
     train: TrainNeeds = TrainNeeds(minutes=1440, cpus=16, memory_gib=200)
     evaluate: Needs = Field(
         Needs(minutes=1440, cpus=8, memory_gib=64),
-        description="For each evaluation, and for each model's rollouts of `uncertainty`.",
+        description="For each evaluation with its model's rollouts of `uncertainty`, or for the rollouts alone.",
     )
     data: Needs = Field(Needs(minutes=480, cpus=8, memory_gib=16), description="For building the training pool.")
 

@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import datasets
-from evalscope import TaskConfig, run_task
+from evalscope import TaskConfig
 from evalscope.api.dataset.hub import DatasetHub
 from evalscope.api.messages import ChatMessage, ChatMessageAssistant
 from evalscope.api.model import ChatCompletionChoice, GenerateConfig, ModelAPI, ModelOutput, ModelUsage
-from evalscope.api.registry import get_benchmark
+from evalscope.api.model.lazy_model import LazyModel
+from evalscope.api.registry import create_evaluator, get_benchmark
+from evalscope.utils.io_utils import OutputsStructure
 
 from egpo.common.errors import UserError
 from egpo.config.benchmarks import Benchmark
 from egpo.config.evaluation import Evaluation
 from egpo.evaluation.records import MODEL
-from egpo.inference.engine import Answer, Engine, request_seed
+from egpo.inference.engine import Answer, Engine, Messages, request_seed
 
 # evalscope lets ModelScope run Python files that come with a dataset, and has no option to prevent it.
 DatasetHub.trust_remote = property(lambda _: False, lambda *_: None)
@@ -56,7 +58,34 @@ def model_output(answer: Answer) -> ModelOutput:
 class Answering(Protocol):
     """What answers prompts: an `Engine`, or prepared responses."""
 
-    def ask(self, messages: list[dict[str, str]], seed: int) -> Future[Answer]: ...
+    def ask(self, messages: Messages, seed: int) -> Future[Answer]: ...
+
+
+def as_messages(prompt: str | list[ChatMessage]) -> Messages:
+    """A prompt of evalscope as an engine takes it."""
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}]
+    return [{"role": message.role, "content": message.text} for message in prompt]
+
+
+class AskedAhead:
+    """An engine that is asked a trial's questions before evalscope asks them, so that it is not idle while evalscope
+    scores."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._answers: dict[int, Future[Answer]] = {}  # by the seed of the request, which the prompt is part of
+
+    def ask_ahead(self, prompts: list[Messages], seed: int) -> None:
+        """Ask all of a benchmark's prompts with the seed of a trial."""
+        for prompt in prompts:
+            mine = request_seed(seed, prompt)
+            if mine not in self._answers:
+                self._answers[mine] = self.engine.ask(prompt, mine)
+
+    def ask(self, messages: Messages, seed: int) -> Future[Answer]:
+        """The answer that was asked for ahead, or a new request."""
+        return self._answers.pop(seed, None) or self.engine.ask(messages, seed)
 
 
 class TrialModel(ModelAPI):
@@ -69,7 +98,7 @@ class TrialModel(ModelAPI):
         self._tick = tick
 
     def generate(self, input: list[ChatMessage], tools: Any, tool_choice: Any, config: GenerateConfig) -> ModelOutput:
-        messages = [{"role": message.role, "content": message.text} for message in input]
+        messages = as_messages(input)
         answer = self._engine.ask(messages, request_seed(self._seed, messages)).result()
         self._tick()
         return model_output(answer)
@@ -194,7 +223,7 @@ def run_trial(
     benchmark: Benchmark,
     folder: Path | None,
     settings: Evaluation,
-    engine: Engine,
+    engine: Answering,
     seed: int,
     work: Path,
     tick: Callable[[], None],
@@ -213,7 +242,15 @@ def run_task_of(
     work: Path,
     tick: Callable[[], None] = lambda: None,
 ) -> None:
-    """As `run_trial`, with anything that answers."""
-    model = TrialModel(engine, seed, tick)
+    """As `run_trial`, with anything that answers.
+
+    This is evalscope's `run_task` without what nobody reads here and what took most of its time: a page of charts.
+    """
+    config = task(TrialModel(engine, seed, tick), name, benchmark, folder, max_num_seqs, work)
+    adapter = get_benchmark(benchmark.adapter, config)
+    adapter.validate_judge_strategy()
+    evaluator = create_evaluator(
+        benchmark=adapter, model=LazyModel(config), outputs=OutputsStructure(str(work)), task_config=config
+    )
     with _separate_cache(folder):
-        run_task(task(model, name, benchmark, folder, max_num_seqs, work))
+        evaluator.eval()

@@ -8,10 +8,11 @@ import json
 import os
 import shutil
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,44 +31,76 @@ from egpo.inference.progress import Progress, Report
 from egpo.runtime.job import duration
 from egpo.runtime.without_torch import without_torch
 
+if TYPE_CHECKING:
+    from egpo.evaluation.harness import AskedAhead
+
 MIN_FREE_BYTES = 2**20  # with less free space, evalscope may have written only a part of its files
 
 
 def run_trials(
-    trials: list[Trial], model: Path | str, backbone: Backbone, settings: Evaluation, report: Report
+    trials: list[Trial],
+    model: Path | str,
+    backbone: Backbone,
+    settings: Evaluation,
+    report: Report,
+    then: Callable[[Engine], object] | None = None,
 ) -> None:
-    """Load the model once and run the trials one after the other.
+    """Load the model once and run the trials one after the other; arguments as of `evaluate`.
 
     Raises:
         UserError: for a model or a benchmark that cannot be used.
         EngineError: when vLLM fails; finished trials are kept.
     """
     report(f"loading {model} into vLLM")
-    start = time.monotonic()
-    with Engine(model, backbone, settings) as engine, without_torch():
-        # These import evalscope, while vLLM loads in its own process.
-        from egpo.evaluation.harness import count_questions
-        from egpo.evaluation.scoring import lasting_scorers
+    with Engine(model, backbone, settings) as engine:
+        with without_torch():
+            _run_all(trials, engine, settings, report)
+        if then is not None:
+            _try(then, engine, report)
 
-        distinct = {trial.name: trial for trial in trials}.values()
-        counts = {trial.name: count_questions(trial.name, trial.benchmark, trial.folder) for trial in distinct}
-        engine.wait()
-        report(f"loaded in {duration(time.monotonic() - start)}")
-        progress = Progress(sum(trial.benchmark.num_questions for trial in trials), report)
-        with lasting_scorers():
-            for trial in trials:
-                start = time.monotonic()
-                rows = _run_whole(trial, counts[trial.name], settings, engine, progress.tick, report)
-                right = sum(row["correct"] for row in rows)
-                spent = duration(time.monotonic() - start)
-                report(f"{trial.label}: {right} of {len(rows)} right{_not_scored(rows)}, in {spent}")
+
+def _run_all(trials: list[Trial], engine: Engine, settings: Evaluation, report: Report) -> None:
+    start = time.monotonic()
+    # These import evalscope, while vLLM loads in its own process.
+    from egpo.evaluation.harness import AskedAhead, as_messages, read_samples
+    from egpo.evaluation.scoring import lasting_scorers
+
+    distinct = {trial.name: trial for trial in trials}.values()
+    samples = {trial.name: read_samples(trial.name, trial.benchmark, trial.folder) for trial in distinct}
+    counts = {name: {subset: len(part) for subset, part in parts.items()} for name, parts in samples.items()}
+    prompts = {
+        name: [as_messages(sample.input) for part in parts.values() for sample in part]
+        for name, parts in samples.items()
+    }
+    engine.wait()
+    report(f"loaded in {duration(time.monotonic() - start)}")
+    progress = Progress(sum(trial.benchmark.num_questions for trial in trials), report)
+    ahead = AskedAhead(engine)
+    ahead.ask_ahead(prompts[trials[0].name], trials[0].seed)
+    with lasting_scorers():
+        for trial, following in zip(trials, [*trials[1:], None], strict=True):
+            start = time.monotonic()
+            if following is not None:
+                ahead.ask_ahead(prompts[following.name], following.seed)
+            rows = _run_whole(trial, counts[trial.name], settings, ahead, progress.tick, report)
+            right = sum(row["correct"] for row in rows)
+            spent = duration(time.monotonic() - start)
+            report(f"{trial.label}: {right} of {len(rows)} right{_not_scored(rows)}, in {spent}")
+
+
+def _try(then: Callable[[Engine], object], engine: Engine, report: Report) -> None:
+    try:
+        then(engine)
+    except Exception as error:
+        traceback.print_exc()
+        report(f"left to the job that needs it: {type(error).__name__}: {error}")
 
 
 def _run_whole(
     trial: Trial,
     subsets: dict[str, int],
     settings: Evaluation,
-    engine: Engine,
+    engine: AskedAhead,
     tick: Callable[[], None],
     report: Report,
 ) -> list[dict[str, Any]]:
@@ -85,14 +118,14 @@ def _run_whole(
 
 
 def _run_once(
-    trial: Trial, subsets: dict[str, int], settings: Evaluation, engine: Engine, tick: Callable[[], None]
+    trial: Trial, subsets: dict[str, int], settings: Evaluation, engine: AskedAhead, tick: Callable[[], None]
 ) -> list[dict[str, Any]]:
     from egpo.evaluation.harness import run_trial
 
     shutil.rmtree(trial.work, ignore_errors=True)
     place = trial.work / "evalscope"
     run_trial(trial.name, trial.benchmark, trial.folder, settings, engine, trial.seed, place, tick)
-    if not engine.alive:
+    if not engine.engine.alive:
         raise EngineError(
             f"{trial.label}: the vLLM process ended unexpectedly; its output is in the log. Run the same command "
             "again: finished trials are kept."
@@ -157,6 +190,7 @@ def evaluate(
     out: Path,
     code: str,
     report: Report,
+    then: Callable[[Engine], object] | None = None,
 ) -> None:
     """Ask a model every question of every benchmark, once per seed.
 
@@ -168,6 +202,8 @@ def evaluate(
         folders: local data of the benchmarks that have some.
         work: keeps finished trials from one call to the next.
         code: version of the code that records depend on.
+        then: what else this model is to answer, called while vLLM has it loaded; not called where no trial is to be
+            run. Its failure is reported, and costs the evaluation nothing.
 
     Raises:
         UserError: for a model or a benchmark that cannot be used, and for a full disk.
@@ -182,7 +218,7 @@ def evaluate(
     work.mkdir(parents=True, exist_ok=True)
     with _full_disk_as_user_error(work):
         if pending:
-            run_trials(pending, model, backbone, settings, report)
+            run_trials(pending, model, backbone, settings, report, then)
         table = _write_records(trials, made, out / "records.parquet")
     asked = {
         "decoding": made,

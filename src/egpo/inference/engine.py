@@ -44,7 +44,7 @@ class Answer:
         truncated: whether the response reached its limit of tokens.
         error: why there is no response, else None.
         overflow: whether that is because the prompt leaves too little of the context.
-        token_ids, logprobs: of the response, with the token that ends it; empty unless the engine returns logprobs.
+        token_ids, logprobs: of the response, with the token that ends it; empty unless the request asks for them.
     """
 
     text: str = ""
@@ -90,10 +90,9 @@ def engine_arguments(model: Path | str, backbone: Backbone, settings: Evaluation
     return arguments | {"tensor_parallel_size": settings.gpus}
 
 
-def sampling_arguments(backbone: Backbone, settings: Evaluation, logprobs: bool = False) -> dict[str, Any]:
-    """Arguments of vllm.SamplingParams except the seed; `logprobs` asks for that of every chosen token."""
+def sampling_arguments(backbone: Backbone, settings: Evaluation) -> dict[str, Any]:
+    """Arguments of vllm.SamplingParams that all requests share."""
     return {
-        **({"logprobs": 0, "flat_logprobs": True} if logprobs else {}),
         "temperature": settings.temperature,
         "top_p": settings.top_p,
         "top_k": settings.top_k,
@@ -135,14 +134,13 @@ class Engine:
 
     Args:
         model: a folder in Hugging Face format, or a name on the Hub.
-        logprobs: whether answers have `token_ids` and `logprobs`.
 
     Raises:
         EngineError: from `wait`, `ask` and its futures, when the process has ended.
         UserError: from `wait`, for a model that cannot be used.
     """
 
-    def __init__(self, model: Path | str, backbone: Backbone, settings: Evaluation, logprobs: bool = False) -> None:
+    def __init__(self, model: Path | str, backbone: Backbone, settings: Evaluation) -> None:
         self._answers: dict[int, Future[Answer]] = {}
         self._numbers = itertools.count()
         self._ready: Future[None] = Future()
@@ -158,7 +156,7 @@ class Engine:
             start_new_session=True,
         )
         theirs.close()
-        sampling = sampling_arguments(backbone, settings, logprobs)
+        sampling = sampling_arguments(backbone, settings)
         self._connection.send((engine_arguments(model, backbone, settings), sampling, min_room(backbone)))
         self._reader = threading.Thread(target=self._receive, daemon=True)
         self._reader.start()
@@ -181,21 +179,25 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        return not self._ended
+        return not self._ended and self._process.poll() is None
 
     def wait(self) -> None:
         """Return when the model is loaded."""
         self._ready.result()
 
-    def ask(self, messages: Messages, seed: int) -> Future[Answer]:
-        """Start a request; its answer comes in the future. Thread-safe."""
+    def ask(self, messages: Messages, seed: int, logprobs: bool = False) -> Future[Answer]:
+        """Start a request; its answer comes in the future. Thread-safe.
+
+        Args:
+            logprobs: whether the answer has `token_ids` and `logprobs`.
+        """
         future: Future[Answer] = Future()
         with self._lock:
             if self._ended:
                 raise EngineError("the vLLM process has ended; its output is in the log.")
             number = next(self._numbers)
             self._answers[number] = future
-            self._connection.send((number, messages, seed))
+            self._connection.send((number, messages, seed, logprobs))
         return future
 
     def _receive(self) -> None:

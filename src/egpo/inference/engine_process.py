@@ -1,8 +1,8 @@
 """The vLLM process behind egpo.inference.engine: `python -m egpo.inference.engine_process <descriptor>`.
 
-It receives (engine arguments, sampling arguments, min_room), then (number, messages, seed) per request, and sends
-(number, Answer) back. (None, None) says that the model is loaded, (None, text) why it cannot be. It ends on None, or
-when the other side closes.
+It receives (engine arguments, sampling arguments, min_room), then (number, messages, seed, logprobs) per request, and
+sends (number, Answer) back. (None, None) says that the model is loaded, (None, text) why it cannot be. It ends on None,
+or when the other side closes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from egpo.inference.engine import Answer
 
-Request = tuple[int, list[dict[str, str]], int]
+Request = tuple[int, list[dict[str, str]], int, bool]
 
 
 def temporary_folder() -> tempfile.TemporaryDirectory[str]:
@@ -61,13 +61,14 @@ class Server:
         self._engine = llm.llm_engine
         self._tokenizer = llm.get_tokenizer()
         self._context: int = llm.llm_engine.model_config.max_model_len
+        self._max_num_seqs: int = llm.llm_engine.vllm_config.scheduler_config.max_num_seqs
         self._sampling = sampling
         self._min_room = min_room
         self._connection = connection
 
     def accept(self, request: Request) -> None:
         """Start a request, or send an answer with an error."""
-        number, messages, seed = request
+        number, messages, seed, logprobs = request
         try:
             text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
             # The text has the special tokens of the template.
@@ -77,27 +78,38 @@ class Server:
                 error = f"the prompt has {len(tokens)} tokens and leaves {max(room, 0)}, fewer than {self._min_room}"
                 answer = Answer(prompt_tokens=len(tokens), error=error, overflow=True)
             else:
-                self._engine.add_request(str(number), {"prompt_token_ids": tokens}, self._parameters(seed, room))
+                parameters = self._parameters(seed, room, logprobs)
+                self._engine.add_request(str(number), {"prompt_token_ids": tokens}, parameters)
                 return
         except Exception as error:
             answer = Answer(error=f"{type(error).__name__}: {error}")
         self._connection.send((number, answer))
 
-    def _parameters(self, seed: int, room: int) -> Any:
+    def _parameters(self, seed: int, room: int, logprobs: bool) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
         return SamplingParams(
             **{**self._sampling, "max_tokens": min(self._sampling["max_tokens"], room)},
             seed=seed,
+            # 0: of the chosen token alone.
+            **({"logprobs": 0, "flat_logprobs": True} if logprobs else {}),
             skip_special_tokens=False,  # where </think> is a special token, it must stay in the text
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
+    def _wants_more(self, inbox: queue.SimpleQueue[Request]) -> bool:
+        """Whether to take another request before the next step: enough wait for a place, or none is there.
+
+        A whole trial may be asked at once, and to read all of its prompts takes seconds, in which nothing is generated.
+        """
+        taken = self._engine.get_num_unfinished_requests()
+        return taken == 0 or (taken < 2 * self._max_num_seqs and not inbox.empty())
+
     def serve(self, inbox: queue.SimpleQueue[Request]) -> None:
         """Serve requests; never returns, as `receive` ends the process."""
         while True:
-            while not inbox.empty() or not self._engine.has_unfinished_requests():
+            while self._wants_more(inbox):
                 self.accept(inbox.get())
             for output in self._engine.step():
                 if output.finished:

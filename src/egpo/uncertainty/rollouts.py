@@ -5,6 +5,7 @@ Problems are answered in shards. A finished shard of the same model, problems, s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from concurrent.futures import Future
@@ -109,7 +110,7 @@ def _ask(engine: Engine, shard: Shard, rollouts: int, progress: Progress) -> lis
         for trial in range(1, rollouts + 1):
             seed = request_seed(trial, messages)
             row = {"problem": number, "uuid": problem["extra_info"]["uuid"], "trial": trial, "seed": seed}
-            answer = engine.ask(messages, seed)
+            answer = engine.ask(messages, seed, logprobs=True)
             answer.add_done_callback(lambda _: progress.tick())
             asked.append((row, problem["reward_model"]["ground_truth"], answer))
     return asked
@@ -145,23 +146,26 @@ def _finish(shard: Shard, asked: list[tuple[Row, str, Future[Answer]]], report: 
     report(f"{shard.file.stem}: {sum(row['correct'] for row in rows)} of {len(rows)} right")
 
 
-def _run(
-    pending: list[Shard], model: Path | str, backbone: Backbone, settings: Evaluation, rollouts: int, report: Report
-) -> None:
+@contextlib.contextmanager
+def _loaded(model: Path | str, backbone: Backbone, settings: Evaluation, report: Report) -> Iterator[Engine]:
     report(f"loading {model} into vLLM")
     start = time.monotonic()
-    with Engine(model, backbone, settings, logprobs=True) as engine:
+    with Engine(model, backbone, settings) as engine:
         engine.wait()
         report(f"loaded in {duration(time.monotonic() - start)}")
-        progress = Progress(sum(len(shard.problems) for shard in pending) * rollouts, report)
-        before: tuple[Shard, list[tuple[Row, str, Future[Answer]]]] | None = None
-        for shard in pending:  # a shard is asked before the answers of the one before are complete
-            asked = _ask(engine, shard, rollouts, progress)
-            if before is not None:
-                _finish(*before, report)
-            before = shard, asked
+        yield engine
+
+
+def _run(pending: list[Shard], engine: Engine, rollouts: int, report: Report) -> None:
+    progress = Progress(sum(len(shard.problems) for shard in pending) * rollouts, report)
+    before: tuple[Shard, list[tuple[Row, str, Future[Answer]]]] | None = None
+    for shard in pending:  # a shard is asked before the answers of the one before are complete
+        asked = _ask(engine, shard, rollouts, progress)
         if before is not None:
             _finish(*before, report)
+        before = shard, asked
+    if before is not None:
+        _finish(*before, report)
 
 
 def _joined(made: list[Shard], metadata: dict[str, Any], path: Path) -> int:
@@ -176,26 +180,28 @@ def _joined(made: list[Shard], metadata: dict[str, Any], path: Path) -> int:
     return rows
 
 
-def roll_out(
+def finish_shards(
     model: Path | str,
     backbone: Backbone,
     problems: Path,
     settings: Evaluation,
     uncertainty: Uncertainty,
     work: Path,
-    out: Path,
     code: str,
     report: Report,
-) -> None:
-    """Answer every problem `uncertainty.rollouts_per_prompt` times, with the decoding of the evaluation.
-
-    Writes out/rollouts.parquet (SCHEMA: a row per problem and trial) and, last, out/manifest.json.
+    engine: Engine | None = None,
+) -> tuple[list[Shard], dict[str, Any], dict[str, str]]:
+    """Make the shards that are not finished.
 
     Args:
         model: a folder in Hugging Face format, or a name on the Hub.
         problems: heldout.parquet of the data stage.
         work: keeps finished shards from one call to the next.
         code: version of the code that rollouts depend on.
+        engine: vLLM with this model, loaded; without one it is loaded here, if a shard is to be made.
+
+    Returns:
+        All shards, the settings that they were made with, and the hashes of the model's files.
 
     Raises:
         UserError: for a model or a problem that cannot be used.
@@ -213,8 +219,31 @@ def roll_out(
     if len(pending) < len(cut):
         report(f"{len(cut) - len(pending)} of {len(cut)} shards are finished already")
     if pending:
-        _run(pending, model, backbone, settings, uncertainty.rollouts_per_prompt, report)
+        loaded = contextlib.nullcontext(engine) if engine else _loaded(model, backbone, settings, report)
+        with loaded as vllm:
+            _run(pending, vllm, uncertainty.rollouts_per_prompt, report)
+    return cut, made, inputs
+
+
+def roll_out(
+    model: Path | str,
+    backbone: Backbone,
+    problems: Path,
+    settings: Evaluation,
+    uncertainty: Uncertainty,
+    work: Path,
+    out: Path,
+    code: str,
+    report: Report,
+) -> None:
+    """Answer every problem `uncertainty.rollouts_per_prompt` times, with the decoding of the evaluation.
+
+    Writes out/rollouts.parquet (SCHEMA: a row per problem and trial) and, last, out/manifest.json. Arguments and errors
+    are those of `finish_shards`.
+    """
+    cut, made, inputs = finish_shards(model, backbone, problems, settings, uncertainty, work, code, report)
+    asked = sum(len(shard.problems) for shard in cut)
     written = _joined(cut, made, out / "rollouts.parquet")
-    assert written == len(rows) * uncertainty.rollouts_per_prompt, f"{written} rollouts for {len(rows)} problems"
-    manifest = origin({"decoding": made, "problems": len(rows)}, code, [problems])
+    assert written == asked * uncertainty.rollouts_per_prompt, f"{written} rollouts for {asked} problems"
+    manifest = origin({"decoding": made, "problems": asked}, code, [problems])
     write_json(out / "manifest.json", {**manifest, "inputs": {**inputs, **manifest["inputs"]}, "model": str(model)})

@@ -90,6 +90,25 @@ def costed(job: Job, catalogue: Catalogue) -> Costed:
     return found or Costed(job, job.limit, LIMIT)
 
 
+def as_run(jobs: Iterable[Costed]) -> list[Costed]:
+    """The jobs with an evaluation's hours as it takes them: it makes the rollouts of its model too."""
+    jobs = list(jobs)
+    evaluated = {one.job.model for one in jobs if one.job.unit == "answers"}
+    moved = {one.job.model: one for one in jobs if one.job.unit == "shards" and one.job.model in evaluated}
+    return [
+        _with_rollouts(one, moved.get(one.job.model)) if one.job.unit == "answers" else one
+        for one in jobs
+        if one not in moved.values()
+    ]
+
+
+def _with_rollouts(evaluation: Costed, rollouts: Costed | None) -> Costed:
+    if rollouts is None:
+        return evaluation
+    basis = LIMIT if LIMIT in (evaluation.basis, rollouts.basis) else evaluation.basis
+    return Costed(evaluation.job, evaluation.hours + rollouts.hours, basis)
+
+
 def wall_clock(jobs: Iterable[Costed], capacity: float, unit: str = "gpus") -> float | None:
     """Hours until all long jobs are done, by list scheduling: what is ready and fits starts, trainings first.
 

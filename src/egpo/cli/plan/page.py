@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from egpo.cli.plan.dry_run import dry_run
 from egpo.cli.plan.fit import disk_gib, hours_text, row_name, too_large, too_long
-from egpo.cli.plan.hours import BASES, LIMIT, Costed, costed, wall_clock
+from egpo.cli.plan.hours import BASES, LIMIT, Costed, as_run, costed, wall_clock
 from egpo.common.paths import ROOT, Paths
 from egpo.common.stages import STAGES
 from egpo.config.experiment import Catalogue
@@ -106,12 +106,13 @@ def plan(catalogue: Catalogue, files: list[str], given: dict[str, Any]) -> str:
     bases = {one.basis for one in jobs}
     needed = disk_gib(found, catalogue)
     free = shutil.disk_usage(RESULTS if RESULTS.exists() else Path.cwd()).free / GIB
+    run = as_run(jobs)
     parts = [
         f"{root}: {len(jobs)} jobs to run",
         _stages(jobs),
         "\n".join(f"{basis}: {meaning}" for basis, meaning in BASES.items() if basis in bases),
-        _wall_clocks(jobs),
+        _wall_clocks(run),
         _disk(needed, free),
-        _fits(jobs, catalogue, sum(needed.values()), free),
+        _fits(run, catalogue, sum(needed.values()), free),
     ]
     return "\n\n".join(parts)
