@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from egpo.config.backbones import SyntheticModel
 from egpo.data.verl_rows import prompt
 from egpo.synthetic.choices import choice_prompt, letter_generation
+from egpo.synthetic.muon import Muon
 from egpo.synthetic.problems import (
     LEVELS,
     TAUGHT_WEIGHTS,
@@ -25,6 +26,7 @@ from egpo.synthetic.tokenizer import END_OF_TURN
 
 IGNORED = -100  # label of the tokens that the loss leaves out
 RISE = 40  # steps in which the learning rate rises
+MUON = 5  # its learning rate, to that of AdamW
 DECAY = 0.97  # of the running average of the weights, per step
 CHOICES = 0.1  # share of the examples that ask for a letter
 PART = 8  # examples that are padded to one length
@@ -107,8 +109,18 @@ class Teacher:
         self._model, self._tokenizer, self._thinks = model, tokenizer, thinks
         self._batch = source.warm_up.batch_size
         self._rng = Random(f"warm-up {source.seed}")
-        self._optimiser = torch.optim.AdamW(model.parameters(), lr=source.warm_up.learning_rate, weight_decay=0.01)
-        self._schedule = torch.optim.lr_scheduler.LinearLR(self._optimiser, start_factor=1 / RISE, total_iters=RISE)
+        matrices = [parameter for parameter in model.model.layers.parameters() if parameter.ndim == 2]
+        identities = set(map(id, matrices))
+        others = [parameter for parameter in model.parameters() if id(parameter) not in identities]
+        # Muon gets as far in 100 steps as AdamW alone in 300.
+        self._optimisers = (
+            Muon(matrices, lr=MUON * source.warm_up.learning_rate),
+            torch.optim.AdamW(others, lr=source.warm_up.learning_rate, weight_decay=0.01),
+        )
+        self._schedules = [
+            torch.optim.lr_scheduler.LinearLR(optimiser, start_factor=1 / RISE, total_iters=RISE)
+            for optimiser in self._optimisers
+        ]
         self._average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(DECAY))
 
     @property
@@ -140,8 +152,9 @@ class Teacher:
             loss.backward()
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
-        self._optimiser.step()
-        self._schedule.step()
-        self._optimiser.zero_grad()
+        for optimiser, schedule in zip(self._optimisers, self._schedules, strict=True):
+            optimiser.step()
+            schedule.step()
+            optimiser.zero_grad()
         self._average.update_parameters(self._model)
         return total
