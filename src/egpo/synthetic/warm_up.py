@@ -27,8 +27,8 @@ from egpo.synthetic.tokenizer import END_OF_TURN
 IGNORED = -100  # label of the tokens that the loss leaves out
 RISE = 40  # steps in which the learning rate rises
 MUON = 5  # its learning rate, to that of AdamW
-DECAY = 0.97  # of the running average of the weights, per step
-CHOICES = 0.1  # share of the examples that ask for a letter
+DECAY = 0.95  # of the running average of the weights, per step
+CHOICES = 0.06  # share of the examples that ask for a letter
 PART = 8  # examples that are padded to one length
 Report = Callable[[str], None]
 Messages = list[dict[str, str]]
