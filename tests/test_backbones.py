@@ -245,12 +245,12 @@ def test_the_maximum_of_steps_need_not_be_a_multiple():
 def test_an_outcome_says_what_it_found():
     fair, _, _ = outcome_of([0.5])
     assert fair.sentence == (
-        "a fair start for reinforcement after 20 steps: pass rate 0.50, mixed 0.40, entirely correct 0.30, "
+        "a fair start for reinforcement after 40 steps: pass rate 0.50, mixed 0.40, entirely correct 0.30, "
         "entirely incorrect 0.30"
     )
     poor, _, _ = outcome_of([0.1] * 9, group_share=0.35)
     assert poor.sentence.startswith(
-        "after 100 steps not what the warm-up aims at: pass rate 0.10 is outside 0.4 to 0.7; entirely correct groups "
+        "after 200 steps not what the warm-up aims at: pass rate 0.10 is outside 0.4 to 0.7; entirely correct groups "
         "are 0.30 of all, less than 0.35; entirely incorrect groups are 0.30 of all, less than 0.35. The run goes on"
     )
 

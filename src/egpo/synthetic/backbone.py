@@ -27,7 +27,7 @@ from egpo.synthetic.tokenizer import make_tokenizer
 from egpo.synthetic.warm_up import Teacher, make_model
 
 Report = Callable[[str], None]
-EVERY = 20  # steps between measurements
+EVERY = 40  # steps between measurements
 
 
 def synthetic(backbone: Backbone) -> SyntheticModel:
