@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -30,7 +30,6 @@ MUON = 5  # its learning rate, to that of AdamW
 DECAY = 0.95  # of the running average of the weights, per step
 CHOICES = 0.06  # share of the examples that ask for a letter
 PART = 8  # examples that are padded to one length
-Report = Callable[[str], None]
 Messages = list[dict[str, str]]
 Example = tuple[list[int], int]  # token ids of prompt and response, length of the prompt
 
@@ -57,7 +56,8 @@ def make_model(source: SyntheticModel, tokenizer: PreTrainedTokenizerFast, conte
 
 def as_text(messages: Messages, tokenizer: PreTrainedTokenizerFast) -> str:
     """Messages in the chat template, up to where the model answers."""
-    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    text: Any = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return text
 
 
 def encode(messages: Messages, generation: str, thinks: bool, tokenizer: PreTrainedTokenizerFast) -> Example:
@@ -125,7 +125,8 @@ class Teacher:
 
     @property
     def average(self) -> Qwen2ForCausalLM:
-        return self._average.module
+        average: Any = self._average.module
+        return average
 
     def teach(self, steps: int) -> float:
         """Train for some steps; returns the mean loss per token of the last one."""
