@@ -4,7 +4,7 @@ CORES ?= 2
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help env demo demo-full bench bench-advantage bench-answers bench-evaluation bench-step bench-data bench-dry-run test test-slow test-slurm gpu-versions test-gpu-versions kit-packages kit-dry-run audit-packages lint format lock schemas
+.PHONY: help env demo demo-full bench bench-advantage bench-answers bench-evaluation bench-step bench-data bench-dry-run bench-warm-up test test-slow test-slurm gpu-versions test-gpu-versions kit-packages kit-dry-run audit-packages lint format lock schemas
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -29,7 +29,7 @@ demo-full: env ## every method and ablation on both tiny models, then what their
 .bench/complete: envs/bench.txt | env
 	@rm -rf .bench && $(BIN)/python -m pip install --quiet --no-deps --target .bench -r envs/bench.txt && touch $@
 
-bench: bench-advantage bench-answers bench-evaluation bench-step bench-data bench-dry-run ## run all benchmarks and compare with other tools, in results/bench/
+bench: bench-advantage bench-answers bench-evaluation bench-step bench-data bench-dry-run bench-warm-up ## run all benchmarks and compare with other tools, in results/bench/
 
 bench-advantage: env ## time of the methods' advantages, compared with verl's
 	@$(BIN)/python benchmarks/advantage.py
@@ -51,6 +51,9 @@ bench-data: env .bench/complete ## near-duplicates compared with other tools, an
 
 bench-dry-run: env ## the plan of the paper's matrix, and at 10 and 100 times its size
 	@$(BIN)/python benchmarks/dry_run.py
+
+bench-warm-up: env ## where the warm-up of the tiny models ends, for many seeds and roundings
+	@$(BIN)/python benchmarks/warm_up.py
 
 test: env ## all tests but the slow ones
 	@$(BIN)/python -m pytest -m "not slow and not full and not slurm" --durations=15 \

@@ -28,9 +28,10 @@ def tiny_model(step: Step) -> Path:
     backbone = tiny_backbone()
     tokenizer = make_tokenizer(False, backbone.source.seed, backbone.max_model_len)
     model = make_model(backbone.source, tokenizer, backbone.max_model_len)
-    Teacher(model, tokenizer, backbone.source, False, print).round(step.sizes.warm_up)
+    teacher = Teacher(model, tokenizer, backbone.source, False)
+    teacher.teach(step.sizes.warm_up)
     tokenizer.save_pretrained(place)
-    model.save_pretrained(place)
+    teacher.average.save_pretrained(place)
     return place
 
 

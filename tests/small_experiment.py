@@ -29,7 +29,6 @@ SMALL = {
                     "hidden_size": 64,
                     "num_attention_heads": 2,
                     "warm_up": {
-                        "problems": 500,
                         "steps": 20,
                         "batch_size": 8,
                         "learning_rate": 1e-3,

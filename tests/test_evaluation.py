@@ -33,6 +33,7 @@ from egpo.evaluation.trials import list_trials
 from egpo.inference.decoding import hashes, model_files
 from egpo.inference.engine import Answer, Engine, EngineError, request_seed
 from egpo.synthetic.benchmark import FORMATS, draw_items, write_benchmark
+from egpo.synthetic.choices import choice_prompt
 from egpo.synthetic.problems import LEVELS, draw_problem
 
 # --- synthetic benchmarks ------------------------------------------------------------------------
@@ -76,6 +77,17 @@ def test_evalscope_reads_the_synthetic_formats(adapter, tmp_path):
     shots = {"gsm8k": "ANSWER: \\boxed{", "mmlu": "\nANSWER: "}
     if adapter in shots:
         assert samples[0].input[0].content.count(shots[adapter]) == made.num_fewshot
+
+
+def test_the_warm_up_asks_for_letters_in_the_words_of_evalscope(tmp_path):
+    from egpo.evaluation.harness import read_samples
+
+    made = benchmark("mmlu", 21).model_copy(update={"num_fewshot": 0})
+    write_benchmark(made, tmp_path)
+    samples = [sample for subset in read_samples("mmlu", made, tmp_path).values() for sample in subset]
+    asked = {tuple((message.role, message.content) for message in sample.input) for sample in samples}
+    ours = [choice_prompt(item) for item in draw_items(made.source, 21)]
+    assert asked == {tuple((message["role"], message["content"]) for message in messages) for messages in ours}
 
 
 def test_a_folder_is_not_taken_for_another_of_the_same_name(tmp_path):

@@ -61,15 +61,14 @@ class LocalModel(Section):
 
 
 class WarmUp(Section):
-    """Supervised training after which a synthetic backbone solves some problems but not most."""
+    """Supervised training that ends at the first measurement at which some problems are solved, but not most."""
 
-    problems: Count = Field(description="Number of distinct problems that the corpus is drawn from.")
-    steps: Count
+    steps: Count = Field(description="At most; it ends sooner where the pass rate and the groups are in range.")
     batch_size: Count
     learning_rate: float = Field(gt=0)
-    pass_rate: tuple[Share, Share] = Field((0.2, 0.7), description="Range that the pass rate must fall in.")
+    pass_rate: tuple[Share, Share] = Field((0.45, 0.65), description="Range that the pass rate should fall in.")
     group_share: Share = Field(
-        0.1, description="Minimum share of each: mixed, entirely-correct and entirely-incorrect groups."
+        0.1, description="Share that each kind of group should have: mixed, entirely correct, entirely incorrect."
     )
 
 

@@ -12,6 +12,7 @@ from egpo.common.errors import UserError
 from egpo.common.files import write_text
 from egpo.common.hashing import generator
 from egpo.config.benchmarks import Benchmark, SyntheticBenchmark
+from egpo.synthetic.choices import options
 from egpo.synthetic.problems import LEVELS, Problem, draw_problem
 
 ATTEMPTS = 1000  # draws until a text differs from those of all earlier items
@@ -47,11 +48,7 @@ def _minerva(problem: Problem, index: int, subject: str) -> dict[str, Any]:
 
 
 def _mmlu(problem: Problem, index: int, subject: str) -> dict[str, Any]:
-    """The right answer among three wrong ones, at a place that depends on its value."""
-    right = int(problem.answer)
-    place = right % 4
-    choices = [str(right + slip) for slip in (1, 10, 2)]
-    choices.insert(place, problem.answer)
+    choices, place = options(problem)
     return {"question": problem.text, "subject": subject, "choices": choices, "answer": place}
 
 

@@ -8,6 +8,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast
 
 from egpo.data.verl_rows import prompt
+from egpo.synthetic.choices import choice_prompt
 from egpo.synthetic.problems import correct_generation, draw_problem
 
 END_OF_TEXT, TURN, END_OF_TURN, THINK, END_OF_THINK = (
@@ -53,7 +54,8 @@ def make_tokenizer(thinks: bool, seed: int, context: int) -> PreTrainedTokenizer
     )
     problems = [draw_problem(rng, "train") for _ in range(4000)]
     texts = [prompt(problem.text)[0]["content"] + "\n" + correct_generation(problem, rng) for problem in problems]
-    tokenizer.train_from_iterator([*texts, "user", "assistant"], trainer)
+    choices = choice_prompt(problems[0])[0]["content"]  # often enough that its words become tokens
+    tokenizer.train_from_iterator([*texts, *[choices] * 400, "user", "assistant"], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=END_OF_TURN,

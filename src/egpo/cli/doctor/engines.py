@@ -92,7 +92,7 @@ def tiny_model(folder: Path, gpus: int) -> Backbone:
     from egpo.synthetic.warm_up import make_model
 
     heads = max(2, gpus)
-    never = {"problems": 1, "steps": 1, "batch_size": 1, "learning_rate": 1.0}
+    never = {"steps": 1, "batch_size": 1, "learning_rate": 1.0}
     # A head of 64, which all of vLLM's kernels for attention can do.
     sizes = {"num_hidden_layers": 1, "hidden_size": 64 * heads, "num_attention_heads": heads}
     source = SyntheticModel.model_validate({"kind": "synthetic", **sizes, "warm_up": never})

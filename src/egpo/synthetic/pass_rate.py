@@ -1,0 +1,145 @@
+"""How often a synthetic backbone solves problems, and in which groups: what a training with rewards starts from."""
+
+from __future__ import annotations
+
+from random import Random
+
+import torch
+from torch.nn.functional import pad
+from transformers import DynamicCache, PreTrainedTokenizerFast, Qwen2ForCausalLM
+
+from egpo.common.answers import answers_equivalent, extract_boxed
+from egpo.config.backbones import WarmUp
+from egpo.data.verl_rows import prompt
+from egpo.synthetic.problems import Problem, correct_generation, draw_problem
+from egpo.synthetic.warm_up import as_text, batch_of, encode, response_losses
+
+PROBLEMS, ROLLOUTS = 128, 8
+KINDS = ("mixed", "entirely_correct", "entirely_incorrect")
+BATCH = 32
+Shares = dict[str, float]  # pass rate and share of each kind of group
+
+
+def fixed_problems() -> list[Problem]:
+    """Problems in training wordings, the same at every measurement."""
+    rng = Random("pass rate")
+    return [draw_problem(rng, "train") for _ in range(PROBLEMS)]
+
+
+@torch.no_grad()
+def right_probabilities(
+    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, problems: list[Problem], thinks: bool
+) -> torch.Tensor:
+    """(problems,) probability at temperature 1 of the right responses that the corpus has for a problem.
+
+    A model hardly ever finds a right answer in other words. One pass over these few responses takes a tenth of the
+    time of sampling, and has no noise.
+    """
+    rng = Random(0)
+    model.eval()
+    asked = []
+    for number, problem in enumerate(problems):
+        forms = {correct_generation(problem, rng, worked) for worked in (0.0, 1.0)}
+        asked += [(number, encode(prompt(problem.text), form, thinks, tokenizer)) for form in sorted(forms)]
+    asked.sort(key=lambda one: len(one[1][0]))
+    found = torch.zeros(len(problems))
+    for start in range(0, len(asked), BATCH):
+        part = asked[start : start + BATCH]
+        losses, rows = response_losses(model, *batch_of([form for _, form in part], tokenizer.pad_token_id))
+        logs = torch.zeros(len(part)).index_add_(0, rows, -losses)
+        found.index_add_(0, torch.tensor([number for number, _ in part]), logs.exp())
+    return found.clamp(max=1)
+
+
+def expected_shares(chances: torch.Tensor, rollouts: int = ROLLOUTS) -> Shares:
+    """Expected pass rate and shares of the kinds of groups, from the (problems,) probabilities of a right response."""
+    correct, incorrect = chances**rollouts, (1 - chances) ** rollouts
+    values = (chances, 1 - correct - incorrect, correct, incorrect)
+    return {name: value.mean().item() for name, value in zip(("pass_rate", *KINDS), values, strict=True)}
+
+
+def group_shares(right: torch.Tensor) -> Shares:
+    """Pass rate and shares of mixed, entirely-correct, entirely-incorrect groups of (problems, rollouts)."""
+    passed = right.float().mean(dim=1)
+    values = (passed, (passed > 0) & (passed < 1), passed == 1, passed == 0)
+    return {name: value.float().mean().item() for name, value in zip(("pass_rate", *KINDS), values, strict=True)}
+
+
+@torch.no_grad()
+def sample_responses(
+    model: Qwen2ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    asked: list[str],
+    rollouts: int,
+    response_tokens: int,
+    seed: int,
+) -> list[str]:
+    """`rollouts` responses to each prompt at temperature 1.
+
+    transformers' own `generate` reads a prompt once for each of its rollouts and carries finished ones to the end.
+    """
+    model.eval()
+    generator = torch.Generator().manual_seed(seed)
+    inputs = tokenizer(asked, padding=True, padding_side="left", return_tensors="pt")
+    mask = inputs["attention_mask"]
+    position = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    cache = DynamicCache(config=model.config)
+    output = model(
+        input_ids=inputs["input_ids"],
+        attention_mask=mask,
+        position_ids=position,
+        past_key_values=cache,
+        logits_to_keep=1,
+    )
+    cache.batch_repeat_interleave(rollouts)
+    logits, mask = output.logits[:, -1].repeat_interleave(rollouts, 0), mask.repeat_interleave(rollouts, 0)
+    position = position[:, -1:].repeat_interleave(rollouts, 0)
+    rows = torch.arange(len(logits))
+    tokens: list[list[int]] = [[] for _ in rows]
+    for _ in range(response_tokens):
+        chosen = torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)
+        going = (chosen[:, 0] != tokenizer.eos_token_id).nonzero()[:, 0]
+        if not len(going):
+            break
+        cache.batch_select_indices(going)
+        rows, chosen, mask, position = rows[going], chosen[going], mask[going], position[going] + 1
+        for row, token in zip(rows.tolist(), chosen[:, 0].tolist(), strict=True):
+            tokens[row].append(token)
+        mask = pad(mask, (0, 1), value=1)
+        output = model(input_ids=chosen, attention_mask=mask, position_ids=position, past_key_values=cache)
+        logits = output.logits[:, -1]
+    return tokenizer.batch_decode(tokens, skip_special_tokens=True)
+
+
+def is_right(response: str, answer: str) -> bool:
+    boxed = extract_boxed(response)
+    return boxed is not None and answers_equivalent(boxed, answer)
+
+
+def sampled_shares(
+    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, problems: list[Problem], response_tokens: int
+) -> Shares:
+    """`group_shares` of sampled responses, and the pass rate at each level of difficulty."""
+    asked = [as_text(prompt(problem.text), tokenizer) for problem in problems]
+    responses = sample_responses(model, tokenizer, asked, ROLLOUTS, response_tokens, seed=0)
+    answers = [problem.answer for problem in problems for _ in range(ROLLOUTS)]
+    right = torch.tensor([is_right(*pair) for pair in zip(responses, answers, strict=True)]).view(-1, ROLLOUTS)
+    shares = group_shares(right)
+    for level in sorted({problem.level for problem in problems}):
+        rows = torch.tensor([problem.level == level for problem in problems])
+        shares[f"pass_rate_level_{level}"] = right[rows].float().mean().item()
+    return shares
+
+
+def shortcomings(shares: Shares, warm_up: WarmUp) -> list[str]:
+    """What is out of the range that `warm_up` asks for; empty if nothing is."""
+    low, high = warm_up.pass_rate
+    found = []
+    if not low <= shares["pass_rate"] <= high:
+        found.append(f"pass rate {shares['pass_rate']:.2f} is outside {low} to {high}")
+    found += [
+        f"{kind.replace('_', ' ')} groups are {shares[kind]:.2f} of all, less than {warm_up.group_share}"
+        for kind in KINDS
+        if shares[kind] < warm_up.group_share
+    ]
+    return found
