@@ -108,4 +108,4 @@ def test_a_process_ends_when_its_server_does(run_folder: Path) -> None:
         [sys.executable, "-c", code], stdin=subprocess.PIPE, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 1
-    assert "No module named 'no_such_module'" in done.stderr and "has ended" in done.stdout
+    assert "No module named 'no_such_module'" in done.stderr and "has ended" in done.stderr

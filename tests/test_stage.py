@@ -173,6 +173,8 @@ def code_and_script() -> dict[str, tuple[set[str], str]]:
 def test_the_code_of_a_rule_covers_what_its_script_imports(rule, counted, script):
     called = provenance.modules(os.path.relpath(ROOT / script, provenance.PACKAGE))
     missing = {name for name in called if not name.startswith("..")} - counted
+    if rule == "evaluate_model":  # its script also makes the shards of rollouts, whose code has a key of its own
+        missing -= provenance.modules(*STAGES["roll_out"].code).keys()
     assert missing == (LAUNCHERS & called.keys() if rule == "train_model" else set())
 
 

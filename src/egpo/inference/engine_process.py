@@ -92,8 +92,8 @@ class Server:
         return SamplingParams(
             **{**self._sampling, "max_tokens": min(self._sampling["max_tokens"], room)},
             seed=seed,
-            # 0: of the chosen token alone.
-            **({"logprobs": 0, "flat_logprobs": True} if logprobs else {}),
+            logprobs=0 if logprobs else None,  # 0: of the chosen token alone
+            flat_logprobs=logprobs,
             skip_special_tokens=False,  # where </think> is a special token, it must stay in the text
             output_kind=RequestOutputKind.FINAL_ONLY,
         )

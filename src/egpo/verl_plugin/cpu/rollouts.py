@@ -93,9 +93,8 @@ class Puts:
 
 
 _to_tensordict = agent_loop_tq.list_of_dict_to_tensordict
-
-
-_Worker: Any = agent_loop_tq.AgentLoopWorkerTQ.__ray_metadata__.modified_class  # the class itself, without Ray
+_Actor: Any = agent_loop_tq.AgentLoopWorkerTQ
+_Worker: Any = _Actor.__ray_metadata__.modified_class  # the class itself, without Ray
 
 
 class Rollouts(_Worker):
