@@ -31,10 +31,13 @@ def cpu_environment() -> dict[str, str]:
     }
 
 
-def cpu_settings() -> dict[str, Any]:
+def cpu_settings(longest: int) -> dict[str, Any]:
     """verl's settings by dotted key: one process of each kind, float32, nothing that a CPU build lacks.
 
     egpo.verl_plugin.cpu.platform does the rest.
+
+    Args:
+        longest: tokens of a prompt and its response, at most.
     """
     return {
         "trainer.device": "cpu",
@@ -52,6 +55,9 @@ def cpu_settings() -> dict[str, Any]:
         f"{MODEL}.enable_gradient_checkpointing": False,
         f"{ROLLOUT}.dtype": "float32",
         f"{ROLLOUT}.enforce_eager": True,
+        # vLLM would end when it divides the prompt of a request that has a seed (see egpo.inference.engine).
+        f"{ROLLOUT}.enable_chunked_prefill": False,
+        f"{ROLLOUT}.max_num_batched_tokens": max(8192, longest),  # verl's, unless a prompt would not fit
         f"{ROLLOUT}.enable_sleep_mode": False,
         f"{ROLLOUT}.free_cache_engine": False,
         f"{ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": 64,

@@ -72,11 +72,15 @@ def _overlong(overlong_buffer: OverlongBuffer | None, backbone: Backbone) -> dic
 
 def micro_batch_tokens(backbone: Backbone) -> int:
     """Tokens of a micro batch (ppo_max_token_len_per_gpu): at least those of the longest sequence."""
-    return max(16384, backbone.max_prompt_length + backbone.max_response_length)
+    return max(16384, longest(backbone))
+
+
+def longest(backbone: Backbone) -> int:
+    """Tokens of a prompt and its response, at most."""
+    return backbone.max_prompt_length + backbone.max_response_length
 
 
 def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, Any]:
-    longest = backbone.max_prompt_length + backbone.max_response_length
     return {
         "data.train_batch_size": training.train_batch_size,
         "data.max_prompt_length": backbone.max_prompt_length,
@@ -105,7 +109,7 @@ def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, 
         f"{ROLLOUT}.top_k": training.top_k,
         f"{ROLLOUT}.seed": seed,
         f"{ROLLOUT}.agent.default_agent_loop": "egpo",
-        f"{ROLLOUT}.max_model_len": longest,
+        f"{ROLLOUT}.max_model_len": longest(backbone),
         "trainer.nnodes": training.nodes,
         "trainer.n_gpus_per_node": training.gpus_per_node,
         "trainer.total_training_steps": training.total_training_steps,
@@ -178,7 +182,7 @@ def verl_config(
         **_experiment(training, backbone, seed),
         **_files(model, train_file, validation_file, work),
         "egpo_run.max_num_gen_batches": method.max_num_gen_batches,
-        **(cpu_settings() if training.platform == "cpu" else _cuda(training)),
+        **(cpu_settings(longest(backbone)) if training.platform == "cpu" else _cuda(training)),
         **_overrides(training, config),
     }
     with open_dict(config):

@@ -28,8 +28,6 @@ from egpo.training.settings import check
 from egpo.verl_plugin import quick_start  # noqa: F401
 from egpo.verl_plugin.cpu import start as cpu
 
-SECONDS_FOR_LOGS = 2  # Ray forwards the output of its workers with a delay
-
 
 def _import_verl() -> None:
     importlib.import_module("verl.trainer.ppo.v1")
@@ -155,7 +153,7 @@ def main(path: Path) -> int:
         return 1
     except Exception:
         traceback.print_exc()
-        time.sleep(SECONDS_FOR_LOGS)
+        time.sleep(cpu.SECONDS_FOR_LOGS)
         return 1
     return 0
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from egpo.inference.engine import is_tiny
 
+POLL_SECONDS = 1
 SERVER = "vllm_server_0_0"  # the name by which verl's actor looks for its server
 
 
@@ -35,6 +36,12 @@ class CpuServer:
                 torch.set_num_threads(1)  # the engine, a fork of this process, inherits it
             self._launch = asyncio.ensure_future(self._server.launch_server())
         await self._launch
+
+    async def engine_died(self) -> None:
+        """Return when the engine has ended, which verl notices only by waiting for it."""
+        await self.launched()
+        while not self._server.engine.errored:
+            await asyncio.sleep(POLL_SECONDS)
 
     async def start_rollouts(self, config: DictConfig) -> None:
         """Make the worker of agent loops; verl's queue must have been started."""

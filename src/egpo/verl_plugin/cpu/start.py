@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
 from typing import Any
 
 import ray
 from omegaconf import DictConfig
 from ray.actor import ActorHandle
+from ray.exceptions import RayError
 
 from egpo.runtime import fork_client, fork_server
 from egpo.verl_plugin.cpu.server import SERVER, CpuServer
 
+SECONDS_FOR_LOGS = 2  # Ray forwards the output of its workers with a delay
 MODULES = (
     "egpo.verl_plugin.quick_start",
     "verl.trainer.ppo.v1",
@@ -67,4 +74,14 @@ def start_server(config: DictConfig) -> ActorHandle:
         cuda_visible_devices="0",
     )
     handle.launched.remote()
+    threading.Thread(target=_end_with, args=(handle,), daemon=True).start()
     return handle
+
+
+def _end_with(server: ActorHandle) -> None:
+    """End this process when vLLM has ended: verl would leave out the rollouts that fail, and then wait forever."""
+    with suppress(RayError):
+        ray.get(server.engine_died.remote())
+    print("vLLM has ended; the first error above is the cause", file=sys.stderr, flush=True)
+    time.sleep(SECONDS_FOR_LOGS)
+    os._exit(1)
