@@ -12,7 +12,7 @@ from random import Random
 LEVELS = (1, 2, 3, 4, 5)
 # Shares of the levels in training data. After the warm-up some problems are nearly always solved and some never, so
 # that groups of each kind occur whatever the rest of the model can do.
-LEVEL_WEIGHTS = (0.3, 0.25, 0.25, 0.05, 0.15)
+LEVEL_WEIGHTS = (0.2, 0.45, 0.2, 0.05, 0.1)
 # Shares in the warm-up: many sums of two digits, which are soon solved, and none of three terms, which stay unsolved.
 TAUGHT_WEIGHTS = (0.5, 0.25, 0.2, 0.05, 0.0)
 
