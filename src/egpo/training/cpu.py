@@ -13,7 +13,8 @@ CPUS = 6
 
 def cpu_environment() -> dict[str, str]:
     """Environment variables for all processes of a training on this machine's CPU."""
-    cores = str(len(os.sched_getaffinity(0)))
+    # Snakemake sets OMP_NUM_THREADS to the `cpus` of a job: trainings that share a machine share its cores.
+    cores = os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
     return {
         "VERL_PLATFORM": "cpu",
         "CUDA_VISIBLE_DEVICES": "0",  # the one logical GPU that Ray is started with
