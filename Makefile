@@ -2,9 +2,11 @@
 PYTHON ?= python3.11
 CORES ?= 2
 BIN := .venv/bin
+TESTS := $(BIN)/python -m pytest -m "not slow and not full and not slurm" \
+	--numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help env demo demo-full bench bench-advantage bench-answers bench-evaluation bench-step bench-data bench-dry-run bench-warm-up test test-slow test-slurm gpu-versions test-gpu-versions kit-packages kit-dry-run audit-packages lint format lock schemas
+.PHONY: help env demo demo-full coverage bench bench-advantage bench-answers bench-evaluation bench-step bench-data bench-dry-run bench-warm-up test test-slow test-slurm gpu-versions test-gpu-versions kit-packages kit-dry-run audit-packages lint format lock schemas
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -56,9 +58,10 @@ bench-warm-up: env ## where the warm-up of the tiny models ends, for many seeds 
 	@$(BIN)/python benchmarks/warm_up.py
 
 test: env ## all tests but the slow ones
-	@$(BIN)/python -m pytest -m "not slow and not full and not slurm" --durations=15 \
-		--cov=egpo --cov-report=term \
-		--numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
+	@$(TESTS) --durations=15
+
+coverage: env ## the same tests, with the lines that none of them runs
+	@$(TESTS) --cov=egpo --cov-report=term-missing
 
 test-slow: env ## the tests that take minutes
 	@$(BIN)/python -m pytest -m slow

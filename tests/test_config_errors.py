@@ -373,7 +373,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "quotas above the source": ({"data.quotas.default_mixed": 5000}, ("data.quotas: 5340", "raise default_rows")),
     "entropies without rows": ({"data.heldout_rows": 0}, ("data.heldout_rows: 0", "raise it")),
-    "checkpoints after the end": ({"training.save_freq": 100}, ("training.save_freq: 100", "give at most 32")),
+    "checkpoints after the end": ({"training.save_freq": 100}, ("training.save_freq: 100", "give at most 28")),
     "checkpoints after the end of the epochs": (
         {"training.total_training_steps": OUT, "training.total_epochs": 1, "training.save_freq": 30},
         ("training.save_freq: 30", "give at most 29"),
