@@ -69,6 +69,7 @@ def small(inputs: Path, out: Path, method: str | Method, **changes) -> DictConfi
         "save_freq": 1,
         "test_freq": 100,
     }
+    assert changes.keys() <= type(demo.experiment.training).model_fields.keys(), "model_copy takes any name"
     training = demo.experiment.training.model_copy(update={**small_sizes, **changes})
     backbone = demo.backbones["tiny-math"].model_copy(update={"max_response_length": 12})
     chosen = METHODS[method] if isinstance(method, str) else method

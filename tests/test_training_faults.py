@@ -73,7 +73,7 @@ class Run:
 
 def new_run(inputs: Path, out: Path) -> Run:
     out.mkdir(exist_ok=True)
-    return Run(small(inputs, out, "egpo", steps=STEPS, save_freq=SAVE_EVERY), out)
+    return Run(small(inputs, out, "egpo", total_training_steps=STEPS, save_freq=SAVE_EVERY), out)
 
 
 @dataclass(frozen=True)
@@ -241,6 +241,6 @@ def test_an_incomplete_checkpoint_is_removed_and_a_finished_training_only_export
 
 
 def test_a_training_that_diverges_ends(inputs, tmp_path):
-    config = small(inputs, tmp_path, "grpo", steps=8, save_freq=8, learning_rate=1e30)
+    config = small(inputs, tmp_path, "grpo", total_training_steps=8, save_freq=8, learning_rate=1e30)
     with pytest.raises(UserError, match=r"step \d: log-probabilities .* not finite.*training\.learning_rate"):
         train(config, tmp_path, tmp_path / "work", LIMITS, lambda _: None)
