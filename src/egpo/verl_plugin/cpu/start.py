@@ -8,7 +8,6 @@ import os
 import sys
 import threading
 import time
-from contextlib import suppress
 from typing import Any
 
 import ray
@@ -80,8 +79,11 @@ def start_server(config: DictConfig) -> ActorHandle:
 
 def _end_with(server: ActorHandle) -> None:
     """End this process when vLLM has ended: verl would leave out the rollouts that fail, and then wait forever."""
-    with suppress(RayError):
+    why = "the first error above is the cause"
+    try:
         ray.get(server.engine_died.remote())
-    print("vLLM has ended; the first error above is the cause", file=sys.stderr, flush=True)
+    except RayError as error:  # the whole process has ended, for example because memory is short
+        why = str(error)
+    print(f"vLLM has ended: {why}", file=sys.stderr, flush=True)
     time.sleep(SECONDS_FOR_LOGS)
     os._exit(1)
