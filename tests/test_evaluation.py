@@ -104,23 +104,23 @@ def test_a_folder_is_not_taken_for_another_of_the_same_name(tmp_path):
 
 
 def test_a_subject_that_is_missing_is_named(tmp_path):
-    from egpo.evaluation.harness import count_questions
+    from egpo.evaluation.harness import read_samples
 
     made = benchmark("mmlu", 21)
     write_benchmark(made, tmp_path)
     more = made.model_copy(update={"subsets": (*SUBJECTS, "high_school_biology")})
     with pytest.raises(UserError, match=r"mine\.subsets: the data has no question of high_school_biology\."):
-        count_questions("mine", more, tmp_path)
+        read_samples("mine", more, tmp_path)
 
 
 def test_a_wrong_number_of_questions_names_the_key(tmp_path):
-    from egpo.evaluation.harness import count_questions
+    from egpo.evaluation.harness import read_samples
 
     write_benchmark(benchmark("math_500", 20), tmp_path)
     with pytest.raises(UserError, match=r"benchmarks\.yaml: mine\.num_questions: 21.* reads 20 questions"):
-        count_questions("mine", benchmark("math_500", 21), tmp_path)
+        read_samples("mine", benchmark("math_500", 21), tmp_path)
     with pytest.raises(UserError, match="mine: evalscope cannot read its 'gsm8k'"):
-        count_questions("mine", benchmark("gsm8k", 20), tmp_path)
+        read_samples("mine", benchmark("gsm8k", 20), tmp_path)
 
 
 def test_an_unknown_format_is_refused(tmp_path):

@@ -213,11 +213,6 @@ def read_samples(name: str, benchmark: Benchmark, folder: Path | None, prompts: 
     return samples
 
 
-def count_questions(name: str, benchmark: Benchmark, folder: Path | None) -> dict[str, int]:
-    """Number of questions in each subset; raises as `read_samples`."""
-    return {subset: len(samples) for subset, samples in read_samples(name, benchmark, folder).items()}
-
-
 def run_trial(
     name: str,
     benchmark: Benchmark,

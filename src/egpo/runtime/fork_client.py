@@ -1,6 +1,6 @@
 """What Ray runs in place of its start script (setup_worker.py): asks egpo.runtime.fork_server for a worker.
 
-Run as a file, and by every worker's start: standard library only, and nothing of this package.
+Ray runs it as a file for every worker that it starts, so it imports the standard library alone.
 """
 
 from __future__ import annotations

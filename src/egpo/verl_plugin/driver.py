@@ -1,7 +1,7 @@
 """The driver process of one training: `python -m egpo.verl_plugin.driver verl.yaml`, started by egpo.training.process.
 
 verl's entry point runs the trainer in a Ray actor, which imports everything again. Here the driver runs the trainer
-itself, and starts Ray while it imports verl; on a CPU, Ray's workers are forked from it (egpo.verl_plugin.cpu.start).
+itself, and starts Ray while it imports verl. On a CPU, Ray's workers are forks (egpo.verl_plugin.cpu.start).
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Puts:
     async def async_kv_batch_put(
         self, keys: list[str], fields: list[dict], tags: list[dict], partition_id: str
     ) -> None:
-        """Put rows; `fields` are dictionaries, as list_of_dict_to_tensordict is left out below."""
+        """Put rows; `fields` are dictionaries, because `Rollouts` replaces list_of_dict_to_tensordict."""
         done = asyncio.get_running_loop().create_future()
         if partition_id not in self._waiting:
             self._waiting[partition_id] = []
