@@ -106,7 +106,7 @@ def rollouts_too(wildcards, input):
     if not input.problems:
         return None
     return {
-        "work": str(PATHS.rollouts(**wildcards)) + "/work",
+        "work": str(PATHS.rollouts(**wildcards) / "work"),
         "uncertainty": plain(EXPERIMENT.uncertainty),
         "code": stage_code("roll_out"),
     }
