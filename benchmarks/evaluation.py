@@ -81,7 +81,9 @@ def prepare() -> dict:
     backbone = demo.backbones["tiny-math"]
     return {
         "model": str(make_model(model, backbone.max_model_len)),
-        "backbone": backbone.model_dump(mode="json"),
+        # As a folder: the earlier commit knows other keys of a synthetic model.
+        "backbone": backbone.model_dump(mode="json", exclude_defaults=True)
+        | {"source": {"kind": "local", "path": str(model)}},
         "benchmarks": {name: benchmark.model_dump(mode="json") for name, benchmark in demo.benchmarks.items()},
         "folders": {name: str(folder) for name, folder in folders.items()},
         "settings": demo.experiment.evaluation.model_dump(mode="json"),

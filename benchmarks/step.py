@@ -29,7 +29,7 @@ DEMO = ROOT / "results" / "demo"
 STEPS = 8
 PHASES = ("gen", "old_log_prob", "adv", "update_actor", "update_weights", "step")
 JOB = """
-import json, sys
+import inspect, json, sys
 from pathlib import Path
 from egpo.config.files import read_yaml
 from egpo.config.loader import load
@@ -45,6 +45,8 @@ run(
     model=demo / "backbones/tiny-math/model", train_file=demo / "data/train.parquet",
     validation_file=demo / "data/validation.parquet", seed=1, out=out, code="benchmark",
     limits=Limits(time=3600, grace=60, stall=600), report=lambda line: print(line, flush=True),
+    # An earlier commit does not choose sizes by the memory.
+    **({"memory_gib": 8} if "memory_gib" in inspect.signature(run).parameters else {}),
 )
 """
 

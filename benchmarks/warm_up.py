@@ -45,11 +45,11 @@ COLUMNS = {
 
 def letters_right(model: object, tokenizer: object) -> float:
     """Share of right letters in sampled answers to questions in MMLU's format, of all levels alike."""
+    from egpo.backbones.sampling import sample_responses
+    from egpo.backbones.supervised import as_text
     from egpo.common.answer_letters import chosen_letter
     from egpo.synthetic.choices import LETTERS, choice_prompt, options
-    from egpo.synthetic.pass_rate import sample_responses
     from egpo.synthetic.problems import LEVELS, draw_problem
-    from egpo.synthetic.warm_up import as_text
 
     rng = Random("letters")
     problems = [draw_problem(rng, "held-out", "sums", LEVELS[index % len(LEVELS)]) for index in range(QUESTIONS)]

@@ -4,6 +4,16 @@ def of_kind(kind):
     return "|".join(map(re.escape, names)) or "-"  # no backbone is named "-"
 
 
+def warm_up_files(backbone):
+    """The user's files of worked examples. The import takes half a second: only then."""
+    warm_up = CATALOGUE.backbones[backbone].warm_up
+    if warm_up is None:
+        return []
+    from egpo.data.problem_files import every_file
+
+    return every_file(warm_up.sets)
+
+
 rule backbone_fetch:
     output:
         **PATHS.outputs("backbone_fetch"),
@@ -23,6 +33,57 @@ rule backbone_fetch:
         model=str(PATHS.backbone() / "model"),  # as text: a Path would keep its {wildcards}
     script:
         "../workflow/scripts/backbone_fetch.py"
+
+
+rule backbone_convert:
+    input:
+        lambda w: str(ROOT / CATALOGUE.backbones[w.backbone].source.path),
+    output:
+        **PATHS.outputs("backbone_convert"),
+    log:
+        PATHS.log("backbone_convert"),
+    benchmark:
+        PATHS.usage("backbone_convert")
+    wildcard_constraints:
+        backbone=of_kind("gguf"),
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        name="backbone {backbone}",
+        model=str(PATHS.backbone() / "model"),  # as text: a Path would keep its {wildcards}
+    script:
+        "../workflow/scripts/backbone_convert.py"
+
+
+rule backbone_teach:
+    input:
+        lambda w: source_ready(w.backbone),
+        lambda w: warm_up_files(w.backbone),
+        validation=PATHS.output("data_pool", "validation"),
+        apart=[PATHS.heldout] if DATA.heldout_rows else [],
+        questions=[PATHS.questions(name) for name in decontamination_benchmarks(EXPERIMENT)],
+    output:
+        **PATHS.outputs("backbone_teach"),
+    log:
+        PATHS.log("backbone_teach"),
+    benchmark:
+        PATHS.usage("backbone_teach")
+    priority: FIRST
+    threads: lambda w: EXPERIMENT.of(w.backbone).jobs.train.cpus
+    resources:
+        mem_mb=lambda w: EXPERIMENT.of(w.backbone).jobs.train.memory_gib * 1024,
+        runtime=lambda w: EXPERIMENT.of(w.backbone).jobs.train.minutes,
+    params:
+        name="backbone {backbone}",
+        backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
+        data=plain(DATA),
+        benchmarks=list(decontamination_benchmarks(EXPERIMENT)),
+        source=lambda w: source_model(w.backbone),
+        model=str(PATHS.warm() / "model"),  # as text: a Path would keep its {wildcards}
+        code=stage_code("backbone_teach"),
+    script:
+        "../workflow/scripts/backbone_teach.py"
 
 
 rule backbone_tokenizer:

@@ -83,14 +83,14 @@ def plain(model):
     return model.model_dump(mode="json")
 
 
-def backbone_model(backbone):
-    """Folder of the backbone's weights: made or fetched by a rule, or the user's own."""
+def source_model(backbone):
+    """Folder of the weights before a warm-up: made or fetched by a rule, or the user's own."""
     source = CATALOGUE.backbones[backbone].source
     return str(source.path) if source.kind == "local" else str(PATHS.backbone(backbone) / "model")
 
 
-def backbone_ready(backbone):
-    """What a job that reads a backbone's weights waits for."""
+def source_ready(backbone):
+    """What a job that reads the weights before a warm-up waits for."""
     source = CATALOGUE.backbones[backbone].source
     return (
         str(ROOT / source.path / "config.json")
@@ -99,12 +99,24 @@ def backbone_ready(backbone):
     )
 
 
+def backbone_model(backbone):
+    """Folder of the weights that trainings and evaluations start from."""
+    warm = CATALOGUE.backbones[backbone].warm_up is not None
+    return str(PATHS.warm(backbone) / "model") if warm else source_model(backbone)
+
+
+def backbone_ready(backbone):
+    """What a job that reads these weights waits for."""
+    warm = CATALOGUE.backbones[backbone].warm_up is not None
+    return str(PATHS.warm(backbone) / "manifest.json") if warm else source_ready(backbone)
+
+
 def tokenizer_folder(backbone):
-    """Where a backbone's tokenizer lies; synthetic backbones have theirs before they are warmed up."""
+    """Where a backbone's tokenizer lies: before the warm-up, which needs the data."""
     source = CATALOGUE.backbones[backbone].source
-    return str(PATHS.tokenizer(backbone)) if source.kind == "synthetic" else backbone_model(backbone)
+    return str(PATHS.tokenizer(backbone)) if source.kind == "synthetic" else source_model(backbone)
 
 
 def tokenizer_ready(backbone):
     source = CATALOGUE.backbones[backbone].source
-    return str(PATHS.tokenizer(backbone) / "tokenizer.json") if source.kind == "synthetic" else backbone_ready(backbone)
+    return str(PATHS.tokenizer(backbone) / "tokenizer.json") if source.kind == "synthetic" else source_ready(backbone)

@@ -8,7 +8,7 @@ def problem_files():
         return []
     from egpo.data.problem_files import every_file
 
-    return every_file(DATA.source)
+    return every_file(DATA.source.parts)
 
 
 def needs_network():

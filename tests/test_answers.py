@@ -304,7 +304,13 @@ LONG = {
 }
 
 
-@pytest.mark.parametrize("kind", LONG)
+# Only the time limits end these.
+UNTIL_THE_LIMIT = {"functions"}
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in UNTIL_THE_LIMIT else []) for kind in LONG]
+)
 def test_no_text_takes_longer_than_its_limit(kind: str) -> None:
     start = time.monotonic()
     assert not answers_equivalent(LONG[kind], "17x")

@@ -15,6 +15,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egpo.backbones.sampling import group_shares, sample_responses
+from egpo.backbones.supervised import IGNORED, as_text, batch_of
 from egpo.common.answer_letters import chosen_letter
 from egpo.common.answers import answers_equivalent, extract_boxed
 from egpo.common.files import read_json
@@ -23,13 +25,7 @@ from egpo.data.verl_rows import prompt
 from egpo.synthetic import backbone as make
 from egpo.synthetic import warm_up
 from egpo.synthetic.choices import LETTERS, choice_prompt, letter_generation, options
-from egpo.synthetic.pass_rate import (
-    expected_shares,
-    group_shares,
-    right_probabilities,
-    sample_responses,
-    shortcomings,
-)
+from egpo.synthetic.pass_rate import expected_shares, right_probabilities, shortcomings
 from egpo.synthetic.problems import (
     LEVELS,
     STORIES,
@@ -40,7 +36,7 @@ from egpo.synthetic.problems import (
     wrong_generation,
 )
 from egpo.synthetic.tokenizer import END_OF_TURN, make_tokenizer
-from egpo.synthetic.warm_up import IGNORED, Teacher, as_text, batch_of, encode, example, make_model
+from egpo.synthetic.warm_up import Teacher, encode, example, make_model
 
 WARM_UP = WarmUp(steps=1, batch_size=6, learning_rate=1e-3)
 SMALL = SyntheticModel(

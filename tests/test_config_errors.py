@@ -36,6 +36,19 @@ def method(calibration: dict | None = None, **keys: Any) -> dict:
     return {"methods": ["mine"], "main_method": "mine", "define.methods.mine": entry}
 
 
+SMALL = {
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 300,
+    "tie_word_embeddings": True,
+}
+HUB = {"kind": "hub", "repo": "a/b", "architecture": SMALL}
+WARM_UP = {"steps": 1, "batch_size": 1, "learning_rate": 0.001}
+
+
 def backbone(source: dict, **keys: Any) -> dict:
     return {"backbones": ["own"], "define.backbones.own": {"label": "Own", "source": source, **SIZES, **keys}}
 
@@ -228,6 +241,30 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "a tokenizer without </think>": (
         backbone({"kind": "local", "path": "{formless}"}, thinks=True),
         ("define.backbones.own.source.path", "set thinks: false"),
+    ),
+    "a GGUF file that is none": (
+        backbone({"kind": "gguf", "path": "/nowhere.gguf"}),
+        ("define.backbones.own.source.path: '/nowhere.gguf' is not a file", "GGUF"),
+    ),
+    "a GGUF file that is something else": (
+        backbone({"kind": "gguf", "path": "{problems}"}),
+        ("define.backbones.own", "not a readable GGUF file"),
+    ),
+    "a warm-up beside that of a synthetic model": (
+        backbone({"kind": "synthetic", "warm_up": WARM_UP}, warm_up={**WARM_UP, "sets": [{"path": "{problems}"}]}),
+        ("define.backbones.own: warm_up stands beside source.warm_up", "take it out"),
+    ),
+    "worked examples in no file": (
+        backbone(HUB, warm_up={**WARM_UP, "sets": [{"path": "{empty}"}]}),
+        ("define.backbones.own.warm_up.sets.0.path", "no .jsonl or .parquet file"),
+    ),
+    "worked examples without a solution": (
+        backbone(HUB, warm_up={**WARM_UP, "sets": [{"path": "{problems}", "solution": "s"}]}),
+        ("define.backbones.own.warm_up.sets.0.solution: 's' is not a column",),
+    ),
+    "a model that is too large for the memory": (
+        backbone({**HUB, "architecture": {**SMALL, "num_hidden_layers": 30_000, "hidden_size": 512}}),
+        ("define.backbones.own: a training of this model needs about", "jobs.train.memory_gib gives it 8"),
     ),
     "a model's name without its owner": (
         backbone({"kind": "hub", "repo": "qwen"}),

@@ -437,6 +437,7 @@ def with_verl(key: str, value: object):
     return DEMO.model_copy(update={"experiment": DEMO.experiment.model_copy(update={"training": training})})
 
 
+@pytest.mark.slow
 def test_verl_accepts_the_demo():
     assert "accepts the settings of tiny-math grpo" in verl_accepts(DEMO, {"tiny-math": Path("/nowhere")}).found
 

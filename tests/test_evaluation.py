@@ -175,7 +175,7 @@ class Certain:
 
 @pytest.mark.parametrize("adapter", FORMATS)
 def test_what_is_asked_ahead_is_what_evalscope_asks(adapter, tmp_path):
-    from egpo.evaluation.harness import AskedAhead, as_messages, read_samples, run_task_of
+    from egpo.evaluation.harness import AskedAhead, as_messages, read_samples, run_trial
     from egpo.evaluation.scoring import lasting_scorers
 
     class Counted(Certain):
@@ -192,7 +192,7 @@ def test_what_is_asked_ahead_is_what_evalscope_asks(adapter, tmp_path):
     ahead.ask_ahead([as_messages(sample.input) for part in samples.values() for sample in part], 3)
     assert engine.asked == 12
     with lasting_scorers(1):
-        run_task_of(ahead, 3, adapter, made, tmp_path / "data", 4, tmp_path / "work")
+        run_trial(ahead, 3, adapter, made, tmp_path / "data", samples, 4, tmp_path / "work")
     assert engine.asked == 12
 
 
@@ -200,7 +200,7 @@ def test_what_is_asked_ahead_is_what_evalscope_asks(adapter, tmp_path):
     ("reply", "status"), [('{"reasoning": "", "verdict": "A"}', "scored"), ("I cannot say.", "excluded")]
 )
 def test_a_judge_decides_in_place_of_the_rules(monkeypatch, tmp_path, reply, status):
-    from egpo.evaluation.harness import run_trial
+    from egpo.evaluation.harness import read_samples, run_trial
 
     server = HTTPServer(("127.0.0.1", 0), type("Judge", (MockJudge,), {"reply": reply, "keys": []}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -209,7 +209,8 @@ def test_a_judge_decides_in_place_of_the_rules(monkeypatch, tmp_path, reply, sta
     judge = Judge(model="mock", url=url, key_variable="MOCK_KEY")
     made = benchmark("minerva_math", 3).model_copy(update={"judge": judge})
     write_benchmark(made, tmp_path / "minerva")
-    run_trial("minerva", made, tmp_path / "minerva", settings(), Certain(), 1, tmp_path / "work", lambda: None)
+    folder = tmp_path / "minerva"
+    run_trial(Certain(), 1, "minerva", made, folder, read_samples("minerva", made, folder), 4, tmp_path / "work")
     server.shutdown()
     rows = list(trial_rows("minerva", "minerva_math", {"default": 3}, tmp_path / "work", 1, 1))
     assert [(row["status"], row["correct"]) for row in rows] == [(status, status == "scored")] * 3
@@ -382,6 +383,7 @@ def then(engine):
 """
 
 
+@pytest.mark.slow
 def test_killed_trials_start_over_and_max_num_seqs_changes_nothing(run, first):
     """Nor does what the model answers then, or its failure."""
     killed = [run.out / "work" / name / "seed-2" for name in run.benchmarks]
@@ -449,6 +451,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
         evaluate(tmp_path, BACKBONE, {}, {}, settings(1), tmp_path / "work", tmp_path / "out", "", print)
 
 
+@pytest.mark.slow
 def test_more_prompts_at_once_than_one_step_takes(model):
     """Our arguments keep vLLM from reading a prompt in parts: see engine_arguments."""
     chats = [[{"role": "user", "content": f"{number} " + "1 " * 150}] for number in range(100, 140)]

@@ -8,14 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from small_runs import CATALOGUES
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    LlamaConfig,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+)
 
 from egpo.backbones.architecture import as_config, check_fetched, of_backbone, of_folder
 from egpo.common.errors import UserError
 from egpo.common.paths import Paths
 from egpo.config.backbones import Architecture, HubModel
+from egpo.training.fit import MOST, fit, longest
 from egpo.training.memory import Memory, estimate
-from egpo.training.settings import as_text, micro_batch_tokens, verl_config
+from egpo.training.settings import as_text, verl_config
 from egpo.training.settings_files import write_settings
 
 PAPER = CATALOGUES["paper"]
@@ -62,12 +70,106 @@ def test_sizes_are_read_from_the_model(tmp_path):
         of_folder(tmp_path)
 
 
+LLAMA = LlamaConfig(
+    vocab_size=320,
+    hidden_size=48,
+    intermediate_size=80,
+    num_hidden_layers=2,
+    num_attention_heads=6,
+    num_key_value_heads=2,
+    tie_word_embeddings=False,
+)
+QWEN3 = Qwen3Config(
+    vocab_size=320,
+    hidden_size=48,
+    intermediate_size=80,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    num_key_value_heads=1,
+    head_dim=32,
+    tie_word_embeddings=True,
+)
+GEMMA = Gemma2Config(
+    vocab_size=320,
+    hidden_size=48,
+    intermediate_size=80,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=16,
+)
+
+
+@pytest.mark.parametrize("config", [LLAMA, QWEN3, GEMMA], ids=lambda config: config.model_type)
+def test_sizes_of_other_architectures_are_those_of_their_weights(config, tmp_path):
+    model = AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(tmp_path)
+    size = of_folder(tmp_path)
+    assert size.parameters == sum(weights.numel() for weights in model.parameters())
+    assert size.largest == max(weights.numel() for weights in model.parameters()) == 320 * 48
+    assert size.tie_word_embeddings is (config.model_type != "llama")
+    layer = model.model.layers[0].self_attn
+    assert (size.query_width, size.kv_width) == (layer.q_proj.out_features, layer.k_proj.out_features)
+    by_formula = size.model_copy(update={"num_parameters": None})
+    assert by_formula.parameters == pytest.approx(size.parameters, rel=0.01)
+
+
+SMALL = Architecture(  # SmolLM2-135M
+    num_hidden_layers=30,
+    hidden_size=576,
+    intermediate_size=1536,
+    num_attention_heads=9,
+    num_key_value_heads=3,
+    vocab_size=49152,
+    tie_word_embeddings=True,
+)
+SHORT = PAPER.backbones["qwen2.5-math-1.5b"].model_copy(update={"max_prompt_length": 160, "max_response_length": 96})
+ON_CPU = CATALOGUES["demo"].experiment.training
+
+
+def test_a_micro_batch_follows_from_the_memory():
+    found = {gib: fit(SMALL, SHORT, ON_CPU, gib) for gib in (8, 10, 12, 16, 24, 64)}
+    tokens = [sizes.micro_tokens for gib, sizes in found.items() if not sizes.recompute]
+    assert tokens == sorted(tokens) and len({found[gib].micro_tokens for gib in (12, 16, 24)}) == 3
+    assert all(sizes.memory.peak <= gib and not sizes.warnings for gib, sizes in found.items())
+    assert found[64].micro_tokens == MOST
+
+
+def test_layers_are_computed_again_only_where_no_sequence_fits_otherwise():
+    long = SHORT.model_copy(update={"max_response_length": 2000})
+    assert not fit(SMALL, long, ON_CPU, 24).recompute
+    assert fit(SMALL, long, ON_CPU, 10).recompute
+
+
+@given(st.integers(1, 200), st.sampled_from([SMALL, of_backbone(PAPER.backbones["qwen2.5-math-1.5b"])]))
+def test_a_fit_that_warns_is_the_smallest(gib, size):
+    sizes = fit(size, SHORT, ON_CPU, gib)
+    assert 256 <= sizes.micro_tokens <= MOST
+    if sizes.warnings:
+        assert (sizes.micro_tokens, sizes.recompute) == (256, True)
+
+
+def test_the_largest_matrix_fits_the_bucket_and_two_responses_the_cache():
+    for name in PARAMETERS:
+        size = of_backbone(PAPER.backbones[name])
+        sizes = fit(size, PAPER.backbones[name], TRAINING, 0)
+        assert sizes.bucket_mib * 2**20 >= 4 * size.vocab_size * size.hidden_size
+    assert fit(SMALL, SHORT, ON_CPU, 16).bucket_mib == 108
+    long = SHORT.model_copy(update={"max_response_length": 100_000})
+    assert fit(SMALL, long, ON_CPU, 16).cache_bytes >= 2 * 100_160 * 2 * 4 * 30 * 192
+
+
+def test_a_model_that_is_too_large_is_refused_with_what_would_fit():
+    (line,) = fit(of_backbone(PAPER.backbones["qwen2.5-math-1.5b"]), SHORT, ON_CPU, 16).warnings
+    assert "jobs.train.memory_gib gives it 16. Raise that to" in line and "million parameters" in line
+
+
 def memory(name: str, response_tokens: int | None = None, **changes) -> Memory:
     backbone = PAPER.backbones[name]
     if response_tokens is not None:
         backbone = backbone.model_copy(update={"max_response_length": response_tokens})
     training = TRAINING.model_copy(update=changes)
-    return estimate(of_backbone(backbone), backbone, training, micro_batch_tokens(backbone))
+    return estimate(of_backbone(backbone), backbone, training, max(MOST, longest(backbone)))
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -123,4 +225,4 @@ def test_written_settings_are_those_of_the_training(tmp_path):
     work = Paths("demo").training("tiny-math", "egpo", 1) / "work"
     config = verl_config(demo.experiment.training, method, backbone, folder, *files, 1, work)
     assert (tmp_path / "tiny-math/egpo/seed-1.yaml").read_text() == as_text(config)
-    assert "No training of this experiment runs on a GPU" in (tmp_path / "memory.md").read_text()
+    assert "- tiny-math (synthetic): micro batches of 16384 tokens" in (tmp_path / "memory.md").read_text()

@@ -18,6 +18,7 @@ from chain import quiet
 from omegaconf import OmegaConf
 from small_runs import compose, make_inputs
 
+from egpo.backbones.examples import read_worked
 from egpo.common import provenance
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
@@ -37,7 +38,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", DOCS, flags=re.DOTALL)
 
 
-MODEL, DATASET, SETS, METHOD, BENCHMARK = (yaml.safe_load(block) for block in blocks("yaml"))
+MODEL, WARM_UP, DATASET, SETS, METHOD, BENCHMARK = (yaml.safe_load(block) for block in blocks("yaml"))
 (FUNCTION,) = blocks("python")
 ROW, QUESTION = (json.loads(block) for block in blocks("json"))
 COMMANDS = re.findall(r"^    (\.venv/bin/.*)$", DOCS, flags=re.MULTILINE)
@@ -64,10 +65,12 @@ def places(tmp_path_factory) -> dict[str, str]:
     make_inputs(folder)
     write_lines(folder / "problems" / "mine.jsonl", problems(400))
     write_lines(folder / "benchmark" / "test.jsonl", [QUESTION])
+    write_lines(folder / "worked.jsonl", [{"problem": "Add 1 and 2.", "answer": "3", "worked": "1 + 2 = 3"}])
     (folder / "my_weights.py").write_text(FUNCTION)
     return {
         "/models/mine": str(folder / "model"),
         "/data/mine": str(folder / "problems"),
+        "/data/worked.jsonl": str(folder / "worked.jsonl"),
         "/data/my-benchmark": str(folder / "benchmark"),
         "config/my_weights.py": str(folder / "my_weights.py"),
     }
@@ -138,6 +141,18 @@ def test_an_own_model_is_trained_and_another_evaluated(demo, places):
     assert catalogue.backbones["another"].source.repo == "owner/name"
     folder = MODEL | {"extra_models": {"another": {"model": "/models/mine", "like": "my-model"}}}
     assert load(mine(demo, places, folder), "mine.yaml").backbones["another"].source.kind == "local"
+
+
+def test_a_warm_up_comes_before_the_trainings(demo, places, tmp_path):
+    changed = json.loads(json.dumps(MODEL))
+    changed["define"]["backbones"]["my-model"] |= WARM_UP["define"]["backbones"]["my-model"]
+    del changed["extra_models"]
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(mine(demo, places, changed)))
+    text = plan(".venv/bin/snakemake -n train --configfile config/mine.yaml", file)
+    assert "results/mine/backbones/my-model/warm/manifest.json" in text
+    examples = read_worked(load(yaml.safe_load(file.read_text()), "mine.yaml").backbones["my-model"].warm_up, quiet)
+    assert examples[-1].response == "1 + 2 = 3\n\\boxed{3}" and len(examples) == 401
 
 
 # --- a dataset -------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ def test_finished_shards_stay_and_the_same_comes_again(made, model, problems):
 
 
 def test_a_shard_of_other_code_is_made_again(made, model, problems, tmp_path, monkeypatch):
-    """No shard of another version is taken for finished. Without vLLM: the first thing a run does is to load it."""
+    """No shard of another version is taken for finished. Without vLLM, which is loaded where a shard is to be made."""
     from egpo.uncertainty import rollouts
 
     (tmp_path / "work").mkdir()
@@ -104,6 +105,7 @@ def test_a_shard_of_other_code_is_made_again(made, model, problems, tmp_path, mo
     def count(shards: list, *_: object) -> None:
         pending.append(len(shards))
 
+    monkeypatch.setattr(rollouts, "_loaded", lambda *_: nullcontext())
     monkeypatch.setattr(rollouts, "_run", count)
     run(model, problems, tmp_path)
     run(model, problems, tmp_path, code="other code")

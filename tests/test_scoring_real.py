@@ -14,7 +14,7 @@ from evalscope.metrics.math import isolation, parser
 
 from egpo.common.paths import ROOT
 from egpo.config.benchmarks import Benchmark
-from egpo.evaluation.harness import read_samples, run_task_of
+from egpo.evaluation.harness import read_samples, run_trial
 from egpo.evaluation.records import read_rows
 from egpo.evaluation.references import References, _prompt, as_response
 from egpo.evaluation.scoring import Scorers, lasting_scorers
@@ -78,7 +78,7 @@ def test_the_scores_are_evalscopes_own(name, kind, real, tmp_path, monkeypatch):
         place = tmp_path / way
         with context:
             # Few at a time: a fork that waits for a core is not to pass its limit of time.
-            run_task_of(References(responses), 0, name, benchmark, folder, 2, place)
+            run_trial(References(responses), 0, name, benchmark, folder, samples, 2, place)
         found[way] = list(scores(place, benchmark.adapter, list(samples)))
         reports[way] = report(place)["metrics"]
     assert isolation.isolation_available()

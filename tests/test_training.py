@@ -199,6 +199,7 @@ def test_sigterm_stays_blocked_when_shared_memory_is_used(kept):
     assert python(code).split() == [str(kept)]
 
 
+@pytest.mark.slow
 def test_missing_registration_is_named():
     code = """
         import verl.trainer.ppo.v1

@@ -184,7 +184,7 @@ FAULTS = {
     "SIGTERM": Fault(send_sigterm, r"saved after step \d+", lost=0),
     "time limit": Fault(None, r"saved after step \d+(.|\n)*took longer than", lost=0, short="time"),
     "vLLM killed": Fault(kill_vllm, r"EngineDeadError(.|\n)*ended with code 1 at 'step"),
-    "out of memory": Fault(take_the_memory, r"address the out of memory issue(.|\n)*ended with code", short="memory"),
+    "out of memory": Fault(take_the_memory, r"out of memory at 'step \d+: .*jobs.train.memory_gib", short="memory"),
     "disk full": Fault(None, r"no space left", short="disk"),
     "checkpoint truncated": Fault(
         truncate_the_last_checkpoint,

@@ -48,8 +48,8 @@ def training_of(step: Step) -> Training:
 
 def run(step: Step) -> None:
     from egpo.backbones.architecture import of_folder
+    from egpo.training.fit import MOST, longest
     from egpo.training.memory import estimate
-    from egpo.training.settings import micro_batch_tokens
     from kit.memory_watch import MemoryWatch
     from kit.models import problems_file, random_model
     from kit.trainings import run_training
@@ -61,7 +61,7 @@ def run(step: Step) -> None:
     os.environ["VERL_USE_EXTERNAL_MODULES"] = both_estimators.__name__
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     files = problems_file(out / "train.parquet", 4 * sizes.large_prompts), problems_file(out / "validation.parquet", 2)
-    expected = estimate(of_folder(model), backbone, training, micro_batch_tokens(backbone))
+    expected = estimate(of_folder(model), backbone, training, max(MOST, longest(backbone)))
     start = time.perf_counter()
     with MemoryWatch(step.platform, out / "work" / "heartbeat.json") as watch:
         lines = run_training(training, method("egpo"), backbone, model, *files, out)

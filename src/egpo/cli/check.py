@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from egpo.cli.checks.backbones import files, lengths
+from egpo.cli.checks.backbones import files, lengths, worked_examples
 from egpo.cli.checks.data import benchmarks, data
+from egpo.cli.checks.memory import memory
 from egpo.cli.checks.methods import methods
 from egpo.cli.checks.stages import evaluations, trainings
 from egpo.common.errors import UserError
@@ -43,6 +44,8 @@ def check(catalogue: Catalogue, source: str) -> None:
         lengths(catalogue, source),
         benchmarks(catalogue, source),
         files(catalogue, source),
+        worked_examples(catalogue, source),
+        memory(catalogue, source),
         data(experiment, source),
         _ablations(experiment, source),
         trainings(catalogue, source),

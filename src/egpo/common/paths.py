@@ -72,6 +72,10 @@ class Paths:
     def backbone(self, backbone: str = "{backbone}") -> Path:
         return self.folder("backbone_fetch", backbone=backbone)
 
+    def warm(self, backbone: str = "{backbone}") -> Path:
+        """Folder of a backbone after its warm-up on worked examples."""
+        return self.folder("backbone_teach", backbone=backbone)
+
     def tokenizer(self, backbone: str = "{backbone}") -> Path:
         return self.folder("backbone_tokenizer", backbone=backbone)
 

@@ -67,6 +67,17 @@ STAGES: dict[str, Stage] = {
     "backbone_fetch": Stage(
         "backbones", "backbones/{backbone}", {"manifest": "manifest.json"}, "backbones/{backbone}/fetch"
     ),
+    "backbone_convert": Stage(
+        "backbones", "backbones/{backbone}", {"manifest": "manifest.json"}, "backbones/{backbone}/convert"
+    ),
+    "backbone_teach": Stage(
+        "backbones",
+        "backbones/{backbone}/warm",
+        {"manifest": "manifest.json"},
+        "backbones/{backbone}/teach",
+        ("backbones/warm_up.py",),
+        needs="train",
+    ),
     "backbone_tokenizer": Stage(
         "backbones",
         "backbones/{backbone}/tokenizer",

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
-from egpo.config.backbones import Architecture, Backbone, HubModel, LocalModel
+from egpo.config.backbones import Architecture, Backbone, GgufModel, HubModel, LocalModel
 from egpo.config.benchmarks import Benchmark, LocalBenchmark
 from egpo.config.data import Data, LocalSource
 from egpo.config.experiment import Catalogue, Experiment
@@ -191,6 +191,9 @@ def _check_folders(catalogue: Catalogue, source: str) -> None:
                     f"{where}: '{backbone.source.path}' has no config.json, so it is not a Hugging Face model. "
                     "Give the folder of one."
                 )
+        elif isinstance(backbone.source, GgufModel) and not (ROOT / backbone.source.path).is_file():
+            where = f"{place(experiment, source, 'backbones', name)}.source.path"
+            raise UserError(f"{where}: '{backbone.source.path}' is not a file. Give the path of a GGUF file.")
     for name, benchmark in catalogue.benchmarks.items():
         if isinstance(benchmark.source, LocalBenchmark):
             where = f"{place(experiment, source, 'benchmarks', name)}.source.path"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from egpo.common.errors import UserError
 from egpo.common.files import is_hidden, is_lfs_pointer, lfs_remedy
 from egpo.common.json_lines import read_objects
 from egpo.common.paths import ROOT
+from egpo.config.backbones import WorkedSet
 from egpo.config.data import ProblemSet, ProblemsSource
 from egpo.data.schema import FOLDERS, SCHEMA, write_shards
 
@@ -37,11 +38,11 @@ def files_of(part: ProblemSet) -> list[Path]:
     return sorted(file for file in found if file.suffix.lower() in SUFFIXES and file.is_file())
 
 
-def every_file(source: ProblemsSource) -> list[Path]:
-    """The files of all sets of a source that are on this machine, for the rule that reads them."""
-    folders = [ROOT / part.repo for part in source.parts if part.repo is not None and not part.on_hub]
+def every_file(parts: Sequence[ProblemSet]) -> list[Path]:
+    """The files of all sets that are on this machine, for the rule that reads them."""
+    folders = [ROOT / part.repo for part in parts if part.repo is not None and not part.on_hub]
     below = [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
-    return [file for part in source.parts for file in files_of(part)] + [file for file in below if not is_hidden(file)]
+    return [file for part in parts for file in files_of(part)] + [file for file in below if not is_hidden(file)]
 
 
 # --- reading ---------------------------------------------------------------------------------------
@@ -104,12 +105,12 @@ def _places(part: ProblemSet) -> Iterator[tuple[str, Iterator[Found]]]:
 # --- rows ------------------------------------------------------------------------------------------
 
 
-def _text(row: dict[str, Any], key: str, part: ProblemSet, where: str) -> str:
-    """The value of the column that `part` names under `key`; "" for null."""
+def _text(row: dict[str, Any], key: str, part: ProblemSet, where: str, section: str = "data.source") -> str:
+    """The value of the column that `part`, in a section of the configuration, names under `key`; "" for null."""
     column = getattr(part, key)
     if column not in row:
         raise UserError(
-            f"data.source.{key}: '{column}' is not a column of {where}, which has {', '.join(row)}. Name the column "
+            f"{section}.{key}: '{column}' is not a column of {where}, which has {', '.join(row)}. Name the column "
             f"that holds the {key}."
         )
     value = row[column]
@@ -118,17 +119,17 @@ def _text(row: dict[str, Any], key: str, part: ProblemSet, where: str) -> str:
     return "" if value is None else str(value)
 
 
-def _answer(text: str, part: ProblemSet) -> str:
-    """What follows the mark `answer_after`; "" without the mark, since the whole text is no answer."""
+def _divided(text: str, part: ProblemSet) -> tuple[str, str]:
+    """What stands before and after the mark `answer_after`. Without the mark there is no answer."""
     if part.answer_after is None:
-        return text
-    _, mark, answer = text.rpartition(part.answer_after)
-    return answer if mark else ""
+        return "", text
+    before, mark, answer = text.rpartition(part.answer_after)
+    return (before, answer) if mark else (text, "")
 
 
 def _row(row: dict[str, Any], part: ProblemSet, label: str, where: str) -> dict[str, Any]:
     problem, text = (_text(row, key, part, where) for key in ("problem", "answer"))
-    answer = _answer(text, part)
+    _, answer = _divided(text, part)
     uuid = hashlib.blake2b(f"{problem}\n\n{answer}".encode(), digest_size=16).hexdigest()
     return {"uuid": uuid, "problem": problem, "answer": answer, "source": label}
 
@@ -142,6 +143,19 @@ def rows(source: ProblemsSource) -> Iterator[dict[str, Any]]:
     for part in source.parts:
         for label, found in _places(part):
             yield from (_row(row, part, label, where) for where, row in found)
+
+
+def worked_rows(part: WorkedSet, section: str) -> Iterator[tuple[str, str, str]]:
+    """Problem, worked solution and answer of each row; "" for what is missing.
+
+    Raises:
+        UserError: as `rows` does, with the `section` that `part` stands in.
+    """
+    for _, found in _places(part):
+        for where, row in found:
+            problem, text = (_text(row, key, part, where, section) for key in ("problem", "answer"))
+            solution, answer = _divided(text, part)
+            yield problem, _text(row, "solution", part, where, section) if part.solution else solution, answer
 
 
 def check_first_rows(source: ProblemsSource) -> None:

@@ -14,6 +14,12 @@ def prompt(problem: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": f"{problem}\n{INSTRUCTION}"}]
 
 
+def problem_of(row: dict[str, Any]) -> str:
+    """The problem in a row of a training or validation file."""
+    text: str = row["prompt"][-1]["content"]
+    return text.removesuffix(f"\n{INSTRUCTION}")
+
+
 def verl_row(problem: str, answer: str, **extra: Any) -> dict[str, Any]:
     """One row for verl's RLHFDataset; `extra` becomes its `extra_info`."""
     return {

@@ -6,6 +6,7 @@ Importing this module imports evalscope, which takes seconds: egpo.evaluation.ru
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
 import tempfile
@@ -26,7 +27,6 @@ from evalscope.utils.io_utils import OutputsStructure
 
 from egpo.common.errors import UserError
 from egpo.config.benchmarks import Benchmark
-from egpo.config.evaluation import Evaluation
 from egpo.evaluation.records import MODEL
 from egpo.inference.engine import Answer, Engine, Messages, request_seed
 
@@ -34,6 +34,9 @@ from egpo.inference.engine import Answer, Engine, Messages, request_seed
 DatasetHub.trust_remote = property(lambda _: False, lambda *_: None)
 # It would log one line per parsed answer, to say that it has no time-out: evalscope keeps time itself.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
+
+
+Samples = dict[str, Any]  # evalscope's dataset of samples of each subset
 
 
 def model_output(answer: Answer) -> ModelOutput:
@@ -176,7 +179,7 @@ def task(
     )
 
 
-def read_samples(name: str, benchmark: Benchmark, folder: Path | None, prompts: bool = True) -> dict[str, Any]:
+def read_samples(name: str, benchmark: Benchmark, folder: Path | None, prompts: bool = True) -> Samples:
     """evalscope's samples of each subset.
 
     Args:
@@ -214,38 +217,30 @@ def read_samples(name: str, benchmark: Benchmark, folder: Path | None, prompts: 
 
 
 def run_trial(
-    name: str,
-    benchmark: Benchmark,
-    folder: Path | None,
-    settings: Evaluation,
-    engine: Answering,
-    seed: int,
-    work: Path,
-    tick: Callable[[], None],
-) -> None:
-    """Ask and score every question of a benchmark once; evalscope writes its files to the empty folder `work`."""
-    run_task_of(engine, seed, name, benchmark, folder, settings.max_num_seqs, work, tick)
-
-
-def run_task_of(
     engine: Answering,
     seed: int,
     name: str,
     benchmark: Benchmark,
     folder: Path | None,
+    samples: Samples,
     max_num_seqs: int,
     work: Path,
     tick: Callable[[], None] = lambda: None,
 ) -> None:
-    """As `run_trial`, with anything that answers.
+    """Ask and score every question of a benchmark once; evalscope writes its files to the empty folder `work`.
 
-    This is evalscope's `run_task` without what nobody reads here and what took most of its time: a page of charts.
+    This is evalscope's `run_task` without what took most of its time: a page of charts, which nobody reads here, and
+    reading the benchmark again in every trial.
+
+    Args:
+        samples: from `read_samples`.
+        tick: called after each answer, in any thread.
     """
     config = task(TrialModel(engine, seed, tick), name, benchmark, folder, max_num_seqs, work)
-    adapter = get_benchmark(benchmark.adapter, config)
+    adapter: Any = get_benchmark(benchmark.adapter, config)
     adapter.validate_judge_strategy()
+    adapter.load_dataset = lambda: copy.deepcopy(samples)
     evaluator = create_evaluator(
         benchmark=adapter, model=LazyModel(config), outputs=OutputsStructure(str(work)), task_config=config
     )
-    with _separate_cache(folder):
-        evaluator.eval()
+    evaluator.eval()

@@ -20,7 +20,7 @@ from egpo.common.answers import extract_boxed
 from egpo.common.files import atomic_path
 from egpo.common.hashing import digest
 from egpo.config.benchmarks import Benchmark
-from egpo.evaluation.harness import read_samples, run_task_of
+from egpo.evaluation.harness import Samples, read_samples, run_trial
 from egpo.evaluation.records import SCHEMA, trial_rows
 from egpo.evaluation.scoring import lasting_scorers
 from egpo.inference.engine import Answer
@@ -92,9 +92,8 @@ def _all_rows(
         samples = read_samples(name, benchmark, folders[name])
         every = [sample for subset in samples.values() for sample in subset]
         own = [as_response(sample) for sample in every]
-        counts = {subset: len(part) for subset, part in samples.items()}
         for trial, responses in enumerate((own, shuffled(name, own)), start=1):
-            rows += _scored(name, benchmark, folders[name], counts, every, responses, trial)
+            rows += _scored(name, benchmark, folders[name], samples, responses, trial)
         right = Counter(row["trial"] for row in rows if row["benchmark"] == name and row["correct"])
         report(f"{name}: {right[1]} of {len(every)} references right, {right[2]} of other questions' references")
     return rows
@@ -104,12 +103,13 @@ def _scored(
     name: str,
     benchmark: Benchmark,
     folder: Path | None,
-    counts: dict[str, int],
-    samples: list[Sample],
+    samples: Samples,
     responses: list[str],
     trial: int,
 ) -> list[dict[str, Any]]:
-    by_prompt = {_prompt(sample): response for sample, response in zip(samples, responses, strict=True)}
+    every = [sample for subset in samples.values() for sample in subset]
+    by_prompt = {_prompt(sample): response for sample, response in zip(every, responses, strict=True)}
+    counts = {subset: len(part) for subset, part in samples.items()}
     with tempfile.TemporaryDirectory(prefix="egpo-references-") as work:
-        run_task_of(References(by_prompt), 0, name, benchmark, folder, BATCH, Path(work))
+        run_trial(References(by_prompt), 0, name, benchmark, folder, samples, BATCH, Path(work))
         return list(trial_rows(name, benchmark.adapter, counts, Path(work), trial, 0))

@@ -67,7 +67,6 @@ def _run_all(trials: list[Trial], engine: Engine, settings: Evaluation, report: 
 
     distinct = {trial.name: trial for trial in trials}.values()
     samples = {trial.name: read_samples(trial.name, trial.benchmark, trial.folder) for trial in distinct}
-    counts = {name: {subset: len(part) for subset, part in parts.items()} for name, parts in samples.items()}
     prompts = {
         name: [as_messages(sample.input) for part in parts.values() for sample in part]
         for name, parts in samples.items()
@@ -82,7 +81,7 @@ def _run_all(trials: list[Trial], engine: Engine, settings: Evaluation, report: 
             start = time.monotonic()
             if following is not None:
                 ahead.ask_ahead(prompts[following.name], following.seed)
-            rows = _run_whole(trial, counts[trial.name], settings, ahead, progress.tick, report)
+            rows = _run_whole(trial, samples[trial.name], settings, ahead, progress.tick, report)
             right = sum(row["correct"] for row in rows)
             spent = duration(time.monotonic() - start)
             report(f"{trial.label}: {right} of {len(rows)} right{_not_scored(rows)}, in {spent}")
@@ -98,7 +97,7 @@ def _try(then: Callable[[Engine], object], engine: Engine, report: Report) -> No
 
 def _run_whole(
     trial: Trial,
-    subsets: dict[str, int],
+    samples: dict[str, Any],
     settings: Evaluation,
     engine: AskedAhead,
     tick: Callable[[], None],
@@ -106,11 +105,11 @@ def _run_whole(
 ) -> list[dict[str, Any]]:
     """Run a trial and write its records. If evalscope loses samples, run it once more; then lost samples are wrong."""
     start = time.monotonic()
-    rows = _run_once(trial, subsets, settings, engine, tick)
+    rows = _run_once(trial, samples, settings, engine, tick)
     lost = sum(row["status"] == "missing" for row in rows)
     if lost:
         report(f"{trial.label}: evalscope lost {lost} of {len(rows)} answers; running it again")
-        rows = _run_once(trial, subsets, settings, engine, lambda: None)
+        rows = _run_once(trial, samples, settings, engine, lambda: None)
     with atomic_path(trial.records) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
     write_json(trial.mark, {"key": trial.key, "seconds": round(time.monotonic() - start, 3)})
@@ -118,13 +117,14 @@ def _run_whole(
 
 
 def _run_once(
-    trial: Trial, subsets: dict[str, int], settings: Evaluation, engine: AskedAhead, tick: Callable[[], None]
+    trial: Trial, samples: dict[str, Any], settings: Evaluation, engine: AskedAhead, tick: Callable[[], None]
 ) -> list[dict[str, Any]]:
     from egpo.evaluation.harness import run_trial
 
     shutil.rmtree(trial.work, ignore_errors=True)
     place = trial.work / "evalscope"
-    run_trial(trial.name, trial.benchmark, trial.folder, settings, engine, trial.seed, place, tick)
+    asked = trial.name, trial.benchmark, trial.folder, samples
+    run_trial(engine, trial.seed, *asked, settings.max_num_seqs, place, tick)
     if not engine.engine.alive:
         raise EngineError(
             f"{trial.label}: the vLLM process ended unexpectedly; its output is in the log. Run the same command "
@@ -133,6 +133,7 @@ def _run_once(
     # evalscope goes on when it cannot write; a full disk must not make answers wrong.
     if shutil.disk_usage(trial.work).free < MIN_FREE_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(trial.work))
+    subsets = {subset: len(part) for subset, part in samples.items()}
     return list(trial_rows(trial.name, trial.benchmark.adapter, subsets, place, trial.number, trial.seed))
 
 

@@ -24,10 +24,15 @@ from egpo.common.errors import UserError
 from egpo.common.hashing import digest
 from egpo.config.backbones import Backbone
 from egpo.config.evaluation import Evaluation
+from egpo.runtime import out_of_memory
 
 Messages = list[dict[str, str]]
 GIB = 2**30
 ONE_THREAD_BYTES = 200 * 2**20  # of weights
+OUT_OF_MEMORY = (
+    "out of memory: lower evaluation.max_num_seqs, on a CPU also evaluation.kv_cache_gib, run nothing beside it, or "
+    "give it more (jobs.evaluate.memory_gib, on GPUs evaluation.gpus)."
+)
 CPU_CACHE_GIB = 4.0  # KV cache on a CPU without `kv_cache_gib`
 
 
@@ -146,6 +151,8 @@ class Engine:
         self._ready: Future[None] = Future()
         self._lock = threading.Lock()
         self._ended = False
+        self._last_words = ""
+        self._kills = out_of_memory.kills()
         self._connection, theirs = Pipe()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "egpo.inference.engine_process", str(theirs.fileno())],
@@ -200,6 +207,12 @@ class Engine:
             self._connection.send((number, messages, seed, logprobs))
         return future
 
+    def _reason(self) -> str:
+        """Why the process has ended."""
+        if out_of_memory.says_so(self._last_words) or out_of_memory.kills() > self._kills:
+            return OUT_OF_MEMORY
+        return "its output is in the log."
+
     def _receive(self) -> None:
         """Pass on what the process sends, until it ends."""
         with contextlib.suppress(EOFError, OSError):
@@ -209,11 +222,13 @@ class Engine:
                     self._answers.pop(number).set_result(value)
                 elif value is None:
                     self._ready.set_result(None)
+                elif self._ready.done():
+                    self._last_words = value
                 else:
                     self._ready.set_exception(UserError(value))
         with self._lock:
             self._ended = True
-        error = EngineError("the vLLM process ended unexpectedly; its output is in the log.")
+        error = EngineError(f"the vLLM process ended unexpectedly; {self._reason()}")
         waiting: list[Future[Any]] = [self._ready, *self._answers.values()]
         for future in waiting:
             if not future.done():

@@ -1,8 +1,8 @@
 """The vLLM process behind egpo.inference.engine: `python -m egpo.inference.engine_process <descriptor>`.
 
 It receives (engine arguments, sampling arguments, min_room), then (number, messages, seed, logprobs) per request, and
-sends (number, Answer) back. (None, None) says that the model is loaded, (None, text) why it cannot be. It ends on None,
-or when the other side closes.
+sends (number, Answer) back. (None, None) says that the model is loaded, (None, text) why it cannot be, or why the
+process ends. It ends on None, or when the other side closes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import threading
 from multiprocessing.connection import Connection
 from typing import Any
 
-from egpo.inference.engine import Answer
+from egpo.inference.engine import OUT_OF_MEMORY, Answer
+from egpo.runtime import out_of_memory
 
 Request = tuple[int, list[dict[str, str]], int, bool]
 
@@ -146,11 +147,15 @@ def main(descriptor: int) -> None:
     threading.Thread(target=receive, args=(connection, inbox, temporary_folder()), daemon=True).start()
     try:
         llm = load(arguments)
+        connection.send((None, None))
+        Server(llm, sampling, min_room, connection).serve(inbox)
     except ValueError as error:
         connection.send((None, str(error)))
         raise
-    connection.send((None, None))
-    Server(llm, sampling, min_room, connection).serve(inbox)
+    except Exception as error:
+        if out_of_memory.says_so(f"{type(error).__name__}: {error}"):
+            connection.send((None, f"{OUT_OF_MEMORY} {type(error).__name__}: {error}"))
+        raise
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from egpo.backbones.sampling import Shares
 from egpo.common.files import write_json
 from egpo.common.provenance import origin, stage_code
 from egpo.config.backbones import Backbone, SyntheticModel, WarmUp
 from egpo.runtime.job import duration
 from egpo.synthetic.pass_rate import (
-    Shares,
     expected_shares,
     fixed_problems,
     right_probabilities,

@@ -6,10 +6,11 @@ from random import Random
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from egpo.backbones import supervised
+from egpo.backbones.supervised import Example, Messages, backward_on
 from egpo.config.backbones import SyntheticModel
 from egpo.data.verl_rows import prompt
 from egpo.synthetic.choices import choice_prompt, letter_generation
@@ -24,14 +25,11 @@ from egpo.synthetic.problems import (
 )
 from egpo.synthetic.tokenizer import END_OF_TURN
 
-IGNORED = -100  # label of the tokens that the loss leaves out
 RISE = 40  # steps in which the learning rate rises
 MUON = 5  # its learning rate, to that of AdamW
 DECAY = 0.95  # of the running average of the weights, per step
 CHOICES = 0.06  # share of the examples that ask for a letter
 PART = 8  # examples that are padded to one length
-Messages = list[dict[str, str]]
-Example = tuple[list[int], int]  # token ids of prompt and response, length of the prompt
 
 
 def make_model(source: SyntheticModel, tokenizer: PreTrainedTokenizerFast, context: int) -> Qwen2ForCausalLM:
@@ -54,17 +52,10 @@ def make_model(source: SyntheticModel, tokenizer: PreTrainedTokenizerFast, conte
     return Qwen2ForCausalLM(config)
 
 
-def as_text(messages: Messages, tokenizer: PreTrainedTokenizerFast) -> str:
-    """Messages in the chat template, up to where the model answers."""
-    text: Any = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    return text
-
-
 def encode(messages: Messages, generation: str, thinks: bool, tokenizer: PreTrainedTokenizerFast) -> Example:
     """Messages in the chat template, with a generation in DeepSeek-R1's format as the response."""
     response = generation.removeprefix("<think>\n") if thinks else without_think_tags(generation)
-    head = tokenizer.encode(as_text(messages, tokenizer))
-    return head + tokenizer.encode(response + END_OF_TURN), len(head)
+    return supervised.encode(messages, response + END_OF_TURN, tokenizer)
 
 
 def example(problem: Problem, rng: Random, thinks: bool, tokenizer: PreTrainedTokenizerFast) -> Example:
@@ -72,28 +63,6 @@ def example(problem: Problem, rng: Random, thinks: bool, tokenizer: PreTrainedTo
     if rng.random() < CHOICES:
         return encode(choice_prompt(problem), letter_generation(problem, rng), thinks, tokenizer)
     return encode(prompt(problem.text), correct_generation(problem, rng), thinks, tokenizer)
-
-
-def batch_of(examples: list[Example], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Padded ids and labels, both (batch, longest); labels only on responses."""
-    longest = max(len(ids) for ids, _ in examples)
-    ids = torch.full((len(examples), longest), pad)
-    labels = torch.full((len(examples), longest), IGNORED)
-    for row, (tokens, head) in enumerate(examples):
-        ids[row, : len(tokens)] = torch.tensor(tokens)
-        labels[row, head : len(tokens)] = ids[row, head : len(tokens)]
-    return ids, labels
-
-
-def response_losses(
-    model: Qwen2ForCausalLM, ids: torch.Tensor, labels: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(tokens,) negative log-probability of each labelled token, and (tokens,) its row in the batch."""
-    hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
-    learned = labels[:, 1:] != IGNORED
-    # Logits of the labelled tokens alone: a quarter of the work is the vocabulary.
-    logits = model.lm_head(hidden[learned])
-    return cross_entropy(logits, labels[:, 1:][learned], reduction="none"), learned.nonzero()[:, 0]
 
 
 class Teacher:
@@ -144,14 +113,8 @@ class Teacher:
     def _step(self) -> float:
         # Sorted, and padded in parts: the gradient is that of the whole batch, with less padding.
         examples = sorted(self._examples(), key=lambda one: len(one[0]))
-        tokens = sum(len(ids) - head for ids, head in examples)
-        total = 0.0
-        for start in range(0, len(examples), PART):
-            ids, labels = batch_of(examples[start : start + PART], self._tokenizer.pad_token_id)
-            losses, _ = response_losses(self._model, ids, labels)
-            loss = losses.sum() / tokens
-            loss.backward()
-            total += loss.item()
+        parts = [examples[start : start + PART] for start in range(0, len(examples), PART)]
+        total = backward_on(self._model, parts, self._tokenizer.pad_token_id)
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
         for optimiser, schedule in zip(self._optimisers, self._schedules, strict=True):
             optimiser.step()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from egpo.training.names import ACTOR, MODEL, ROLLOUT
+from egpo.training.names import ACTOR, ROLLOUT
 
 # Logical CPUs of a training's Ray: verl reserves three for the actor, and three for its other workers.
 CPUS = 6
@@ -32,13 +32,14 @@ def cpu_environment() -> dict[str, str]:
     }
 
 
-def cpu_settings(longest: int) -> dict[str, Any]:
+def cpu_settings(longest: int, cache_bytes: int) -> dict[str, Any]:
     """verl's settings by dotted key: one process of each kind, float32, nothing that a CPU build lacks.
 
     egpo.verl_plugin.cpu.platform does the rest.
 
     Args:
         longest: tokens of a prompt and its response, at most.
+        cache_bytes: of vLLM's cache.
     """
     return {
         "trainer.device": "cpu",
@@ -53,7 +54,8 @@ def cpu_settings(longest: int) -> dict[str, Any]:
         f"{ACTOR}.fsdp_config.mixed_precision": {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"},
         f"{ACTOR}.fsdp_config.use_torch_compile": False,
         f"{ACTOR}.use_torch_compile": False,
-        f"{MODEL}.enable_gradient_checkpointing": False,
+        # Entropies of some rows at a time: else they take three copies of all logits.
+        f"{ACTOR}.fsdp_config.entropy_from_logits_with_chunking": True,
         f"{ROLLOUT}.dtype": "float32",
         f"{ROLLOUT}.enforce_eager": True,
         # vLLM would end when it divides the prompt of a request that has a seed (see egpo.inference.engine).
@@ -61,10 +63,9 @@ def cpu_settings(longest: int) -> dict[str, Any]:
         f"{ROLLOUT}.max_num_batched_tokens": max(8192, longest),  # verl's, unless a prompt would not fit
         f"{ROLLOUT}.enable_sleep_mode": False,
         f"{ROLLOUT}.free_cache_engine": False,
-        f"{ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes": 64,
         f"{ROLLOUT}.engine_kwargs.vllm": {
             "worker_extension_cls": "egpo.verl_plugin.cpu.worker.CpuWorkerExtension",
-            "kv_cache_memory_bytes": 2**30,
+            "kv_cache_memory_bytes": cache_bytes,
             "distributed_executor_backend": "uni",  # the model runs in the engine's process
         },
     }

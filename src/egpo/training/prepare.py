@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from egpo.common.files import read_json, sha256, write_json
 from egpo.common.hashing import stable_hash
 from egpo.training import checkpoints
-from egpo.training.progress import FAILURE, HEARTBEAT, STOP, forget_after
+from egpo.training.names import SIZES
+from egpo.training.progress import ERROR, FAILURE, HEARTBEAT, STOP, forget_after
 
 
 def prepare(config: DictConfig, work: Path, report: Callable[[str], None]) -> int:
@@ -37,7 +38,7 @@ def prepare(config: DictConfig, work: Path, report: Callable[[str], None]) -> in
     write_json(mark, identity)
     start = checkpoints.repair(config.trainer.default_local_dir, report)
     forget_after(Path(config.egpo_run.metrics), start if start else -1)
-    for stale in (FAILURE, HEARTBEAT, STOP):
+    for stale in (ERROR, FAILURE, HEARTBEAT, STOP):
         (work / stale).unlink(missing_ok=True)
     if start:
         report(f"resuming after step {start}")
@@ -48,8 +49,12 @@ def _identity(config: DictConfig) -> str:
     """Hash of what checkpoints depend on: settings, and the content of data and model."""
     model = Path(config.actor_rollout_ref.model.path)
     files = [Path(config.data.train_files), Path(config.data.val_files), *sorted(model.glob("*.safetensors"))]
+    config = config.copy()
+    with open_dict(config):
+        # These do not change results, or only by rounding: a training that ran out of memory resumes with less.
+        for key in ("trainer.save_freq", *SIZES):
+            OmegaConf.update(config, key, None)
     settings: Any = OmegaConf.to_container(config, resolve=True)
-    del settings["trainer"]["save_freq"]  # does not change results
     return stable_hash([settings, [sha256(file) for file in files]])
 
 

@@ -17,6 +17,7 @@ from egpo.common.json_lines import read_objects
 REWARD = "critic/score/mean"  # verl's name of the mean reward of a step's rollouts
 HEARTBEAT = "heartbeat.json"
 FAILURE = "failure.txt"  # beside the heartbeat: why the training ended, as a message for the user
+ERROR = "error.txt"  # beside the heartbeat: the error that ended it otherwise
 STOP = "stop"  # beside the heartbeat: asks the trainer to save after the current step, and to end
 SAVED_AND_ENDED = 75  # exit code of a training that did so
 

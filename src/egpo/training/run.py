@@ -11,8 +11,8 @@ from egpo.common.provenance import origin
 from egpo.config.backbones import Backbone
 from egpo.config.methods import Method
 from egpo.config.training import Training
+from egpo.training.fit import fit
 from egpo.training.limits import Limits
-from egpo.training.memory import estimate
 
 
 def run(
@@ -26,6 +26,7 @@ def run(
     out: Path,
     code: str,
     limits: Limits,
+    memory_gib: float,
     report: Callable[[str], None],
 ) -> None:
     """Train, export, and write `out/manifest.json` last.
@@ -37,6 +38,7 @@ def run(
         out: gets model/, metrics.jsonl, verl.yaml and manifest.json; work/ holds checkpoints.
         code: version of the code; checkpoints of another version are not resumed.
         limits: when the training is stopped.
+        memory_gib: of this machine, for a training on a CPU.
         report: called with each line of progress.
 
     Raises:
@@ -47,16 +49,15 @@ def run(
     from omegaconf import open_dict
 
     from egpo.training.launch import train
-    from egpo.training.settings import micro_batch_tokens, verl_config
+    from egpo.training.settings import verl_config
 
     work = out / "work"
-    config = verl_config(training, method, backbone, model, train_file, validation_file, seed, work)
+    sizes = fit(of_folder(model), backbone, training, memory_gib)
+    config = verl_config(training, method, backbone, model, train_file, validation_file, seed, work, sizes)
     with open_dict(config):
         config.egpo_run.code = code  # a part of what checkpoints must agree with
-    if training.platform == "cuda":
-        memory = estimate(of_folder(model), backbone, training, micro_batch_tokens(backbone))
-        for line in (memory.line(), *(f"warning: {warning}" for warning in memory.warnings())):
-            report(line)
+    for line in (sizes.line, *(f"warning: {warning}" for warning in sizes.warnings)):
+        report(line)
     train(config, out, work, limits, report)
     settings = {part.__class__.__name__.lower(): part.model_dump(mode="json") for part in (training, method, backbone)}
     files = [train_file, validation_file, *sorted(model.glob("*.safetensors"))]

@@ -17,7 +17,8 @@ from egpo.config.backbones import Backbone
 from egpo.config.methods import Method, OverlongBuffer
 from egpo.config.training import Training
 from egpo.training.cpu import cpu_settings
-from egpo.training.names import ACTOR, MODEL, ROLLOUT
+from egpo.training.fit import Fit, fit, longest
+from egpo.training.names import ACTOR, MODEL, ROLLOUT, SIZES
 from egpo.training.progress import HEARTBEAT
 
 # Epochs of a training that is limited by its number of steps.
@@ -70,16 +71,6 @@ def _overlong(overlong_buffer: OverlongBuffer | None, backbone: Backbone) -> dic
     }
 
 
-def micro_batch_tokens(backbone: Backbone) -> int:
-    """Tokens of a micro batch (ppo_max_token_len_per_gpu): at least those of the longest sequence."""
-    return max(16384, longest(backbone))
-
-
-def longest(backbone: Backbone) -> int:
-    """Tokens of a prompt and its response, at most."""
-    return backbone.max_prompt_length + backbone.max_response_length
-
-
 def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, Any]:
     return {
         "data.train_batch_size": training.train_batch_size,
@@ -93,7 +84,6 @@ def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, 
         f"{ACTOR}.ppo_mini_batch_size": training.train_batch_size,
         f"{ACTOR}.ppo_epochs": 1,
         f"{ACTOR}.use_dynamic_bsz": True,
-        f"{ACTOR}.ppo_max_token_len_per_gpu": micro_batch_tokens(backbone),
         f"{ACTOR}.strategy": "fsdp2",
         f"{MODEL}.use_remove_padding": True,
         f"{MODEL}.override_config": {"attn_implementation": training.attention},
@@ -141,6 +131,10 @@ def _files(model: Path, train_file: Path, validation_file: Path, work: Path) -> 
     }
 
 
+def _sizes(sizes: Fit) -> dict[str, Any]:
+    return dict(zip(SIZES, (sizes.micro_tokens, sizes.recompute, sizes.bucket_mib), strict=True))
+
+
 def _cuda(training: Training) -> dict[str, Any]:
     """For GPUs of 80 GB and models up to 7B; egpo.training.memory estimates the memory."""
     return {
@@ -161,6 +155,7 @@ def verl_config(
     validation_file: Path,
     seed: int,
     work: Path,
+    sizes: Fit | None = None,
 ) -> DictConfig:
     """Compose verl's full settings of one training; `check` lets verl validate them.
 
@@ -171,18 +166,21 @@ def verl_config(
         train_file, validation_file: parquet of egpo.data.verl_rows; need not exist.
         seed: of the order of the data, vLLM's sampler and torch.
         work: folder for checkpoints, metrics and heartbeat.
+        sizes: what fits the memory; None for a model that is not known, or settings that are only checked.
 
     Raises:
         UserError: verl has no such key as one of the overrides, or is not installed.
     """
     with initialize_config_dir(str(_verl_folder() / "trainer" / "config"), version_base=None):
         config = compose(config_name="ppo_trainer")
+    sizes = sizes or fit(None, backbone, training, 0)
     overrides = {
         **_method(method, backbone),
         **_experiment(training, backbone, seed),
         **_files(model, train_file, validation_file, work),
+        **_sizes(sizes),
         "egpo_run.max_num_gen_batches": method.max_num_gen_batches,
-        **(cpu_settings(longest(backbone)) if training.platform == "cpu" else _cuda(training)),
+        **(cpu_settings(longest(backbone), sizes.cache_bytes) if training.platform == "cpu" else _cuda(training)),
         **_overrides(training, config),
     }
     with open_dict(config):

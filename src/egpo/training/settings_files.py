@@ -13,8 +13,9 @@ from egpo.backbones.architecture import of_backbone
 from egpo.common.files import write_text
 from egpo.common.paths import Paths
 from egpo.config.experiment import Catalogue
-from egpo.training.memory import FORMULA, Memory, estimate
-from egpo.training.settings import as_text, check, micro_batch_tokens, verl_config
+from egpo.training.fit import Fit, fit
+from egpo.training.memory import FORMULA, Memory
+from egpo.training.settings import as_text, check, verl_config
 
 Model = tuple[str, str, int]  # backbone, method, training seed
 COLUMNS = {
@@ -55,6 +56,7 @@ def write_settings(
             *files,
             seed,
             work,
+            _fit(catalogue, backbone),
         )
         check(config)
         write_text(out / backbone / method / f"seed-{seed}.yaml", as_text(config))
@@ -62,43 +64,40 @@ def write_settings(
     _write_memory(catalogue, out, report)
 
 
+def _fit(catalogue: Catalogue, name: str) -> Fit:
+    own, backbone = catalogue.experiment.of(name), catalogue.backbones[name]
+    return fit(of_backbone(backbone), backbone, own.training, own.jobs.train.memory_gib)
+
+
 def _write_memory(catalogue: Catalogue, out: Path, report: Callable[[str], None]) -> None:
-    rows, warnings = [], []
-    for name in catalogue.experiment.backbones:
-        training = catalogue.experiment.of(name).training
-        backbone = catalogue.backbones[name]
-        architecture = of_backbone(backbone)
-        if architecture is None or training.platform == "cpu":
-            continue
-        memory = estimate(architecture, backbone, training, micro_batch_tokens(backbone))
-        rows.append(_row(backbone.label, memory))
-        warnings += [f"{backbone.label}: {warning}" for warning in memory.warnings()]
+    experiment = catalogue.experiment
+    fits = {catalogue.backbones[name].label: _fit(catalogue, name) for name in experiment.backbones}
+    warnings = [f"{label}: {warning}" for label, sizes in fits.items() for warning in sizes.warnings]
     for warning in warnings:
         report(f"warning: {warning}")
+    rows = [_row(label, sizes.memory) for label, sizes in fits.items() if isinstance(sizes.memory, Memory)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     write_text(out / "memory.csv", table.to_csv(index=False, float_format="%.2f"))
-    write_text(out / "memory.md", _markdown(catalogue, table, warnings))
+    gpus = [
+        training.nodes * training.gpus_per_node
+        for training in (experiment.of(name).training for name in experiment.backbones)
+    ]
+    on_gpus = _table(table, gpus) if rows else []
+    on_cpus = [f"- {label}: {sizes.line}." for label, sizes in fits.items() if not isinstance(sizes.memory, Memory)]
+    verdict = [f"- {warning}" for warning in warnings] or ["Everything fits, by this estimate."]
+    lines = ["# Memory of the trainings, estimated", "", *on_cpus, *on_gpus, "", *verdict]
+    write_text(out / "memory.md", "\n".join([*lines, *(["", FORMULA] if rows else [])]) + "\n")
 
 
 def _row(label: str, memory: Memory) -> dict[str, Any]:
     return {"backbone": label, **asdict(memory), "responses": max(memory.kv_tokens // memory.longest_tokens, 0)}
 
 
-def _markdown(catalogue: Catalogue, table: pd.DataFrame, warnings: list[str]) -> str:
-    experiments = {name: catalogue.experiment.of(name).training for name in catalogue.experiment.backbones}
-    gpus = {name: str(training.nodes * training.gpus_per_node) for name, training in experiments.items()}
-    numbers = ", ".join(dict.fromkeys(gpus.values()))
-    head = [
-        "# Memory of each GPU, estimated",
-        "",
-        f"{numbers} GPUs for a training; GiB on each. Arithmetic, not a measurement.",
-        "",
-    ]
-    if table.empty:
-        return "\n".join([*head, "No training of this experiment runs on a GPU."]) + "\n"
+def _table(table: pd.DataFrame, gpus: list[int]) -> list[str]:
+    numbers = ", ".join(dict.fromkeys(map(str, gpus)))
+    head = [f"{numbers} GPUs for a training; GiB on each. Arithmetic, not a measurement.", ""]
     lines = ["| " + " | ".join(COLUMNS.values()) + " |", "| --- |" + " ---: |" * (len(COLUMNS) - 1)]
     for row in table.itertuples(index=False):
         cells = [f"{value:.1f}" if isinstance(value, float) else str(value) for value in row]
         lines.append("| " + " | ".join(cells) + " |")
-    verdict = [f"- {warning}" for warning in warnings] or ["Everything fits, by this estimate."]
-    return "\n".join([*head, *lines, "", *verdict, "", FORMULA]) + "\n"
+    return [*head, *lines]

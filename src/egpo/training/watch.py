@@ -15,11 +15,12 @@ from typing import Any
 from omegaconf import DictConfig
 
 from egpo.common.errors import UserError
+from egpo.runtime import out_of_memory
 from egpo.runtime.job import duration
 from egpo.training import checkpoints
 from egpo.training.limits import Limits
 from egpo.training.process import guarded
-from egpo.training.progress import FAILURE, HEARTBEAT, REWARD, SAVED_AND_ENDED, STOP, read_lines, read_phase
+from egpo.training.progress import ERROR, FAILURE, HEARTBEAT, REWARD, SAVED_AND_ENDED, STOP, read_lines, read_phase
 
 Report = Callable[[str], None]
 POLL_SECONDS = 0.5
@@ -43,6 +44,7 @@ def watch(config: DictConfig, work: Path, start: int, steps: int, limits: Limits
     """
     progress = Progress(work, start, steps, report)
     ending: BaseException | None = None
+    kills = out_of_memory.kills()
     deadline = math.inf
     with _sigterm() as term, guarded(config, work / "verl.yaml") as guard:
         while guard.poll() is None:
@@ -63,7 +65,7 @@ def watch(config: DictConfig, work: Path, start: int, steps: int, limits: Limits
         report(f"saved after step {progress.done}")
         raise ending
     if guard.returncode:
-        raise _failure(config, work, guard.returncode)
+        raise _failure(config, work, guard.returncode, out_of_memory.kills() - kills)
 
 
 @contextmanager
@@ -93,11 +95,14 @@ def _stopped(work: Path, what: str, key: str) -> str:
     return f"the training {what} (at '{phase}') and was stopped. Run again to resume; jobs.train.{key} is the limit."
 
 
-def _failure(config: DictConfig, work: Path, code: int) -> Exception:
-    """Why the trainer ended with an exit code other than 0."""
-    message, phase = work / FAILURE, read_phase(work / HEARTBEAT)
+def _failure(config: DictConfig, work: Path, code: int, kills: int) -> Exception:
+    """Why the trainer ended with an exit code other than 0. kills: of the kernel for memory, meanwhile."""
+    message, phase = work / FAILURE, read_phase(work / HEARTBEAT) or "start-up"
     if message.exists():
         return UserError(message.read_text())
+    error = (work / ERROR).read_text() if (work / ERROR).exists() else ""
+    if out_of_memory.says_so(error) or kills:
+        return UserError(f"out of memory at '{phase}'. {_memory_remedy(config, error)} Run again to resume.")
     # torch and Ray fail on a full disk with errors that do not mention it.
     free, needed = shutil.disk_usage(work).free, checkpoints.largest(config.trainer.default_local_dir)
     if free < needed:
@@ -108,6 +113,22 @@ def _failure(config: DictConfig, work: Path, code: int) -> Exception:
     return RuntimeError(
         f"verl's trainer ended with code {code} at '{phase}'; "
         "the first error above in this log is the cause. Run again to resume."
+    )
+
+
+def _memory_remedy(config: DictConfig, error: str) -> str:
+    """The keys to change after an `error`; "" if the kernel has killed a process."""
+    tokens = config.actor_rollout_ref.actor.ppo_max_token_len_per_gpu
+    if config.trainer.device == "cpu":
+        return (
+            f"Micro batches of {tokens} tokens follow from jobs.train.memory_gib: lower it to what this training can "
+            "have, run nothing beside it, or shorten max_prompt_length and max_response_length of the backbone."
+        )
+    if not error:
+        return "The kernel has killed a process: raise jobs.train.memory_gib, which is the memory of the host."
+    return (
+        "Lower training.gpu_memory_utilization, which is vLLM's share of a GPU, or training.gpu_gib, from which micro "
+        f"batches of {tokens} tokens follow, or use more GPUs (training.gpus_per_node)."
     )
 
 

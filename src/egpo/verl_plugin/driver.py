@@ -23,7 +23,7 @@ from egpo.common.errors import UserError
 from egpo.common.files import write_text
 from egpo.training.names import ADDRESS, RUN_FOLDER
 from egpo.training.nodes import gather
-from egpo.training.progress import FAILURE, SAVED_AND_ENDED, Stopped
+from egpo.training.progress import ERROR, FAILURE, SAVED_AND_ENDED, Stopped
 from egpo.training.settings import check
 from egpo.verl_plugin import quick_start  # noqa: F401
 from egpo.verl_plugin.cpu import start as cpu
@@ -140,7 +140,7 @@ def run(config: DictConfig) -> None:
 def main(path: Path) -> int:
     """Train by the settings in `path`; returns the exit code.
 
-    The message of a UserError is written to FAILURE in the same folder.
+    The message of a UserError is written to FAILURE in the same folder, another error to ERROR.
     """
     config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)
@@ -153,6 +153,7 @@ def main(path: Path) -> int:
         return 1
     except Exception:
         traceback.print_exc()
+        write_text(path.with_name(ERROR), traceback.format_exc())
         time.sleep(cpu.SECONDS_FOR_LOGS)
         return 1
     return 0

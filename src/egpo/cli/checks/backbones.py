@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from egpo.cli.checks.data import problem_places
+from egpo.common.errors import UserError
 from egpo.common.files import is_lfs_pointer, lfs_remedy
 from egpo.common.paths import ROOT
 from egpo.config.backbones import LocalModel
@@ -34,6 +36,27 @@ def lengths(catalogue: Catalogue, source: str) -> Iterator[str]:
                 f"{where}.max_evaluation_length: {least} and a prompt of data.final_prompt_tokens {final} are more "
                 f"than max_model_len {backbone.max_model_len}: `uncertainty` needs room for both. Lower one of them."
             )
+
+
+def worked_examples(catalogue: Catalogue, source: str) -> Iterator[str]:
+    """Worked examples of warm-ups that are not there, or lack a column."""
+    for name in catalogue.experiment.backbones:
+        warm_up = catalogue.backbones[name].warm_up
+        if warm_up is None:
+            continue
+        key = f"{place(catalogue.experiment, source, 'backbones', name)}.warm_up.sets"
+        missing = list(problem_places({f"{key}.{index}": part for index, part in enumerate(warm_up.sets)}))
+        yield from missing
+        if missing:
+            continue
+        from egpo.data.problem_files import worked_rows
+
+        for index, part in enumerate(warm_up.sets):
+            try:
+                if not part.on_hub:
+                    next(worked_rows(part, f"{key}.{index}"), None)
+            except UserError as error:
+                yield f"{' '.join(str(error).splitlines())}"
 
 
 def files(catalogue: Catalogue, source: str) -> Iterator[str]:

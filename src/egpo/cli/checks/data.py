@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +12,7 @@ from egpo.common.errors import UserError
 from egpo.common.files import lfs_pointers, lfs_remedy
 from egpo.common.paths import ROOT
 from egpo.config.benchmarks import LocalBenchmark, SyntheticBenchmark
-from egpo.config.data import Deduplication, LocalSource, ProblemsSource, Quotas, StandInSource
+from egpo.config.data import Deduplication, LocalSource, ProblemSet, ProblemsSource, Quotas, StandInSource
 from egpo.config.experiment import Catalogue, Experiment
 from egpo.config.loader import place
 from egpo.synthetic.benchmark import FORMATS
@@ -82,19 +82,28 @@ def data(experiment: Experiment, source: str) -> Iterator[str]:
                 )
 
 
-def _problem_files(found: ProblemsSource, source: str) -> Iterator[str]:
+def problem_places(parts: Mapping[str, ProblemSet]) -> Iterator[str]:
+    """Sets of problems whose files or folders are not there. parts: by the key that they stand under."""
     # The import takes half a second (sympy), which only those who use such files wait for.
-    from egpo.data.problem_files import check_first_rows, files_of
+    from egpo.data.problem_files import files_of
 
-    for index, part in enumerate(found.parts):
-        key = f"data.source.sets.{index}" if found.sets else "data.source"
+    for key, part in parts.items():
         if part.path is not None and not files_of(part):
             yield (
-                f"{source}: {key}.path: there is no .jsonl or .parquet file at '{part.path}'. Give the path of your "
+                f"{key}.path: there is no .jsonl or .parquet file at '{part.path}'. Give the path of your "
                 "problems: a file, or a folder of files."
             )
         if part.repo is not None and not part.on_hub and not (ROOT / part.repo).is_dir():
-            yield (f"{source}: {key}.repo: '{part.repo}' is not a folder. Give that of a dataset, or owner/name.")
+            yield (f"{key}.repo: '{part.repo}' is not a folder. Give that of a dataset, or owner/name.")
+
+
+def _problem_files(found: ProblemsSource, source: str) -> Iterator[str]:
+    from egpo.data.problem_files import check_first_rows
+
+    key = f"{source}: data.source"
+    yield from problem_places(
+        {f"{key}.sets.{index}" if found.sets else key: part for index, part in enumerate(found.parts)}
+    )
     try:
         check_first_rows(found)
     except UserError as error:

@@ -9,8 +9,8 @@ from egpo.config.evaluation import Evaluation
 from egpo.config.methods import Method
 from egpo.config.training import Training
 from egpo.training.checkpoints import KEPT
+from egpo.training.fit import longest
 from egpo.training.memory import BF16, FP32, GIB, estimate
-from egpo.training.settings import micro_batch_tokens
 
 PEAK, BANDWIDTH = 989e12, 3.35e12  # dense bf16 FLOP/s and bytes/s of an H100 SXM: the vendor's data sheet
 # By judgement:
@@ -54,7 +54,7 @@ def step_seconds(size: Architecture, backbone: Backbone, training: Training, met
     mean = LENGTH * backbone.max_response_length
     responses = training.train_batch_size * training.rollouts_per_prompt / gpus
     update = 8 * size.parameters * responses * (PROMPT_TOKENS + mean) / (UTILISATION * PEAK)
-    memory = estimate(size, backbone, training, micro_batch_tokens(backbone))
+    memory = estimate(size, backbone, training, longest(backbone))
     at_once = max(memory.kv_tokens, memory.longest_tokens) / (PROMPT_TOKENS + mean / 2)
     rounds = max(1.0, responses / at_once)
     decode = decode_seconds(size, responses, mean, rounds * backbone.max_response_length)

@@ -10,8 +10,8 @@ from egpo.cli.plan.dry_run import Job
 from egpo.cli.plan.hours import LIMIT, Costed, answers_of
 from egpo.common.paths import Paths
 from egpo.config.experiment import Catalogue
-from egpo.training.memory import BF16, GIB, estimate
-from egpo.training.settings import micro_batch_tokens
+from egpo.training.fit import fit
+from egpo.training.memory import BF16, GIB
 
 GPUS = {"train": "training.gpus_per_node", "evaluate": "evaluation.gpus"}  # the key beside `jobs.<needs>`
 
@@ -75,12 +75,10 @@ def too_long(jobs: Iterable[Costed], catalogue: Catalogue, retries: int) -> list
 
 
 def too_large(jobs: Iterable[Job], catalogue: Catalogue) -> list[str]:
-    """Trainings whose estimate of memory is more than their GPUs have."""
+    """Trainings whose estimate of memory is more than they have."""
     found = []
     for name in dict.fromkeys(job.model[0] for job in jobs if job.is_training):
-        backbone, training = catalogue.backbones[name], catalogue.experiment.of(name).training
-        size = of_backbone(backbone)
-        if size is not None and training.platform == "cuda":
-            memory = estimate(size, backbone, training, micro_batch_tokens(backbone))
-            found += [f"train {name}: {line}" for line in memory.warnings()]
+        backbone, own = catalogue.backbones[name], catalogue.experiment.of(name)
+        sizes = fit(of_backbone(backbone), backbone, own.training, own.jobs.train.memory_gib)
+        found += [f"train {name}: {line}" for line in sizes.warnings]
     return found

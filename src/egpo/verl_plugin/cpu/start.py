@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -15,7 +16,9 @@ from omegaconf import DictConfig
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
+from egpo.common.files import write_text
 from egpo.runtime import fork_client, fork_server
+from egpo.training.progress import ERROR
 from egpo.verl_plugin.cpu.server import SERVER, CpuServer
 
 SECONDS_FOR_LOGS = 2  # Ray forwards the output of its workers with a delay
@@ -73,17 +76,19 @@ def start_server(config: DictConfig) -> ActorHandle:
         cuda_visible_devices="0",
     )
     handle.launched.remote()
-    threading.Thread(target=_end_with, args=(handle,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(handle, Path(config.egpo_run.work)), daemon=True).start()
     return handle
 
 
-def _end_with(server: ActorHandle) -> None:
+def _end_with(server: ActorHandle, work: Path) -> None:
     """End this process when vLLM has ended: verl would leave out the rollouts that fail, and then wait forever."""
     why = "the first error above is the cause"
     try:
         ray.get(server.engine_died.remote())
     except RayError as error:  # the whole process has ended, for example because memory is short
         why = str(error)
-    print(f"vLLM has ended: {why}", file=sys.stderr, flush=True)
+    why = f"vLLM has ended: {why}"
+    print(why, file=sys.stderr, flush=True)
+    write_text(work / ERROR, why)
     time.sleep(SECONDS_FOR_LOGS)
     os._exit(1)
