@@ -72,12 +72,19 @@ def as_messages(prompt: str | list[ChatMessage]) -> Messages:
 
 
 class AskedAhead:
-    """An engine that is asked a trial's questions before evalscope asks them, so that it is not idle while evalscope
-    scores."""
+    """An engine that is asked a trial's questions before evalscope asks them.
+
+    So it is not idle while evalscope scores.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._answers: dict[int, Future[Answer]] = {}  # by the seed of the request, which the prompt is part of
+
+    @property
+    def unanswered(self) -> int:
+        """Number of questions that were asked ahead and have no answer yet."""
+        return sum(not answer.done() for answer in self._answers.values())
 
     def ask_ahead(self, prompts: list[Messages], seed: int) -> None:
         """Ask all of a benchmark's prompts with the seed of a trial."""

@@ -75,11 +75,13 @@ def _run_all(trials: list[Trial], engine: Engine, settings: Evaluation, report: 
     report(f"loaded in {duration(time.monotonic() - start)}")
     progress = Progress(sum(trial.benchmark.num_questions for trial in trials), report)
     ahead = AskedAhead(engine)
-    ahead.ask_ahead(prompts[trials[0].name], trials[0].seed)
+    waiting = list(trials)
     with lasting_scorers():
-        for trial, following in zip(trials, [*trials[1:], None], strict=True):
+        for done, trial in enumerate(trials):
             start = time.monotonic()
-            if following is not None:
+            # The next trial is asked while this one is scored, and more of them while vLLM has places left.
+            while waiting and (len(trials) - len(waiting) < done + 2 or ahead.unanswered < settings.max_num_seqs):
+                following = waiting.pop(0)
                 ahead.ask_ahead(prompts[following.name], following.seed)
             rows = _run_whole(trial, samples[trial.name], settings, ahead, progress.tick, report)
             right = sum(row["correct"] for row in rows)
