@@ -75,7 +75,7 @@ def test_hidden_files_of_a_folder_do_not_count(tmp_path: Path) -> None:
     (tmp_path / "._train.jsonl").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X")
     (tmp_path / ".DS_Store").write_bytes(b"\x00\x00\x00\x01Bud1")
     (tmp_path / "notes.txt").write_text("mine")
-    assert every_file(source(tmp_path)) == [tmp_path / "train.jsonl"]
+    assert every_file(source(tmp_path).parts) == [tmp_path / "train.jsonl"]
     assert [row["problem"] for row in rows(source(tmp_path))] == [ROW["problem"]]
 
 

@@ -76,7 +76,6 @@ STAGES: dict[str, Stage] = {
         {"manifest": "manifest.json"},
         "backbones/{backbone}/teach",
         ("backbones/warm_up.py",),
-        needs="train",
     ),
     "backbone_tokenizer": Stage(
         "backbones",

@@ -29,8 +29,29 @@ from egpo.verl_plugin import quick_start  # noqa: F401
 from egpo.verl_plugin.cpu import start as cpu
 
 
+SECONDS_TO_START = 300  # of Ray's processes
+
+
 def _import_verl() -> None:
     importlib.import_module("verl.trainer.ppo.v1")
+
+
+def _wait_for_node() -> None:
+    """Give Ray's own processes minutes to start. It waits 30 s, which is too short where others have the cores."""
+    services: Any = importlib.import_module("ray._private.services")
+    original = services.get_node
+
+    def get_node(*args: Any) -> Any:
+        end = time.monotonic() + SECONDS_TO_START
+        while True:
+            try:
+                return original(*args)
+            except RuntimeError:  # the node has not registered yet, or nobody answers
+                if time.monotonic() > end:
+                    raise
+            time.sleep(0.1)
+
+    services.get_node = get_node
 
 
 def _start_ray(config: DictConfig) -> subprocess.Popen[bytes] | None:
@@ -46,6 +67,7 @@ def _start_ray(config: DictConfig) -> subprocess.Popen[bytes] | None:
         settings["runtime_env"] = environment
     if nodes > 1:  # the same number on each node; Ray fails if Slurm has assigned fewer
         settings["num_gpus"] = gpus
+    _wait_for_node()
     ray.init(**settings)
     return gather(nodes, gpus) if nodes > 1 else None
 
