@@ -213,6 +213,7 @@ def test_a_renamed_key_is_gone_and_its_new_name_exists(old):
     with_new = {name for name, keys in sections().items() if RENAMED[old] in keys}
     with_old = {name for name, keys in sections().items() if old in keys}
     assert with_new
-    assert with_old == ({"WarmUp", "SupervisedWarmUp"} if old == "steps" else set()), (
+    steps = {"WarmUp", "SupervisedWarmUp"} if old == "steps" else set()
+    assert with_old == steps, "a warm-up has steps; no other section has an old key"
         "a warm-up has steps; no other section has an old key"
     )

@@ -28,7 +28,6 @@ from egpo.training.settings import check
 from egpo.verl_plugin import quick_start  # noqa: F401
 from egpo.verl_plugin.cpu import start as cpu
 
-
 SECONDS_TO_START = 300  # of Ray's processes
 
 
