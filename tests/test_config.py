@@ -215,5 +215,3 @@ def test_a_renamed_key_is_gone_and_its_new_name_exists(old):
     assert with_new
     steps = {"WarmUp", "SupervisedWarmUp"} if old == "steps" else set()
     assert with_old == steps, "a warm-up has steps; no other section has an old key"
-        "a warm-up has steps; no other section has an old key"
-    )
