@@ -40,9 +40,6 @@ def environment(config: DictConfig, folder: str) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
-        # On a busy machine Ray's processes take longer to start than the half minute or minute that it waits.
-        "RAY_gcs_server_request_timeout_seconds": "300",
-        "RAY_raylet_start_wait_time_s": "300",
         "HF_HUB_OFFLINE": "1",  # everything is in local folders
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one into the home folder

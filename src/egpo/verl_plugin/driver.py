@@ -28,29 +28,27 @@ from egpo.training.settings import check
 from egpo.verl_plugin import quick_start  # noqa: F401
 from egpo.verl_plugin.cpu import start as cpu
 
-SECONDS_TO_START = 300  # of Ray's processes
+ATTEMPTS = 4  # to start Ray
 
 
 def _import_verl() -> None:
     importlib.import_module("verl.trainer.ppo.v1")
 
 
-def _wait_for_node() -> None:
-    """Give Ray's own processes minutes to start. It waits 30 s, which is too short where others have the cores."""
-    services: Any = importlib.import_module("ray._private.services")
-    original = services.get_node
+def _init(settings: dict[str, Any]) -> None:
+    """ray.init, again if Ray's own processes did not start in the 15 and 30 s that it gives them.
 
-    def get_node(*args: Any) -> Any:
-        end = time.monotonic() + SECONDS_TO_START
-        while True:
-            try:
-                return original(*args)
-            except RuntimeError:  # the node has not registered yet, or nobody answers
-                if time.monotonic() > end:
-                    raise
-            time.sleep(0.1)
-
-    services.get_node = get_node
+    That happens where other processes have the cores; the next attempt finds the files in memory.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            ray.init(**settings)
+            return
+        except Exception as error:  # Ray has no type for it
+            if attempt == ATTEMPTS or "timed out during startup" not in str(error):
+                raise
+            print(f"Ray did not start in time, attempt {attempt} of {ATTEMPTS}", flush=True)
+            ray.shutdown()
 
 
 def _start_ray(config: DictConfig) -> subprocess.Popen[bytes] | None:
@@ -66,8 +64,7 @@ def _start_ray(config: DictConfig) -> subprocess.Popen[bytes] | None:
         settings["runtime_env"] = environment
     if nodes > 1:  # the same number on each node; Ray fails if Slurm has assigned fewer
         settings["num_gpus"] = gpus
-    _wait_for_node()
-    ray.init(**settings)
+    _init(settings)
     return gather(nodes, gpus) if nodes > 1 else None
 
 
