@@ -355,3 +355,38 @@ def test_a_killed_guard_leaves_no_process(inputs, tmp_path):
         (guard,) = psutil.Process(process.pid).children()
         guard.kill()
         assert process.wait(LIMIT) != 0
+
+
+# --- Ray ------------------------------------------------------------------------------------------------
+
+
+def mocked_init(monkeypatch, errors: list[str]) -> list[dict]:
+    """A mock of ray.init that fails with each of the errors, one call after the other; returns the calls."""
+    import ray
+
+    calls: list[dict] = []
+
+    def init(**settings) -> None:
+        calls.append(settings)
+        if len(calls) <= len(errors):
+            raise Exception(errors[len(calls) - 1])
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    return calls
+
+
+SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to startup."
+
+
+def test_ray_is_started_again_where_it_was_too_slow(monkeypatch):
+    from egpo.verl_plugin import driver
+
+    calls = mocked_init(monkeypatch, [SLOW] * 2)
+    driver._init({"num_cpus": 6})
+    assert calls == [{"num_cpus": 6}] * 3
+    for errors, attempts in (([SLOW] * 9, driver.ATTEMPTS), (["another error"], 1)):
+        calls = mocked_init(monkeypatch, errors)
+        with pytest.raises(Exception, match=errors[0][:20]):
+            driver._init({})
+        assert len(calls) == attempts
