@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -70,34 +72,10 @@ def test_sizes_are_read_from_the_model(tmp_path):
         of_folder(tmp_path)
 
 
-LLAMA = LlamaConfig(
-    vocab_size=320,
-    hidden_size=48,
-    intermediate_size=80,
-    num_hidden_layers=2,
-    num_attention_heads=6,
-    num_key_value_heads=2,
-    tie_word_embeddings=False,
-)
-QWEN3 = Qwen3Config(
-    vocab_size=320,
-    hidden_size=48,
-    intermediate_size=80,
-    num_hidden_layers=2,
-    num_attention_heads=3,
-    num_key_value_heads=1,
-    head_dim=32,
-    tie_word_embeddings=True,
-)
-GEMMA = Gemma2Config(
-    vocab_size=320,
-    hidden_size=48,
-    intermediate_size=80,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    head_dim=16,
-)
+TINY: dict[str, Any] = {"vocab_size": 320, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2}
+LLAMA = LlamaConfig(**TINY, num_attention_heads=6, num_key_value_heads=2, tie_word_embeddings=False)
+QWEN3 = Qwen3Config(**TINY, num_attention_heads=3, num_key_value_heads=1, head_dim=32, tie_word_embeddings=True)
+GEMMA = Gemma2Config(**TINY, num_attention_heads=4, num_key_value_heads=2, head_dim=16)
 
 
 @pytest.mark.parametrize("config", [LLAMA, QWEN3, GEMMA], ids=lambda config: config.model_type)

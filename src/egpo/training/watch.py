@@ -117,7 +117,7 @@ def _failure(config: DictConfig, work: Path, code: int, kills: int) -> Exception
 
 
 def _memory_remedy(config: DictConfig, error: str) -> str:
-    """The keys to change after an `error`; "" if the kernel has killed a process."""
+    """The keys to change. error: the text of the training's error, empty where the kernel has killed a process."""
     tokens = config.actor_rollout_ref.actor.ppo_max_token_len_per_gpu
     if config.trainer.device == "cpu":
         return (
