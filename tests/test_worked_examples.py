@@ -90,6 +90,9 @@ def test_examples_near_a_question_are_left_out():
     said: list[str] = []
     kept = apart_from(examples, [text.format(8, 9)], CATALOGUES["demo"].experiment.data, said.append)
     assert kept == examples[1:] and "1 of 2 examples" in said[0]
+    data = CATALOGUES["demo"].experiment.data
+    none = data.model_copy(update={"decontamination": data.decontamination.model_copy(update={"rules": ()})})
+    assert apart_from(examples, [text.format(8, 9)], none, said.append) == examples
 
 
 # --- training ------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def of_gguf(file: Path) -> Architecture:
     found = {key: value(name) for key, name in GGUF_KEYS.items()}
     found["vocab_size"] = len(value("tokenizer.ggml.tokens") or ()) or None
     needed = {key: size for key, size in found.items() if key != "head_dim"}
-    if missing := [GGUF_KEYS.get(key, key) for key, size in needed.items() if size is None]:
+    if missing := [GGUF_KEYS.get(key, key).removeprefix("{}.") for key, size in needed.items() if size is None]:
         raise UserError(f"{file}: has no {', '.join(missing)}: not a decoder of Qwen2's or Llama's kind.")
     return Architecture(
         **found,

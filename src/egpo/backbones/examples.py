@@ -57,7 +57,8 @@ def apart_from(examples: list[Worked], questions: Iterable[str], data: Data, rep
     items = contamination.Prepared.of(tokenised(list(questions)), settings, data.deduplication)
     texts = contamination.Prepared.of(tokenised([one.problem for one in examples]), settings, data.deduplication)
     rules = contamination.found(texts, items, settings)
-    near = np.logical_or.reduce([rules[rule] for rule in settings.rules if rule in rules])
+    nothing = np.zeros(len(examples), dtype=bool)  # where no rule is to count
+    near = np.logical_or.reduce([nothing, *(rules[rule] for rule in settings.rules)])
     if near.any():
         report(f"{near.sum()} of {len(examples)} examples are near a question of an evaluation and are left out")
     return [one for one, hit in zip(examples, near, strict=True) if not hit]
