@@ -1,10 +1,11 @@
-"""Estimated and measured memory of trainings on a CPU: three sizes of model, two of micro-batch.
+"""Estimated and measured memory of trainings on a CPU.
 
-    make bench-memory
+    make bench-memory                                        # random models of three sizes, two micro-batches
+    .venv/bin/python benchmarks/memory.py config/real.yaml   # that experiment's first model with 12, 16 and 24 GiB
 
-Random models, one step of 32 responses. Measured is the largest sum of the proportional set sizes of all processes,
-looked at twice a second. Writes results/bench/memory.md; ends with code 1 if a training takes more than its estimate,
-or less than half of it.
+One step. Measured is the largest sum of the proportional set sizes of all processes, looked at twice a second. Writes
+results/bench/memory.md or memory-given.md; ends with code 1 if a training takes more than its estimate or, of the
+random models, less than half of it.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sys
-import time
+from dataclasses import dataclass
+from pathlib import Path
 
 from egpo.backbones.architecture import of_folder
-from egpo.common.paths import ROOT
+from egpo.common.paths import ROOT, Paths
 from egpo.config.backbones import Architecture, Backbone
 from egpo.config.files import read_yaml
 from egpo.config.loader import load
-from egpo.training.fit import fit, longest
+from egpo.config.methods import Method
+from egpo.config.training import Training
+from egpo.training.fit import Fit, fit, longest
 from egpo.training.launch import train
 from egpo.training.limits import Limits
 from egpo.training.memory_cpu import BASE, estimate_cpu
@@ -29,6 +33,8 @@ from egpo.training.settings import verl_config
 OUT = ROOT / "results" / "bench"
 PROMPTS, ROLLOUTS, RESPONSE = 4, 8, 128
 GIB = 20  # that a training may use here
+GIVEN = (12, 16, 24)
+ONE_STEP = {"total_training_steps": 1, "save_freq": 1, "test_freq": 1}
 
 
 def shape(layers: int, hidden: int, feed_forward: int, heads: int, kv_heads: int, vocabulary: int) -> Architecture:
@@ -51,77 +57,131 @@ MODELS = {
 MICRO = (512, 2048)
 
 
-def measured(model: Architecture, micro_tokens: int, recompute: bool) -> tuple[float, float, float]:
-    """(estimated GiB, measured GiB, seconds of the step) of a training."""
-    from kit.memory_watch import MemoryWatch
+@dataclass
+class Trial:
+    """A training's inputs. train_file, validation_file: parquet."""
+
+    training: Training
+    method: Method
+    backbone: Backbone
+    model: Path
+    train_file: Path
+    validation_file: Path
+
+    def measure(self, sizes: Fit, place: Path) -> tuple[float, dict[str, float]]:
+        """GiB at most, and the metrics of the last step."""
+        from kit.memory_watch import MemoryWatch
+
+        shutil.rmtree(place, ignore_errors=True)
+        work = place / "work"
+        config = verl_config(
+            self.training, self.method, self.backbone, self.model, self.train_file, self.validation_file, 1, work, sizes
+        )
+        with MemoryWatch("cpu", work / "heartbeat.json") as watch:
+            train(config, place, work, Limits(3600, 60, 1200), lambda line: print(line, flush=True))
+        print(watch.peaks, flush=True)
+        return max(watch.peaks.values()), read_lines(place / "metrics.jsonl")[-1]
+
+
+def random_trial(architecture: Architecture, place: Path) -> Trial:
+    """A training of a random model, in short texts."""
     from kit.models import problems_file, random_model
 
-    place = OUT / "memory"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
     demo = load(read_yaml(ROOT / "config" / "demo.yaml"), "config/demo.yaml")
     lengths = {"max_model_len": 384, "max_prompt_length": 256, "max_response_length": RESPONSE}
     backbone = Backbone.model_validate(
         {"label": "random", "source": {"kind": "local", "path": "model"}, "max_evaluation_length": RESPONSE, **lengths}
     )
-    training = demo.experiment.training.model_copy(
-        update={
-            "train_batch_size": PROMPTS,
-            "rollouts_per_prompt": ROLLOUTS,
-            "total_training_steps": 1,
-            "save_freq": 1,
-            "test_freq": 1,
-        }
+    changes = {"train_batch_size": PROMPTS, "rollouts_per_prompt": ROLLOUTS, **ONE_STEP}
+    return Trial(
+        demo.experiment.training.model_copy(update=changes),
+        demo.methods["grpo"],
+        backbone,
+        random_model(architecture, place / "model", "cpu", lengths["max_model_len"], "float32"),
+        problems_file(place / "train.parquet", PROMPTS),
+        problems_file(place / "validation.parquet", 2),
     )
-    folder = random_model(model, place / "model", "cpu", lengths["max_model_len"], "float32")
-    files = problems_file(place / "train.parquet", PROMPTS), problems_file(place / "validation.parquet", 2)
-    found = of_folder(folder)
-    memory = estimate_cpu(found, longest(backbone), micro_tokens, recompute, GIB)
-    sizes = dataclasses.replace(
-        fit(found, backbone, training, GIB), micro_tokens=micro_tokens, recompute=recompute, memory=memory
-    )
-    work = place / "out" / "work"
-    config = verl_config(training, demo.methods["grpo"], backbone, folder, *files, 1, work, sizes)
-    with MemoryWatch("cpu", work / "heartbeat.json") as watch:
-        train(config, place / "out", work, Limits(3600, 60, 1200), lambda line: print(line, flush=True))
-    print(watch.peaks, flush=True)
-    step = read_lines(place / "out" / "metrics.jsonl")[-1]["timing_s/step"]
-    return memory.peak, max(watch.peaks.values()), step
 
 
-def main() -> int:
-    sys.path.insert(0, str(ROOT))
-    rows, wrong = [], []
-    for name, model in MODELS.items():
-        for micro_tokens in MICRO:
-            start = time.monotonic()
-            for recompute in (False, True) if micro_tokens == max(MICRO) else (False,):
-                estimated, peak, step = measured(model, micro_tokens, recompute)
-                again = "yes" if recompute else "no"
-                rows.append(
-                    f"| {name} | {model.parameters / 1e6:,.0f} | {micro_tokens} | {again} | {estimated:.1f} | "
-                    f"{peak:.1f} | {step:.0f} |"
-                )
-                print(rows[-1], f"{time.monotonic() - start:.0f} s", flush=True)
-                if not estimated / 2 <= peak <= estimated:
-                    wrong.append(rows[-1])
+def random_models() -> tuple[str, bool]:
+    """The table of the random models, and whether every estimate holds."""
     lines = [
-        "# Memory of a training on a CPU",
-        "",
         f"`make bench-memory`: random models, one step of {PROMPTS} x {ROLLOUTS} responses of at most {RESPONSE} "
-        f"tokens, float32. GiB of all processes together; {BASE:.0f} are assumed for everything but the model.",
+        f"tokens, float32. GiB of all processes together; {BASE:.1f} are assumed for everything but the model.",
         "",
         "| model | million parameters | tokens of a micro batch | layers computed again | estimated | measured | "
         "seconds of the step |",
         "| --- | ---: | ---: | --- | ---: | ---: | ---: |",
-        *rows,
     ]
-    text = "\n".join(lines) + "\n"
+    holds = True
+    for name, architecture in MODELS.items():
+        place = OUT / "memory"
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        trial = random_trial(architecture, place)
+        found = of_folder(trial.model)
+        for micro_tokens, recompute in ((min(MICRO), False), (max(MICRO), False), (max(MICRO), True)):
+            memory = estimate_cpu(found, longest(trial.backbone), micro_tokens, recompute, GIB)
+            sizes = dataclasses.replace(
+                fit(found, trial.backbone, trial.training, GIB),
+                micro_tokens=micro_tokens,
+                recompute=recompute,
+                memory=memory,
+            )
+            peak, metrics = trial.measure(sizes, place / "out")
+            holds &= memory.peak / 2 <= peak <= memory.peak
+            lines.append(
+                f"| {name} | {found.parameters / 1e6:,.0f} | {micro_tokens} | {'yes' if recompute else 'no'} | "
+                f"{memory.peak:.1f} | {peak:.1f} | {metrics['timing_s/step']:.0f} |"
+            )
+            print(lines[-1], flush=True)
+    return "\n".join(lines), holds
+
+
+def given_memory(config: str) -> tuple[str, bool]:
+    """The table of an experiment's first model with different memory, and whether each training kept to its own."""
+    catalogue = load(read_yaml(Path(config)), config)
+    experiment, paths = catalogue.experiment, Paths(catalogue.experiment.experiment)
+    name = experiment.backbones[0]
+    backbone = catalogue.backbones[name]
+    trial = Trial(
+        experiment.training.model_copy(update=ONE_STEP),
+        catalogue.methods[experiment.methods[0]],
+        backbone,
+        (paths.warm(name) if backbone.warm_up else paths.backbone(name)) / "model",
+        paths.output("data_pool", "train"),
+        paths.output("data_pool", "validation"),
+    )
+    lines = [
+        f"`benchmarks/memory.py {config}`: {backbone.label}, the first step of {experiment.methods[0]}. GiB of all "
+        "processes together.",
+        "",
+        "| given | tokens of a micro batch | estimated | measured | mean reward | entropy | gradient norm | seconds of "
+        "the step |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    holds = True
+    for gib in GIVEN:
+        sizes = fit(of_folder(trial.model), backbone, trial.training, gib)
+        peak, metrics = trial.measure(sizes, OUT / "memory" / "given")
+        holds &= peak <= gib
+        lines.append(
+            f"| {gib} | {sizes.micro_tokens} | {sizes.memory.peak:.1f} | {peak:.1f} | "
+            f"{metrics['critic/score/mean']:.6f} | {metrics['actor/entropy']:.6f} | {metrics['actor/grad_norm']:.6f} | "
+            f"{metrics['timing_s/step']:.0f} |"
+        )
+        print(lines[-1], flush=True)
+    return "\n".join(lines), holds
+
+
+def main(configs: list[str]) -> int:
+    sys.path.insert(0, str(ROOT))
+    text, holds = given_memory(configs[0]) if configs else random_models()
     OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "memory.md").write_text(text)
+    (OUT / ("memory-given.md" if configs else "memory.md")).write_text(f"# Memory of a training on a CPU\n\n{text}\n")
     print(text)
-    return 1 if wrong else 0
+    return 0 if holds else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

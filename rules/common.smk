@@ -23,7 +23,7 @@ from egpo.config.matrix import (
     table2_models,
     trained_models,
 )
-from egpo.runtime import lease
+from egpo.runtime import lease, slurm_commands
 
 # Inherited by every job. By default OpenMP's idle threads spin for milliseconds, and so take the cores from the
 # other processes of a job; this makes them sleep after some microseconds.
@@ -46,6 +46,9 @@ def read_experiment():
 CATALOGUE = read_experiment()
 EXPERIMENT = CATALOGUE.experiment
 PATHS = Paths(EXPERIMENT.experiment)
+
+
+slurm_commands.put_first()
 
 
 DRIVER = ExitStack()

@@ -76,7 +76,7 @@ def uncertainty_results(wildcards):
     return [
         file
         for entry in entries_of(CATALOGUE)
-        if entry.section == "uncertainty"
+        if entry.needs == "uncertainty"
         for file in entry.files(CATALOGUE, PATHS)
     ]
 

@@ -336,13 +336,16 @@ def test_rewritings_that_keep_the_value(real: Path) -> None:
 
 
 @pytest.mark.real
-def test_rewritings_that_change_the_value(real: Path) -> None:
+@pytest.mark.parametrize("most", [200, pytest.param(None, marks=pytest.mark.slow)])
+def test_rewritings_that_change_the_value(real: Path, most: int | None) -> None:
+    """most: how many of the formulas are compared, as each takes 50 milliseconds."""
     digits = random.Random(1)
     pairs = [pair for reference in references() if reference for pair in unequal_pairs(reference, digits)]
     formulas = [pair for pair in pairs if equivalent_as_text(pair.variant, pair.reference) is None]
-    assert len(pairs) > 10_000
+    assert len(pairs) > 10_000 and len(formulas) > 700
     assert not [pair for pair in pairs if equivalent_as_text(pair.variant, pair.reference)]
-    assert not [pair for pair in formulas if answers_equivalent(pair.variant, pair.reference)]
+    chosen = formulas if most is None else digits.sample(formulas, most)
+    assert not [pair for pair in chosen if answers_equivalent(pair.variant, pair.reference)]
 
 
 @pytest.mark.real

@@ -347,6 +347,8 @@ def test_partitions_are_read_from_sinfo():
     assert found["cpu"] == Partition("cpu", True, True, None, 64, 250000, 0)
     assert found["gpu"] == Partition("gpu", False, True, 2880, 128, 1000000, 8)
     assert found["old"] == Partition("old", False, False, 60, 8, 32000, 3)
+    banner = "Welcome!\n\n*** news | at | noon | on | the | roof ***\n"
+    assert cluster.parse_partitions(banner + SINFO) == found
 
 
 @pytest.mark.parametrize(
@@ -377,6 +379,9 @@ def test_minutes_as_slurm_writes_them(text, minutes):
             "FAILED",
             "there is no partition gpus. Set slurm_partition in slurm/config.yaml to one of: cpu, gpu",
         ),
+        ({}, "cpu,gpu", "ok", "partition gpu"),
+        ({}, "gpu, cpus", "FAILED", "there is no partition cpus"),
+        ({}, "old,cpu", "FAILED", "old is not up"),
         ({}, "old", "FAILED", "old is not up"),
         ({"minutes": 3000}, "gpu", "FAILED", "gpu gives 2880 at most. Lower jobs.train.minutes by 120"),
         ({"memory_gib": 2000}, "gpu", "FAILED", "976 GiB of 2000"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -17,6 +20,7 @@ import pytest
 from waiting import LIMIT, until
 
 from egpo.common.errors import UserError
+from egpo.common.paths import ROOT
 from egpo.runtime import gpus, lease
 
 HOLD = """
@@ -209,6 +213,91 @@ def test_jobs_reserve_different_gpus(tmp_path, monkeypatch):
     monkeypatch.setenv(gpus.DEVICES, "0,1,5")
     with pytest.raises(UserError, match=r"needs 4 GPUs and finds 3 \(0, 1, 5\)"), gpus.reserve_gpus(4, print, tmp_path):
         pass
+
+
+def test_jobs_of_one_allocation_share_its_gpus_and_no_other_jobs(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv(gpus.DEVICES, "0,1")
+    with gpus.reserve_gpus(1, print, tmp_path):
+        assert os.environ[gpus.DEVICES] == "0"
+        monkeypatch.setenv(gpus.DEVICES, "0,1")
+        with gpus.reserve_gpus(1, print, tmp_path):
+            assert os.environ[gpus.DEVICES] == "1"
+        monkeypatch.setenv("SLURM_JOB_ID", "8")  # another job on this node, whose GPUs have the same numbers
+        monkeypatch.setenv(gpus.DEVICES, "0,1")
+        with gpus.reserve_gpus(4, print, tmp_path):  # on two nodes: Slurm has given it the others there
+            assert os.environ[gpus.DEVICES] == "0,1"
+
+
+@pytest.mark.parametrize("devices", ["MIG-GPU-5c89852c-d268/7/0", "MIG-3eb87630-93d5", "GPU-8932f937, GPU-1"])
+def test_gpus_have_other_names_than_numbers(tmp_path, monkeypatch, devices):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv(gpus.DEVICES, devices)
+    with gpus.reserve_gpus(1, print, tmp_path):
+        assert os.environ[gpus.DEVICES] == devices.split(",")[0]
+        assert len(list(tmp_path.glob("egpo-gpu-*.lock"))) == 1
+
+
+@pytest.mark.parametrize("devices", ["", "-1", "NoDevFiles"])
+def test_no_gpu_at_all(tmp_path, monkeypatch, devices):
+    monkeypatch.setenv(gpus.DEVICES, devices)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(UserError, match=r"needs 1 GPUs and finds 0 \(none\)"), gpus.reserve_gpus(1, print, tmp_path):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_another_users_lock_counts(tmp_path, monkeypatch, umask):
+    """A process of the user 65534 takes a GPU whose lock root has made, as in /tmp with its sticky bit."""
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    folder = Path(tempfile.mkdtemp(prefix="egpo-locks-"))
+    folder.chmod(0o1777)
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT / "src")!r})
+from pathlib import Path
+from egpo.runtime import gpus
+os.setuid(65534)
+os.environ[gpus.DEVICES] = "0,1"
+with gpus.reserve_gpus(1, print, Path({str(folder)!r})):
+    print(os.environ[gpus.DEVICES])
+"""
+
+    def other() -> str:
+        # Without site packages in reach of that user, the module needs nothing but the standard library.
+        return subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=LIMIT
+        ).stdout.strip()
+
+    before = os.umask(umask)
+    try:
+        monkeypatch.setenv(gpus.DEVICES, "0,1")
+        with gpus.reserve_gpus(1, print, folder):
+            os.umask(before)
+            assert other() == "1"
+        assert other() == "0"
+    finally:
+        os.umask(before)
+        shutil.rmtree(folder)
+
+
+def test_a_job_that_waits_says_for_whom(tmp_path, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setattr(gpus, "POLL_SECONDS", 0.01)
+    said: list[str] = []
+    monkeypatch.setenv(gpus.DEVICES, "0")
+    held = ExitStack()
+    held.enter_context(gpus.reserve_gpus(1, print, tmp_path))
+
+    def say(line: str) -> None:
+        said.append(line)
+        held.close()
+
+    monkeypatch.setenv(gpus.DEVICES, "0")
+    with gpus.reserve_gpus(1, say, tmp_path):
+        pass
+    assert len(said) == 1 and "0 of 1 GPUs are free" in said[0] and f"egpo-gpu-0.lock of {tmp_path.owner()}" in said[0]
 
 
 def test_no_gpu_is_looked_for_if_none_is_needed(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -12,11 +13,15 @@ import pandas as pd
 import pytest
 from report_inputs import small_catalogue, write_results
 
-from egpo.common.paths import ROOT, Paths
+from egpo.analysis.labels import label
+from egpo.common.paths import BASE, ROOT, Paths
 from egpo.common.provenance import modules
+from egpo.config.backbones import SupervisedWarmUp
 from egpo.report.entries import ENTRIES, INPUTS, SETTINGS, Entry, entries_of
+from egpo.report.tables.warm_up import write_warm_up
 
 CATALOGUE = small_catalogue()
+PASS_RATES = {"before": 0.01, "after": 0.4}
 PATHS = Paths(CATALOGUE.experiment.experiment)
 WATCHED = ("config", "results", "workflow")  # folders of the repository, or of the working directory
 OPENED: list[str] | None = None  # names of files, while they are watched
@@ -63,7 +68,7 @@ def whole(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", [entry.name for entry in entries_of(CATALOGUE)])
 def test_an_entry_reads_its_inputs_and_nothing_else(whole, tmp_path, monkeypatch, opened, name):
     """In a folder that holds nothing but its inputs it makes the same files."""
     entry = ENTRIES[name]
@@ -118,9 +123,27 @@ def test_an_edit_of_one_module_counts_for_its_entry_alone():
 
 def test_sections_that_an_experiment_lacks_have_no_entries():
     names = {entry.name for entry in entries_of(small_catalogue(ablations=None, uncertainty=None))}
-    assert set(ENTRIES) - names == {"table2", "table3", "case_study", "entropy_figures"}
+    assert set(ENTRIES) - names == {"table2", "table3", "case_study", "entropy_figures", "warm_up"}
     without = small_catalogue(backbones=["tiny-math"], ablations=None)
     assert not any("parts" in file.name for file in ENTRIES["entropy_figures"].files(without, PATHS))
+
+
+def test_the_page_on_a_warm_up_has_both_measurements_and_five_responses(tmp_path):
+    backbone = CATALOGUE.backbones["tiny-math"]
+    sets = ({"path": "worked.jsonl"},)
+    settings = SupervisedWarmUp.model_validate({"sets": sets, "steps": 1, "batch_size": 1, "learning_rate": 1e-4})
+    warmed = backbone.model_copy(update={"warm_up": settings})
+    catalogue = CATALOGUE.model_copy(update={"backbones": {**CATALOGUE.backbones, "tiny-math": warmed}})
+    assert "warm_up" in {entry.name for entry in entries_of(catalogue, "tables")}
+    assert label(catalogue, "tiny-math", BASE).endswith("(warmed up)")
+    shares = {"mixed": 0.25, "entirely_correct": 0.0, "entirely_incorrect": 0.75}
+    shown = [{"problem": f"p{n}", "answer": "7", "response": "```", "after": f"after {n}"} for n in range(6)]
+    manifest = {"examples": 12, "responses": shown, **{w: {"pass_rate": r, **shares} for w, r in PASS_RATES.items()}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    write_warm_up(catalogue, {"tiny-math": tmp_path / "manifest.json"}, tmp_path)
+    page = (tmp_path / "warm_up.md").read_text()
+    assert f"| {backbone.label} | 12 | before | 0.01 | 0.25 | 0.00 | 0.75 |" in page and "| after | 0.40 |" in page
+    assert "after 4" in page and "after 5" not in page
 
 
 def claims_of(folder: Path) -> list[tuple]:

@@ -4,7 +4,9 @@
     .venv/bin/python workflow/real_problems.py FOLDER     # from a folder, on a machine without the Hub
 
 FOLDER has problems/mawps.jsonl (problem, answer) and benchmarks/<name>/<split>.jsonl with the columns of the datasets
-of the Hub that are named below. Which rows are taken depends on their text alone.
+of the Hub that are named below. Which rows are taken depends on their text alone. Of the problems, some become worked
+examples for the warm-up (problems/worked.jsonl): a program looks for their line of working (`worked_line`), as MAWPS
+has none. They are not among the problems that are left to train on.
 """
 
 from __future__ import annotations
@@ -17,12 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from worked_line import worked_line
+
 from egpo.common.errors import UserError
 from egpo.common.files import write_text
 from egpo.common.json_lines import read_objects
 from egpo.common.paths import ROOT
 
 OUT = ROOT / ".real"
+PROBLEMS, WORKED = "problems/mawps.jsonl", "problems/worked.jsonl"
+WORKED_ROWS = 700
 Row = dict[str, Any]
 
 
@@ -56,13 +62,13 @@ class Set:
 
 SETS = (
     Set(
-        "problems/mawps.jsonl",
+        PROBLEMS,
         "MU-NLPC/Calc-mawps",
         "train",
         "main",
+        name="original-splits",  # the default has a third of the rows, for the sake of tests that are not made here
         as_here=lambda row: {"problem": row["question"], "answer": row["result"], "source": "mawps"},
     ),
-    Set("benchmarks/gsm8k/train.jsonl", "openai/gsm8k", "train", "main", name="main", column="question"),
     Set("benchmarks/gsm8k/test.jsonl", "openai/gsm8k", "test", "main", 40, name="main", column="question"),
     Set("benchmarks/math_500/test.jsonl", "HuggingFaceH4/MATH-500", "test", "main", 30),
     Set("benchmarks/aime24/test.jsonl", "math-ai/aime24", "test", "main", 10),
@@ -70,7 +76,6 @@ SETS = (
     Set("benchmarks/mmlu_stem/test.jsonl", "cais/mmlu", "test", "main", 2, "all", "subject", "question"),
     Set("benchmarks/mmlu_stem/dev.jsonl", "cais/mmlu", "dev", "main", 5, "all", "subject", "question"),
 )
-
 
 CONFIGURATIONS = {"gsm8k": "main", "mmlu_stem": "all"}  # as evalscope names them
 
@@ -105,7 +110,21 @@ def of_hub(part: Set) -> list[Row]:
     return [part.as_here(row) for row in table]
 
 
-def _write(file: Path, text: str) -> None:
+def divided(problems: list[Row]) -> tuple[list[Row], list[Row]]:
+    """The first WORKED_ROWS problems that have a line of working, with it as `solution`, and all others."""
+    lines = [worked_line(row["problem"], str(row["answer"])) for row in problems]
+    with_line = [{**row, "solution": line} for row, line in zip(problems, lines, strict=True) if line is not None]
+    worked = with_line[:WORKED_ROWS]
+    taught = {row["problem"] for row in worked}
+    return worked, [row for row in problems if row["problem"] not in taught]
+
+
+def _write(file: Path, rows: list[Row]) -> None:
+    _write_changed(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    print(f"{file.relative_to(ROOT)}: {len(rows)} rows")
+
+
+def _write_changed(file: Path, text: str) -> None:
     if not file.exists() or file.read_text() != text:  # Snakemake goes by the time of the file
         write_text(file, text)
 
@@ -114,16 +133,16 @@ def _describe(folder: Path) -> None:
     """evalscope asks `datasets` for a configuration and a split, which a README.md names."""
     splits = "".join(f"  - split: {file.stem}\n    path: {file.name}\n" for file in sorted(folder.glob("*.jsonl")))
     name = CONFIGURATIONS.get(folder.name, "default")
-    _write(folder / "README.md", f"---\nconfigs:\n- config_name: {name}\n  data_files:\n{splits}---\n")
+    _write_changed(folder / "README.md", f"---\nconfigs:\n- config_name: {name}\n  data_files:\n{splits}---\n")
 
 
 def main(folder: Path | None) -> None:
     for part in SETS:
         rows = taken(of_hub(part) if folder is None else of_folder(part, folder), part)
-        file = OUT / part.file
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        _write(file, text)
-        print(f"{file.relative_to(ROOT)}: {len(rows)} rows")
+        if part.file == PROBLEMS:
+            worked, rows = divided(rows)
+            _write(OUT / WORKED, worked)
+        _write(OUT / part.file, rows)
     for benchmark in (OUT / "benchmarks").iterdir():
         _describe(benchmark)
 

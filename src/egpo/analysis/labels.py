@@ -7,11 +7,13 @@ from egpo.config.experiment import Catalogue
 
 
 def label(catalogue: Catalogue, backbone: str, method: str) -> str:
-    """'Qwen2.5-Math-7B (Base)', 'Qwen2.5-Math-7B + EGPO', or the label of an extra model."""
+    """'Qwen2.5-Math-7B (Base)' or '(warmed up)', 'Qwen2.5-Math-7B + EGPO', or the label of an extra model."""
     name = catalogue.backbones[backbone].label
     if backbone in catalogue.experiment.extra_models:
         return name
-    return f"{name} (Base)" if method == BASE else f"{name} + {catalogue.methods[method].label}"
+    if method == BASE:
+        return f"{name} (Base)" if catalogue.backbones[backbone].warm_up is None else f"{name} (warmed up)"
+    return f"{name} + {catalogue.methods[method].label}"
 
 
 def note(catalogue: Catalogue) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+LONGEST = 4000  # characters of a response that are shown
+
 
 def paragraphs(texts: Iterable[str]) -> list[str]:
     """Lines of Markdown: each text that is not empty, after an empty line."""
@@ -19,6 +21,13 @@ def markdown_table(heads: list[str], rows: Iterable[list[str]], texts: int = 1) 
     """Lines of a Markdown table; texts: how many of its columns are aligned to the left, as text, not as numbers."""
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * texts + " ---: |" * (len(heads) - texts)]
     return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]
+
+
+def fenced(text: str) -> list[str]:
+    """A code block that no response can end; a long one is cut."""
+    fence = "`" * (3 + text.count("```") * 3)
+    shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}\n[{len(text) - LONGEST} characters more]"
+    return [fence, *shown.splitlines(), fence]
 
 
 def escape(text: str) -> str:

@@ -41,7 +41,7 @@ class Entry:
         inputs: keys of INPUTS.
         settings: keys of SETTINGS.
         thinking: further outputs, where a model thinks.
-        section: of the experiment; without it the entry is not made.
+        needs: a section of the experiment, or a backbone with a warm-up; without it the entry is not made.
         local: runs on the machine of Snakemake, not as a job of a cluster.
     """
 
@@ -51,7 +51,7 @@ class Entry:
     inputs: tuple[str, ...]
     settings: tuple[str, ...] = ("catalogue",)
     thinking: tuple[str, ...] = ()
-    section: Literal["ablations", "uncertainty"] | None = None
+    needs: Literal["ablations", "uncertainty", "warm_up"] | None = None
     memory_mb: int = 8000
     minutes: int = 30
     local: bool = False
@@ -113,7 +113,7 @@ def _names(stem: str, *suffixes: str) -> tuple[str, ...]:
 TABLE, PAGE, FIGURE = ("md", "csv", "tex"), ("md", "csv"), ("png", "pdf")
 LONG: dict[str, Any] = {"minutes": 60}
 SHORT: dict[str, Any] = {"memory_mb": 4000, "minutes": 15, "local": True}
-DIAGNOSIS: dict[str, Any] = {"section": "uncertainty", **LONG}
+DIAGNOSIS: dict[str, Any] = {"needs": "uncertainty", **LONG}
 _ALL = (
     Entry("table1", "tables.accuracy.write_table1", _names("table1", *TABLE), ("records", "references", "paper")),
     Entry(
@@ -121,8 +121,9 @@ _ALL = (
         "tables.accuracy.write_table2",
         _names("table2", *TABLE),
         ("ablated", "references", "paper"),
-        section="ablations",
+        needs="ablations",
     ),
+    Entry("warm_up", "tables.warm_up.write_warm_up", ("warm_up.md",), ("warm_ups",), needs="warm_up", **SHORT),
     Entry("ceilings", "tables.ceilings.write_ceilings", _names("ceilings", *PAGE), ("references",), **SHORT),
     Entry("comparisons", "tables.comparisons.write_comparisons", _names("comparisons", *PAGE), ("records", "ablated")),
     Entry(
@@ -162,7 +163,7 @@ _ALL = (
         tuple(f"entropy_{name}.{suffix}" for name in ("density", "roc", "length") for suffix in FIGURE),
         ("measures",),
         thinking=_names("entropy_parts", *FIGURE),
-        section="uncertainty",
+        needs="uncertainty",
     ),
     Entry(
         "report",
@@ -178,6 +179,7 @@ ENTRIES = {entry.name: entry for entry in _ALL}
 CAPTIONS = {
     "table1": "Accuracy of every backbone alone and with each method (Table 1).",
     "table2": "Accuracy of the ablations (Table 2).",
+    "warm_up": "What the backbones solve before and after their warm-up, with responses.",
     "ceilings": "What the benchmarks' reference answers score themselves, and those of other questions.",
     "comparisons": "Paired differences between models, with intervals and corrected p-values.",
     "answers": "pass@k, majority@k, lengths, and what was cut off or not scored.",
@@ -202,9 +204,17 @@ def entries_of(catalogue: Catalogue, *kinds: str) -> list[Entry]:
     return [
         entry
         for entry in ENTRIES.values()
-        if (not kinds or entry.kind in kinds)
-        and (entry.section is None or getattr(catalogue.experiment, entry.section) is not None)
+        if (not kinds or entry.kind in kinds) and (entry.needs is None or _has(catalogue, entry.needs))
     ]
+
+
+def _warmed(catalogue: Catalogue) -> list[str]:
+    """The backbones with a warm-up on worked examples."""
+    return [name for name in catalogue.experiment.backbones if catalogue.backbones[name].warm_up is not None]
+
+
+def _has(catalogue: Catalogue, what: str) -> bool:
+    return bool(_warmed(catalogue)) if what == "warm_up" else getattr(catalogue.experiment, what) is not None
 
 
 # --- what entries are made from ---------------------------------------------------------------------
@@ -245,6 +255,9 @@ INPUTS: dict[str, Callable[[Catalogue, Paths], Files]] = {
     "records": _of_models("evaluate_model", "records", table1_models),
     "ablated": _of_models("evaluate_model", "records", table2_models),
     "references": lambda catalogue, paths: paths.output("score_references"),
+    "warm_ups": lambda catalogue, paths: {
+        name: paths.output("backbone_teach", "manifest", backbone=name) for name in _warmed(catalogue)
+    },
     "metrics": _of_models("train_model", "metrics", trained_models),
     "rollouts": _of_models("roll_out", "rollouts", diagnosed_models),
     "measures": _of_models("measure_rollouts", "measures", diagnosed_models),

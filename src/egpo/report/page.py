@@ -216,7 +216,11 @@ def write_report(
     sections = [
         Section("run", "What was run", [what_was_run(catalogue), *figures("method")]),
         Section("data", "Data", [*figures("funnel"), *tables("funnel", folded=True)]),
-        Section("training", "Training", [*figures("learning_curve"), step_metrics(catalogue, metrics)]),
+        Section(
+            "training",
+            "Training",
+            [*tables("warm_up", folded=True), *figures("learning_curve"), step_metrics(catalogue, metrics)],
+        ),
         Section("results", "Results", [*tables("table1", "table2", "ceilings", "comparisons"), *answers]),
         Section("entropy", "Entropy", [*tables("table3"), *entropy, *tables("case_study", folded=True)]),
         Section("claims", "Claims", tables("claims")),

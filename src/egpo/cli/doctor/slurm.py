@@ -39,7 +39,8 @@ class Partition:
     gpus: int
 
 
-SINFO = ("sinfo", "--noheader", "--format=%P|%a|%l|%c|%m|%G")
+FIELDS = ("%P", "%a", "%l", "%c", "%m", "%G")
+SINFO = ("sinfo", "--noheader", f"--format={'|'.join(FIELDS)}")
 
 
 def minutes_of(text: str) -> float | None:
@@ -55,10 +56,13 @@ def minutes_of(text: str) -> float | None:
 
 
 def parse_partitions(text: str) -> dict[str, Partition]:
-    """From the lines of SINFO: a partition has one for each kind of its nodes."""
+    """From the lines of SINFO: one for each kind of nodes of a partition. A banner does not count."""
     found: dict[str, Partition] = {}
     for line in text.splitlines():
-        name, up, limit, cpus, mib, gres = line.strip().split("|")
+        fields = line.strip().split("|")
+        if len(fields) != len(FIELDS) or not all(re.fullmatch(r"\d+\+?", fields[at]) for at in (3, 4)):
+            continue
+        name, up, limit, cpus, mib, gres = fields
         default, name = name.endswith("*"), name.rstrip("*")
         gpus = sum(int(count) for count in re.findall(r"(?:^|,)gpu(?::[^:,()]+)?:(\d+)", gres))
         most_cpus, most_mib = int(cpus.rstrip("+")), int(mib.rstrip("+"))  # "128+" where nodes differ
@@ -84,12 +88,24 @@ def partition_of(rule: str, profile: dict[str, Any]) -> str | None:
 
 
 def assess_rule(need: Need, name: str | None, partitions: dict[str, Partition]) -> Finding:
-    """Whether a partition has, on one node, what a job of this rule asks for. name: None for Slurm's default."""
+    """Whether a partition has, on one node, what a job of this rule asks for.
+
+    Args:
+        name: None for Slurm's default; several with commas between, of which Slurm takes the first that is free.
+    """
     what, known = f"Slurm for {need.rule}", ", ".join(partitions)
-    found = partitions.get(name) if name else next((each for each in partitions.values() if each.default), None)
-    if found is None:
-        text = f"there is no partition {name}" if name else "Slurm has no default partition"
+    names = (
+        [part.strip() for part in name.split(",")] if name else [one.name for one in partitions.values() if one.default]
+    )
+    unknown = [part for part in names if part not in partitions]
+    if unknown or not names:
+        text = f"there is no partition {', '.join(unknown)}" if unknown else "Slurm has no default partition"
         return failed(what, text, f"Set slurm_partition in slurm/config.yaml to one of: {known}")
+    findings = [_assess(need, what, partitions[part], known) for part in names]
+    return next((finding for finding in findings if finding.state == "ok"), findings[0])
+
+
+def _assess(need: Need, what: str, found: Partition, known: str) -> Finding:
     if not found.up:
         return failed(what, f"the partition {found.name} is not up", f"Choose another one of: {known}; or wait")
     if found.minutes is not None and need.minutes > found.minutes:

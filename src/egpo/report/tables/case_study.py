@@ -14,11 +14,10 @@ from egpo.common.files import write_text
 from egpo.common.hashing import digest
 from egpo.common.paths import BASE, BASE_SEED, Model
 from egpo.config.experiment import Catalogue
-from egpo.report.document import document
+from egpo.report.document import document, fenced
 from egpo.uncertainty.rollout_files import read_problems, read_rollouts
 
 COLUMNS = ["problem", "uuid", "trial", "correct", "logprobs", "response"]
-LONGEST = 4000  # characters of a response that are shown
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -40,13 +39,6 @@ def typical(responses: pd.DataFrame) -> pd.Series:
     return responses[responses["correct"] == mostly].sort_values("trial").iloc[0]
 
 
-def _fenced(text: str) -> list[str]:
-    """A code block that no response can end."""
-    fence = "`" * (3 + text.count("```") * 3)
-    shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}\n[{len(text) - LONGEST} characters more]"
-    return [fence, *shown.splitlines(), fence]
-
-
 def section(
     catalogue: Catalogue, backbone: str, method: str, tables: list[pd.DataFrame], problems: list[Any]
 ) -> list[str]:
@@ -56,7 +48,7 @@ def section(
     lines = [
         f"## {catalogue.backbones[backbone].label}",
         "",
-        *_fenced(problem["prompt"][0]["content"]),
+        *fenced(problem["prompt"][0]["content"]),
         "",
         f"Reference answer: `{problem['reward_model']['ground_truth']}`",
     ]
@@ -71,7 +63,7 @@ def section(
             f"nats per token. Response {one['trial']}, {'correct' if one['correct'] else 'incorrect'}, entropy "
             f"{one['entropy']:.3f}:",
             "",
-            *_fenced(one["response"]),
+            *fenced(one["response"]),
         ]
     return lines
 
