@@ -46,8 +46,8 @@ import egpo.evaluation.run as run
 once = run._run_once
 def killed(trial, subsets, settings, engine, tick):
     if trial.name == "stories":
-        engine.engine._process.kill()
-        engine.engine._process.wait()
+        engine.engines._engines[0]._process.kill()
+        engine.engines._engines[0]._process.wait()
     return once(trial, subsets, settings, engine, tick)
 run._run_once = killed
 """

@@ -12,7 +12,7 @@ from egpo.runtime.lease import hold
 from egpo.uncertainty.rollouts import finish_shards
 
 
-def make_shards(engine):
+def make_shards(engines):
     """The shards of this model's rollouts, while vLLM has it loaded: the job `roll_out` then finds them finished."""
     work = Path(snakemake.params.rollouts["work"])
     with hold(work, report):
@@ -25,7 +25,7 @@ def make_shards(engine):
             work=work,
             code=snakemake.params.rollouts["code"],
             report=report,
-            engine=engine,
+            engines=engines,
         )
 
 

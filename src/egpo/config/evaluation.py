@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from egpo.config.section import Count, Positive, Section, Seed
 
@@ -16,17 +16,31 @@ class Evaluation(Section):
     temperature: float = Field(0.6, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
     top_k: int = Field(20, ge=-1, description="-1 for all tokens.")
-    max_num_seqs: Count = Field(64, description="Requests in flight.")
+    max_num_seqs: Count = Field(512, description="Requests in flight, of each engine; on a CPU the default is 64.")
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     kv_cache_gib: Positive | None = Field(None, description="CPU only: memory for vLLM's KV cache.")
     platform: Literal["cpu", "cuda"]
-    gpus: Count = 1
+    gpus: Count = Field(1, description="Each `tensor_parallel_size` of them have an engine with the whole model.")
+    tensor_parallel_size: Count = Field(1, description="GPUs that share a model which is too large for one.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_platform(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("platform") == "cpu":
+            return {"max_num_seqs": 64, **values}
+        return values
+
+    @property
+    def requests(self) -> int:
+        """Requests in flight, of all engines together."""
+        return self.max_num_seqs * (self.gpus // self.tensor_parallel_size)
 
 
 class EvaluationOverlay(Section):
     """Keys of `evaluation` that one backbone may have different."""
 
     gpus: Count | None = None
+    tensor_parallel_size: Count | None = None
     max_num_seqs: Count | None = None
     kv_cache_gib: Positive | None = None
 

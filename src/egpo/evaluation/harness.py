@@ -28,7 +28,8 @@ from evalscope.utils.io_utils import OutputsStructure
 from egpo.common.errors import UserError
 from egpo.config.benchmarks import Benchmark
 from egpo.evaluation.records import MODEL
-from egpo.inference.engine import Answer, Engine, Messages, request_seed
+from egpo.inference.engine import Answer, Messages, request_seed
+from egpo.inference.engines import Engines
 
 # evalscope lets ModelScope run Python files that come with a dataset, and has no option to prevent it.
 DatasetHub.trust_remote = property(lambda _: False, lambda *_: None)
@@ -59,7 +60,7 @@ def model_output(answer: Answer) -> ModelOutput:
 
 
 class Answering(Protocol):
-    """What answers prompts: an `Engine`, or prepared responses."""
+    """What answers prompts: `Engines`, or prepared responses."""
 
     def ask(self, messages: Messages, seed: int) -> Future[Answer]: ...
 
@@ -72,30 +73,25 @@ def as_messages(prompt: str | list[ChatMessage]) -> Messages:
 
 
 class AskedAhead:
-    """An engine that is asked a trial's questions before evalscope asks them.
+    """Engines that are asked all questions of all trials before evalscope asks them.
 
-    So it is not idle while evalscope scores.
+    So none is idle while evalscope scores, or while a trial waits for its longest answer.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engines: Engines) -> None:
+        self.engines = engines
         self._answers: dict[int, Future[Answer]] = {}  # by the seed of the request, which the prompt is part of
-
-    @property
-    def unanswered(self) -> int:
-        """Number of questions that were asked ahead and have no answer yet."""
-        return sum(not answer.done() for answer in self._answers.values())
 
     def ask_ahead(self, prompts: list[Messages], seed: int) -> None:
         """Ask all of a benchmark's prompts with the seed of a trial."""
         for prompt in prompts:
             mine = request_seed(seed, prompt)
             if mine not in self._answers:
-                self._answers[mine] = self.engine.ask(prompt, mine)
+                self._answers[mine] = self.engines.ask(prompt, mine)
 
     def ask(self, messages: Messages, seed: int) -> Future[Answer]:
         """The answer that was asked for ahead, or a new request."""
-        return self._answers.pop(seed, None) or self.engine.ask(messages, seed)
+        return self._answers.pop(seed, None) or self.engines.ask(messages, seed)
 
 
 class TrialModel(ModelAPI):

@@ -26,7 +26,8 @@ from egpo.config.evaluation import Evaluation
 from egpo.evaluation.records import SCHEMA, trial_rows
 from egpo.evaluation.trials import Trial, list_trials
 from egpo.inference.decoding import METADATA, decoding, hashes, model_files
-from egpo.inference.engine import Engine, EngineError
+from egpo.inference.engine import EngineError
+from egpo.inference.engines import Engines
 from egpo.inference.progress import Progress, Report
 from egpo.runtime.job import duration
 from egpo.runtime.without_torch import without_torch
@@ -43,7 +44,7 @@ def run_trials(
     backbone: Backbone,
     settings: Evaluation,
     report: Report,
-    then: Callable[[Engine], object] | None = None,
+    then: Callable[[Engines], object] | None = None,
 ) -> None:
     """Load the model once and run the trials one after the other; arguments as of `evaluate`.
 
@@ -52,14 +53,14 @@ def run_trials(
         EngineError: when vLLM fails; finished trials are kept.
     """
     report(f"loading {model} into vLLM")
-    with Engine(model, backbone, settings) as engine:
+    with Engines(model, backbone, settings) as engines:
         with without_torch():
-            _run_all(trials, engine, settings, report)
+            _run_all(trials, engines, settings, report)
         if then is not None:
-            _try(then, engine, report)
+            _try(then, engines, report)
 
 
-def _run_all(trials: list[Trial], engine: Engine, settings: Evaluation, report: Report) -> None:
+def _run_all(trials: list[Trial], engines: Engines, settings: Evaluation, report: Report) -> None:
     start = time.monotonic()
     # These import evalscope, while vLLM loads in its own process.
     from egpo.evaluation.harness import AskedAhead, as_messages, read_samples
@@ -71,27 +72,24 @@ def _run_all(trials: list[Trial], engine: Engine, settings: Evaluation, report: 
         name: [as_messages(sample.input) for part in parts.values() for sample in part]
         for name, parts in samples.items()
     }
-    engine.wait()
+    engines.wait()
     report(f"loaded in {duration(time.monotonic() - start)}")
     progress = Progress(sum(trial.benchmark.num_questions for trial in trials), report)
-    ahead = AskedAhead(engine)
-    waiting = list(trials)
+    ahead = AskedAhead(engines)
+    for trial in trials:
+        ahead.ask_ahead(prompts[trial.name], trial.seed)
     with lasting_scorers():
-        for done, trial in enumerate(trials):
+        for trial in trials:
             start = time.monotonic()
-            # The next trial is asked while this one is scored, and more of them while vLLM has places left.
-            while waiting and (len(trials) - len(waiting) < done + 2 or ahead.unanswered < settings.max_num_seqs):
-                following = waiting.pop(0)
-                ahead.ask_ahead(prompts[following.name], following.seed)
             rows = _run_whole(trial, samples[trial.name], settings, ahead, progress.tick, report)
             right = sum(row["correct"] for row in rows)
             spent = duration(time.monotonic() - start)
             report(f"{trial.label}: {right} of {len(rows)} right{_not_scored(rows)}, in {spent}")
 
 
-def _try(then: Callable[[Engine], object], engine: Engine, report: Report) -> None:
+def _try(then: Callable[[Engines], object], engines: Engines, report: Report) -> None:
     try:
-        then(engine)
+        then(engines)
     except Exception as error:
         traceback.print_exc()
         report(f"left to the job that needs it: {type(error).__name__}: {error}")
@@ -126,8 +124,8 @@ def _run_once(
     shutil.rmtree(trial.work, ignore_errors=True)
     place = trial.work / "evalscope"
     asked = trial.name, trial.benchmark, trial.folder, samples
-    run_trial(engine, trial.seed, *asked, settings.max_num_seqs, place, tick)
-    if not engine.engine.alive:
+    run_trial(engine, trial.seed, *asked, settings.requests, place, tick)
+    if not engine.engines.alive:
         raise EngineError(
             f"{trial.label}: the vLLM process ended unexpectedly; its output is in the log. Run the same command "
             "again: finished trials are kept."
@@ -193,7 +191,7 @@ def evaluate(
     out: Path,
     code: str,
     report: Report,
-    then: Callable[[Engine], object] | None = None,
+    then: Callable[[Engines], object] | None = None,
 ) -> None:
     """Ask a model every question of every benchmark, once per seed.
 
@@ -233,4 +231,7 @@ def evaluate(
     manifest |= {"inputs": inputs, "model": str(model), "results": _summary(rows)}
     # Of all trials together, whenever they were run: `egpo plan` estimates from it.
     seconds = sum(read_json(trial.mark)["seconds"] for trial in trials)
-    write_json(out / "manifest.json", {**manifest, "seconds": seconds, "max_num_seqs": settings.max_num_seqs})
+    write_json(
+        out / "manifest.json",
+        {**manifest, "seconds": seconds, "max_num_seqs": settings.max_num_seqs, "gpus": settings.gpus},
+    )

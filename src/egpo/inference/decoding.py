@@ -32,7 +32,7 @@ def decoding(backbone: Backbone, settings: Evaluation) -> dict[str, Any]:
         "max_model_len": backbone.max_model_len,
         "dtype": settings.dtype,
         "platform": settings.platform,
-        "gpus": settings.gpus if settings.platform == "cuda" else 0,
+        "tensor_parallel_size": settings.tensor_parallel_size,
         "evalscope": version("evalscope"),
         "vllm": vllm_version(),
     }

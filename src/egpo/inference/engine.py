@@ -25,6 +25,7 @@ from egpo.common.hashing import digest
 from egpo.config.backbones import Backbone
 from egpo.config.evaluation import Evaluation
 from egpo.runtime import out_of_memory
+from egpo.runtime.gpus import DEVICES
 
 Messages = list[dict[str, str]]
 GIB = 2**30
@@ -92,7 +93,7 @@ def engine_arguments(model: Path | str, backbone: Backbone, settings: Evaluation
             # process ends. So a prompt is read whole, or waits for the next step.
             "enable_chunked_prefill": False,
         }
-    return arguments | {"tensor_parallel_size": settings.gpus}
+    return arguments | {"tensor_parallel_size": settings.tensor_parallel_size}
 
 
 def sampling_arguments(backbone: Backbone, settings: Evaluation) -> dict[str, Any]:
@@ -115,13 +116,15 @@ def is_tiny(model: Path | str) -> bool:
     return sum(file.stat().st_size for file in Path(model).glob("*.safetensors")) < ONE_THREAD_BYTES
 
 
-def environment(model: Path | str, settings: Evaluation) -> dict[str, str]:
-    """Environment of the vLLM process."""
+def environment(model: Path | str, settings: Evaluation, devices: str | None = None) -> dict[str, str]:
+    """Environment of the vLLM process; devices: its CUDA_VISIBLE_DEVICES, None for what this process has."""
     added = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_NO_USAGE_STATS": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
+    if devices is not None:
+        added[DEVICES] = devices
     if Path(model).is_dir():
         added["HF_HUB_OFFLINE"] = "1"
     if settings.platform == "cpu":
@@ -139,13 +142,14 @@ class Engine:
 
     Args:
         model: a folder in Hugging Face format, or a name on the Hub.
+        devices: CUDA_VISIBLE_DEVICES of the process, None for what this one has.
 
     Raises:
         EngineError: from `wait`, `ask` and its futures, when the process has ended.
         UserError: from `wait`, for a model that cannot be used.
     """
 
-    def __init__(self, model: Path | str, backbone: Backbone, settings: Evaluation) -> None:
+    def __init__(self, model: Path | str, backbone: Backbone, settings: Evaluation, devices: str | None = None) -> None:
         self._answers: dict[int, Future[Answer]] = {}
         self._numbers = itertools.count()
         self._ready: Future[None] = Future()
@@ -157,7 +161,7 @@ class Engine:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "egpo.inference.engine_process", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
-            env=environment(model, settings),
+            env=environment(model, settings, devices),
             # A new process group, so that vLLM's workers can be ended with it. When this process ends, the connection
             # closes, and so the group ends too.
             start_new_session=True,
@@ -187,6 +191,11 @@ class Engine:
     @property
     def alive(self) -> bool:
         return not self._ended and self._process.poll() is None
+
+    @property
+    def unanswered(self) -> int:
+        """Number of requests that have no answer yet."""
+        return len(self._answers)
 
     def wait(self) -> None:
         """Return when the model is loaded."""

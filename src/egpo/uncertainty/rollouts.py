@@ -25,7 +25,8 @@ from egpo.common.provenance import origin
 from egpo.config.backbones import Backbone
 from egpo.config.evaluation import Evaluation, Uncertainty
 from egpo.inference.decoding import METADATA, decoding, hashes, model_files
-from egpo.inference.engine import Answer, Engine, EngineError, request_seed
+from egpo.inference.engine import Answer, EngineError, request_seed
+from egpo.inference.engines import Engines
 from egpo.inference.progress import Progress, Report
 from egpo.runtime.job import duration
 from egpo.uncertainty.rollout_files import Problem, read_problems
@@ -103,7 +104,7 @@ def end_of_thought(model: Path | str, backbone: Backbone) -> int | None:
     return found
 
 
-def _ask(engine: Engine, shard: Shard, rollouts: int, progress: Progress) -> list[tuple[Row, str, Future[Answer]]]:
+def _ask(engines: Engines, shard: Shard, rollouts: int, progress: Progress) -> list[tuple[Row, str, Future[Answer]]]:
     """Start the requests of a shard: for each the start of its row, the reference answer, and the future answer."""
     asked = []
     for number, problem in shard.problems:
@@ -111,7 +112,7 @@ def _ask(engine: Engine, shard: Shard, rollouts: int, progress: Progress) -> lis
         for trial in range(1, rollouts + 1):
             seed = request_seed(trial, messages)
             row = {"problem": number, "uuid": problem["extra_info"]["uuid"], "trial": trial, "seed": seed}
-            answer = engine.ask(messages, seed, logprobs=True)
+            answer = engines.ask(messages, seed, logprobs=True)
             answer.add_done_callback(lambda _: progress.tick())
             asked.append((row, problem["reward_model"]["ground_truth"], answer))
     return asked
@@ -148,20 +149,20 @@ def _finish(shard: Shard, asked: list[tuple[Row, str, Future[Answer]]], report: 
 
 
 @contextlib.contextmanager
-def _loaded(model: Path | str, backbone: Backbone, settings: Evaluation, report: Report) -> Iterator[Engine]:
+def _loaded(model: Path | str, backbone: Backbone, settings: Evaluation, report: Report) -> Iterator[Engines]:
     report(f"loading {model} into vLLM")
     start = time.monotonic()
-    with Engine(model, backbone, settings) as engine:
-        engine.wait()
+    with Engines(model, backbone, settings) as engines:
+        engines.wait()
         report(f"loaded in {duration(time.monotonic() - start)}")
-        yield engine
+        yield engines
 
 
-def _run(pending: list[Shard], engine: Engine, rollouts: int, report: Report) -> None:
+def _run(pending: list[Shard], engines: Engines, rollouts: int, report: Report) -> None:
     progress = Progress(sum(len(shard.problems) for shard in pending) * rollouts, report)
     before: tuple[Shard, list[tuple[Row, str, Future[Answer]]]] | None = None
     for shard in pending:  # a shard is asked before the answers of the one before are complete
-        asked = _ask(engine, shard, rollouts, progress)
+        asked = _ask(engines, shard, rollouts, progress)
         if before is not None:
             _finish(*before, report)
         before = shard, asked
@@ -190,7 +191,7 @@ def finish_shards(
     work: Path,
     code: str,
     report: Report,
-    engine: Engine | None = None,
+    engines: Engines | None = None,
 ) -> tuple[list[Shard], dict[str, Any], dict[str, str]]:
     """Make the shards that are not finished.
 
@@ -199,7 +200,7 @@ def finish_shards(
         problems: heldout.parquet of the data stage.
         work: keeps finished shards from one call to the next.
         code: version of the code that rollouts depend on.
-        engine: vLLM with this model, loaded; without one it is loaded here, if a shard is to be made.
+        engines: vLLM with this model, loaded; without one it is loaded here, if a shard is to be made.
 
     Returns:
         All shards, the settings that they were made with, and the hashes of the model's files.
@@ -220,7 +221,7 @@ def finish_shards(
     if len(pending) < len(cut):
         report(f"{len(cut) - len(pending)} of {len(cut)} shards are finished already")
     if pending:
-        loaded = contextlib.nullcontext(engine) if engine else _loaded(model, backbone, settings, report)
+        loaded = contextlib.nullcontext(engines) if engines else _loaded(model, backbone, settings, report)
         with loaded as vllm:
             _run(pending, vllm, uncertainty.rollouts_per_prompt, report)
     return cut, made, inputs

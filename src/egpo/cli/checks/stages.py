@@ -51,6 +51,11 @@ def evaluations(experiment: Experiment, source: str) -> Iterator[str]:
             )
         if evaluation.platform == "cpu" and evaluation.gpus > 1:
             yield f"{where}evaluation.gpus: {evaluation.gpus} GPUs, but platform: cpu. Set platform: cuda, or 1 GPU."
+        if evaluation.gpus % evaluation.tensor_parallel_size:
+            yield (
+                f"{where}evaluation.tensor_parallel_size: {evaluation.tensor_parallel_size} does not divide "
+                f"evaluation.gpus, which is {evaluation.gpus}. Make gpus a multiple of it."
+            )
         if evaluation.temperature == 0 and (len(evaluation.seeds) > 1 or mine.uncertainty is not None):
             yield (
                 f"{where}evaluation.temperature: 0 gives the same answer for every seed: raise it, or give one seed "

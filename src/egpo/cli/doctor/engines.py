@@ -17,7 +17,8 @@ from egpo.common.errors import UserError
 from egpo.config.backbones import Backbone, SyntheticModel
 from egpo.config.evaluation import Evaluation
 from egpo.config.experiment import Catalogue
-from egpo.inference.engine import Engine, EngineError
+from egpo.inference.engine import EngineError
+from egpo.inference.engines import Engines
 from egpo.runtime.job import duration
 
 VERL_SECONDS, VLLM_SECONDS = 300, 600  # a cold disk needs minutes for the imports
@@ -112,9 +113,9 @@ def vllm_answers(evaluation: Evaluation) -> Finding:
     settings = evaluation.model_copy(update={"kv_cache_gib": 0.25, "max_num_seqs": 1})
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="egpo-doctor-") as place:
-        backbone = tiny_model(Path(place), settings.gpus if settings.platform == "cuda" else 1)
+        backbone = tiny_model(Path(place), settings.tensor_parallel_size)
         try:
-            with Engine(place, backbone, settings) as engine:
+            with Engines(place, backbone, settings) as engine:
                 asked = engine.ask([{"role": "user", "content": "What is 1 + 1?"}], seed=1)
                 try:
                     answer = asked.result(timeout=VLLM_SECONDS)

@@ -66,7 +66,7 @@ def answer_settings(backbone: Backbone, evaluation: Evaluation) -> dict[str, Any
         "max_model_len": backbone.max_model_len,
         "dtype": evaluation.dtype,
         "platform": evaluation.platform,
-        "gpus": evaluation.gpus if evaluation.platform == "cuda" else 0,
+        "gpus": evaluation.gpus,
         "max_num_seqs": evaluation.max_num_seqs,
     }
 
@@ -76,7 +76,7 @@ def answer_seconds(backbone: str, settings: dict[str, Any]) -> float | None:
     seconds: list[float] = []
     for file, _ in existing(EVERY.evaluation(backbone) / "manifest.json", VALUES):
         manifest = read_json(file)
-        found = manifest["settings"]["decoding"] | {"max_num_seqs": manifest.get("max_num_seqs")}
+        found = manifest["settings"]["decoding"] | {key: manifest.get(key) for key in ("max_num_seqs", "gpus")}
         if "seconds" in manifest and all(found.get(key) == value for key, value in settings.items()):
             seconds.append(manifest["seconds"] / sum(part["records"] for part in manifest["results"].values()))
     return _median(seconds)
