@@ -6,7 +6,7 @@ TESTS := $(BIN)/python -m pytest -m "not slow and not full and not slurm" \
 	--numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help env demo demo-full demo-real coverage bench bench-advantage bench-answers bench-evaluation bench-step bench-data bench-dry-run bench-memory bench-warm-up test test-slow test-slurm gpu-versions test-gpu-versions kit-packages kit-dry-run audit-packages lint format lock schemas
+.PHONY: help env demo demo-full demo-real coverage bench bench-advantage bench-answers bench-evaluation bench-filling bench-step bench-data bench-dry-run bench-memory bench-warm-up test test-slow test-slurm gpu-versions test-gpu-versions kit-packages kit-dry-run audit-packages lint format lock schemas
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -50,6 +50,9 @@ bench-answers: env ## the answer checker on real answers, by kind, and its time 
 
 bench-evaluation: env ## one evaluation job per model, compared with one per seed
 	@$(BIN)/python benchmarks/evaluation.py
+
+bench-filling: env ## how well an evaluation fills a GPU, by a made-up engine (needs ../shared/real)
+	@$(BIN)/python benchmarks/filling.py
 
 bench-step: env ## start-up and steps of a training; BEFORE=<commit> compares with that code
 	@$(SNAKEMAKE) results/demo/data/train.parquet results/demo/backbones/tiny-math/manifest.json \
