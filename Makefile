@@ -40,7 +40,7 @@ demo-real: env .real/model/complete ## a small real model on real problems, on a
 .bench/complete: envs/bench.txt | env
 	@rm -rf .bench && $(BIN)/python -m pip install --quiet --no-deps --target .bench -r envs/bench.txt && touch $@
 
-bench: bench-advantage bench-answers bench-evaluation bench-step bench-data bench-dry-run bench-memory bench-warm-up ## run all benchmarks and compare with other tools, in results/bench/
+bench: bench-advantage bench-answers bench-evaluation bench-filling bench-step bench-data bench-dry-run bench-memory bench-warm-up ## run all benchmarks and compare with other tools, in results/bench/
 
 bench-advantage: env ## time of the methods' advantages, compared with verl's
 	@$(BIN)/python benchmarks/advantage.py

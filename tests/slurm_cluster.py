@@ -44,12 +44,19 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd-%n.log
-PreemptMode=OFF
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 {accounting}
 """
 NODE = (
     "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=40000{gres} State=UNKNOWN\n"
 )
+# Jobs of `urgent` take nodes from those of the partitions that are named after what then becomes of them.
+PARTITIONS = """PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=5 PreemptMode=OFF
+PartitionName=requeue Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE
+PartitionName=cancel Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=CANCEL
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+"""
 WITHOUT = "AccountingStorageType=accounting_storage/none\nJobAcctGatherType=jobacct_gather/none"
 WITH = """AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
@@ -115,7 +122,7 @@ class Cluster:
         for number, (name, gpus) in enumerate(NODES.items()):
             gres = f" Gres=gpu:h100:{gpus}" if gpus else ""
             text += NODE.format(name=name, host=self.host, port=17001 + number, gres=gres)
-        text += "PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n"
+        text += PARTITIONS
         (ETC / "slurm.conf").write_text(text)
         gpu_nodes = ",".join(name for name, gpus in NODES.items() if gpus)
         (ETC / "gres.conf").write_text(
@@ -158,13 +165,14 @@ class Cluster:
         )
         until("MariaDB", lambda: subprocess.run(["mariadb", "-e", "select 1"], capture_output=True).returncode == 0)
         run("mariadb", "-e", sql)
-        self.spawn("slurmdbd", "slurmdbd", "-D")
-        until(
-            "slurmdbd",
-            lambda: subprocess.run(["sacctmgr", "-i", "add", "cluster", "egpo"], capture_output=True).returncode == 0,
-        )
+        self.start_accounting()
+        run("sacctmgr", "-i", "add", "cluster", "egpo")
         run("sacctmgr", "-i", "add", "account", "tests", "Cluster=egpo")
         run("sacctmgr", "-i", "add", "user", "root", "Account=tests")
+
+    def start_accounting(self) -> None:
+        self.spawn("slurmdbd", "slurmdbd", "-D")
+        until("slurmdbd", lambda: subprocess.run(["sacctmgr", "-n", "show", "cluster"]).returncode == 0)
 
     def lose(self, node: str, job: str) -> None:
         """Take a node down as a power failure does: kill its daemon and all processes of the job on it."""

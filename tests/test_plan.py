@@ -188,7 +188,7 @@ def test_the_seconds_of_an_answer_are_those_of_equal_decoding(here):
     manifest = {"settings": {"decoding": decoding(backbone, evaluation)}, "results": {"math_500": {"records": 4000}}}
     write_json(file, manifest)  # as it was before evaluations were timed
     assert earlier.answer_seconds(name, settings) is None
-    write_json(file, manifest | {"seconds": 2000, "max_num_seqs": evaluation.max_num_seqs})
+    write_json(file, manifest | {"seconds": 2000, "max_num_seqs": evaluation.max_num_seqs, "gpus": 1})
     assert earlier.answer_seconds(name, settings) == 0.5
     for change in ({"max_num_seqs": 32}, {"gpus": 2}, {"dtype": "float32"}, {"platform": "cpu"}):
         other = evaluation.model_copy(update=change)

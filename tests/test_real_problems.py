@@ -54,10 +54,13 @@ def test_a_worked_line_is_right(one, other, sign):
 
 def test_no_problem_is_both_taught_and_trained_on():
     rows: list[dict[str, Any]] = [
-        {"problem": f"{n} and {n + 5}, or {2 * n + 5}?", "answer": str(2 * n + 5)} for n in range(2000)
+        {"problem": f"{n} and {n + 5}, or {2 * n + 5}?", "answer": str(2 * n + 5)} for n in range(10, 1110)
     ]
+    rows += [{"problem": f"Nothing but {n}", "answer": "7"} for n in range(2000)]
     worked, rest = real_problems.divided(rows)
-    assert len(worked) == real_problems.WORKED_ROWS and len(worked) + len(rest) == len(rows)
+    left = 1100 - real_problems.WORKED_ROWS
+    assert len(worked) == real_problems.WORKED_ROWS
+    assert len(rest) == left + round(real_problems.HARD_SHARE * left)
     assert not {row["problem"] for row in worked} & {row["problem"] for row in rest}
     assert all("solution" not in row for row in rest)
 

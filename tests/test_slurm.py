@@ -6,10 +6,13 @@ The model is a tiny one on CPUs; the GPUs that its training requests of Slurm ar
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -138,10 +141,26 @@ def lose_the_node(cluster: slurm_cluster.Cluster) -> None:
     cluster.lose(node, job())
 
 
+def scancel(cluster: slurm_cluster.Cluster) -> None:
+    """By a user: sacct then says `CANCELLED by <uid>`."""
+    slurm_cluster.run("scancel", job())
+
+
+def lose_accounting(cluster: slurm_cluster.Cluster) -> None:
+    """slurmdbd is away for as long as the driver asks several times."""
+    if not cluster.accounting:
+        pytest.skip("this Slurm has no slurmdbd")
+    cluster.end("slurmdbd")
+    until("a failing sacct", lambda: subprocess.run(["sacct"], capture_output=True).returncode != 0)
+    time.sleep(60)  # not for an event: this is how long it is away
+    cluster.start_accounting()
+
+
 FAULTS: dict[str, Callable[[slurm_cluster.Cluster], None]] = {
     "training killed": kill_the_training,
     "SIGTERM to the job": cancel_the_job,
     "node down": lose_the_node,
+    "scancel": scancel,
 }
 
 
@@ -153,9 +172,79 @@ def test_a_fault_loses_at_most_a_save_interval(configuration, undisturbed, clust
     done = steps_done()
     FAULTS[fault](cluster)
     finish(run)
+    assert_resumed(done)
+    assert outcome() == undisturbed
+
+
+def assert_resumed(done: int) -> None:
     text = (RESULTS / "logs/train/minute/egpo/seed-1.log").read_text()
     assert f"resuming after step {done}" in text or f"resuming after step {done + 1}" in text
+
+
+def test_without_slurmdbd_for_a_minute_the_run_goes_on(configuration, undisturbed, cluster):
+    small_experiment.forget_training(RESULTS)
+    run = on_slurm(configuration, "all", cluster)
+    wait_for_step(1, run)
+    lose_accounting(cluster)
+    finish(run)
     assert outcome() == undisturbed
+
+
+@pytest.mark.parametrize("mode", ["requeue", "cancel"])
+def test_a_preempted_job_runs_again(configuration, undisturbed, cluster, mode):
+    """By Slurm itself, or submitted again by Snakemake where Slurm has cancelled it."""
+    small_experiment.forget_training(RESULTS)
+    run = on_slurm(configuration, "all", cluster, "--default-resources", f"slurm_partition={mode}")
+    wait_for_step(2, run)
+    done, number = steps_done(), job()
+    node = slurm_cluster.run("squeue", "-h", "-j", number, "-o", "%N").strip()
+    slurm_cluster.run("sbatch", "-p", "urgent", "-w", node, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 5")
+    text = finish(run)
+    assert_resumed(done)
+    assert "SLURM status is: 'CANCELLED'" in text if mode == "cancel" else number in text
+    assert outcome() == undisturbed
+
+
+def test_submissions_are_tried_again(configuration, undisturbed, cluster, tmp_path, monkeypatch):
+    """Before Slurm's own sbatch stands one that fails twice for every job, as a busy slurmctld does."""
+    small_experiment.forget_training(RESULTS)
+    real, failures = shutil.which("sbatch"), tmp_path / "failures"
+    (tmp_path / "sbatch").write_text(
+        f"""#!/bin/sh
+echo >> {failures}
+test $(($(wc -l < {failures}) % 3)) = 0 && exec {real} "$@"
+echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation" >&2
+exit 1
+"""
+    )
+    (tmp_path / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    finish(on_slurm(configuration, "all", cluster, "--retries", "0"))
+    assert len(failures.read_text().splitlines()) >= 6
+    assert outcome() == undisturbed
+
+
+EACH_A_GPU = """
+import os, sys, threading
+from pathlib import Path
+from egpo.runtime import gpus
+with gpus.reserve_gpus(1, print):
+    print(os.environ[gpus.DEVICES], flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_jobs_inside_an_allocation_have_a_gpu_each(cluster):
+    """Four jobs at once in `salloc --gpus=4`, as `--profile workstation` starts them there."""
+    script = (
+        "import subprocess, sys\n"
+        f"jobs = [subprocess.Popen([sys.executable, '-c', {EACH_A_GPU!r}], stdin=-1, stdout=-1, text=True)"
+        " for _ in range(4)]\n"
+        "print(sorted(job.stdout.readline().strip() for job in jobs))\n"
+        "[job.communicate('\\n') for job in jobs]"
+    )
+    said = slurm_cluster.run("salloc", "--nodes=1", "--gpus=4", "srun", "--gpus=4", sys.executable, "-c", script)
+    assert said.strip().splitlines()[-1] == "['0', '1', '2', '3']"
 
 
 def test_a_killed_driver_is_replaced_while_its_job_runs(configuration, undisturbed, cluster):

@@ -6,7 +6,7 @@
 FOLDER has problems/mawps.jsonl (problem, answer) and benchmarks/<name>/<split>.jsonl with the columns of the datasets
 of the Hub that are named below. Which rows are taken depends on their text alone. Of the problems, some become worked
 examples for the warm-up (problems/worked.jsonl): a program looks for their line of working (`worked_line`), as MAWPS
-has none. They are not among the problems that are left to train on.
+has none. Of the others, those with such a line are trained on, and a few without one, which are too hard.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from egpo.common.paths import ROOT
 OUT = ROOT / ".real"
 PROBLEMS, WORKED = "problems/mawps.jsonl", "problems/worked.jsonl"
 WORKED_ROWS = 700
+HARD_SHARE = 0.25  # of the problems with a line, so many without one are trained on as well
 Row = dict[str, Any]
 
 
@@ -111,12 +112,12 @@ def of_hub(part: Set) -> list[Row]:
 
 
 def divided(problems: list[Row]) -> tuple[list[Row], list[Row]]:
-    """The first WORKED_ROWS problems that have a line of working, with it as `solution`, and all others."""
+    """The first WORKED_ROWS problems that have a line of working, with it as `solution`, and those to train on."""
     lines = [worked_line(row["problem"], str(row["answer"])) for row in problems]
     with_line = [{**row, "solution": line} for row, line in zip(problems, lines, strict=True) if line is not None]
-    worked = with_line[:WORKED_ROWS]
-    taught = {row["problem"] for row in worked}
-    return worked, [row for row in problems if row["problem"] not in taught]
+    without = [row for row, line in zip(problems, lines, strict=True) if line is None]
+    left = [{key: value for key, value in row.items() if key != "solution"} for row in with_line[WORKED_ROWS:]]
+    return with_line[:WORKED_ROWS], left + without[: round(HARD_SHARE * len(left))]
 
 
 def _write(file: Path, rows: list[Row]) -> None:
