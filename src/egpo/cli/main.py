@@ -116,7 +116,34 @@ def parser() -> argparse.ArgumentParser:
         )
         if command is doctor:
             one.add_argument("--slurm", action="store_true", help="the experiment will run with --profile slurm")
+    _add_replay(commands)
     return whole
+
+
+def _add_replay(commands: Any) -> None:
+    """The command `replay`, which is about one training."""
+    text = "Apply other methods to the recorded responses of a training, without a model."
+    one = commands.add_parser("replay", help=text, description=text)
+    one.add_argument("run", type=_absolute, metavar="RUN", help="folder of a training: results/.../train/.../seed-1")
+    one.add_argument(
+        "--method",
+        action="append",
+        default=[],
+        type=_absolute_function,
+        metavar="NAME",
+        help="an entry of config/methods.yaml, or a function of weights as file.py:name; by default all entries",
+    )
+    one.add_argument("--configfile", nargs="+", default=[], type=_absolute, help="files with further `define.methods`")
+    one.add_argument("--out", type=_absolute, help="folder for table, figure and CSV (default: RUN/replay)")
+
+
+def _absolute(text: str) -> Path:
+    return Path(text).absolute()
+
+
+def _absolute_function(text: str) -> str:
+    """`file.py:name` with the whole path; other names as they are."""
+    return str(_absolute(text)) if re.search(r"\.py:\w+$", text) else text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,16 +156,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 1 for a mistake of the user, and where a check of the doctor has failed.
     """
     options = parser().parse_args(arguments)
-    files = options.files or [DEFAULT_CONFIG]
-    if options.files and Path.cwd() != ROOT:
-        files = [str(Path(file).absolute()) for file in files]
-    request = Request(files, dict(options.config), getattr(options, "slurm", False))
+    if getattr(options, "files", None) and Path.cwd() != ROOT:
+        options.files = [str(Path(file).absolute()) for file in options.files]
     with contextlib.chdir(ROOT):
         try:
-            return COMMANDS[options.command](request)
+            return _run(options)
         except UserError as error:
             print(error, file=sys.stderr)
             return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.command == "replay":
+        from egpo.cli.replay import replay
+
+        return replay(options.run, options.method, options.configfile, options.out)
+    files = options.files or [DEFAULT_CONFIG]
+    return COMMANDS[options.command](Request(files, dict(options.config), getattr(options, "slurm", False)))
 
 
 if __name__ == "__main__":

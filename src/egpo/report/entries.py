@@ -148,6 +148,8 @@ _ALL = (
         ("metrics",),
         **SHORT,
     ),
+    Entry("replay", "tables.replay.write_replay", _names("replay", *PAGE), ("responses",), **LONG),
+    Entry("replay_figure", "figures.replay.replay_figure", _names("replay", *FIGURE), ("replayed",), **SHORT),
     Entry("funnel_figure", "figures.funnel.funnel_figure", _names("funnel", *FIGURE), ("funnel",), ("note",), **SHORT),
     Entry(
         "method_figure",
@@ -189,6 +191,7 @@ CAPTIONS = {
     "table3": "Entropy as a predictor of incorrect responses (Table 3).",
     "case_study": "The problem that training changed most, with a response of each model (Figure 4).",
     "learning_curve": "Mean reward of the rollouts by training step.",
+    "replay": "Every method on the responses that the main method's training has visited.",
     "funnel": "Rows left after each step of the data stage that drops any.",
     "method": "The method, drawn by its own functions (Figures 1 and 2 of the paper).",
     "entropy_density": "Response entropy of correct and incorrect responses (Figure 3).",
@@ -259,6 +262,12 @@ INPUTS: dict[str, Callable[[Catalogue, Paths], Files]] = {
         name: paths.output("backbone_teach", "manifest", backbone=name) for name in _warmed(catalogue)
     },
     "metrics": _of_models("train_model", "metrics", trained_models),
+    "responses": lambda catalogue, paths: {
+        model: _output(paths, "train_model", "responses", model)
+        for model in trained_models(catalogue.experiment)
+        if model[1] == catalogue.experiment.main_method
+    },
+    "replayed": lambda catalogue, paths: paths.tables / "replay.csv",
     "rollouts": _of_models("roll_out", "rollouts", diagnosed_models),
     "measures": _of_models("measure_rollouts", "measures", diagnosed_models),
     "problems": lambda catalogue, paths: paths.heldout,

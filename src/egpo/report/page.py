@@ -221,6 +221,7 @@ def write_report(
             "Training",
             [*tables("warm_up", folded=True), *figures("learning_curve"), step_metrics(catalogue, metrics)],
         ),
+        Section("replay", "Methods on the same responses", [*figures("replay"), *tables("replay", folded=True)]),
         Section("results", "Results", [*tables("table1", "table2", "ceilings", "comparisons"), *answers]),
         Section("entropy", "Entropy", [*tables("table3"), *entropy, *tables("case_study", folded=True)]),
         Section("claims", "Claims", tables("claims")),
