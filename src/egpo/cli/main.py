@@ -27,12 +27,12 @@ class Request:
     Attributes:
         files: configuration files, each laid over those before it.
         given: keys of `--config`, laid over the files.
-        slurm: whether the experiment will run with Snakemake's profile `slurm`.
+        more: options of single commands.
     """
 
     files: list[str]
     given: dict[str, Any]
-    slurm: bool = False
+    more: dict[str, Any]
 
     @property
     def source(self) -> str:
@@ -74,10 +74,26 @@ def doctor(request: Request) -> int:
     """Check that this machine can run the experiment; each problem is shown with its remedy."""
     from egpo.cli.doctor.examination import doctor
 
-    return 0 if doctor(request.catalogue(), request.files, request.slurm) else 1
+    return 0 if doctor(request.catalogue(), request.files, request.more["slurm"]) else 1
 
 
-COMMANDS = {command.__name__: command for command in (check, plan, status, doctor)}
+def power(request: Request) -> int:
+    """Show what the experiment can find, and how many training seeds a gain needs; nothing runs."""
+    from egpo.cli.power import Stated, run
+
+    given = request.more
+    stated = Stated(given["sd_seed"], given["sd_question"], given["accuracy"])
+    return run(request.catalogue(), given["gain"], given["first"], given["second"], stated)
+
+
+def freeze(request: Request) -> int:
+    """Write down what the experiment will test, with a hash and the date, before it is run."""
+    from egpo.cli.freeze import freeze
+
+    return freeze(request.catalogue(), request.more["out"])
+
+
+COMMANDS = {command.__name__: command for command in (check, plan, status, doctor, power, freeze)}
 
 # --- the command line --------------------------------------------------------------------------------
 
@@ -116,8 +132,23 @@ def parser() -> argparse.ArgumentParser:
         )
         if command is doctor:
             one.add_argument("--slurm", action="store_true", help="the experiment will run with --profile slurm")
+        if command is power:
+            _add_power(one)
+        if command is freeze:
+            one.add_argument(
+                "--out", type=Path, default=Path("claims.yaml"), help="the plan's file (default: claims.yaml)"
+            )
     _add_replay(commands)
     return whole
+
+
+def _add_power(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--gain", type=float, default=2.0, help="points of accuracy to be found (default: 2)")
+    one.add_argument("--first", metavar="METHOD", help="default: main_method")
+    one.add_argument("--second", metavar="METHOD", help="default: the first other one of `methods`")
+    one.add_argument("--sd-seed", type=float, metavar="POINTS", help="standard deviation between training seeds")
+    one.add_argument("--sd-question", type=float, metavar="POINTS", help="of the methods' difference, by question")
+    one.add_argument("--accuracy", type=float, metavar="PERCENT", help="which gives the variance of an answer")
 
 
 def _add_replay(commands: Any) -> None:
@@ -172,7 +203,7 @@ def _run(options: argparse.Namespace) -> int:
 
         return replay(options.run, options.method, options.configfile, options.out)
     files = options.files or [DEFAULT_CONFIG]
-    return COMMANDS[options.command](Request(files, dict(options.config), getattr(options, "slurm", False)))
+    return COMMANDS[options.command](Request(files, dict(options.config), vars(options)))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from egpo.common.paths import Model, Paths, wildcards_of
+from egpo.common.paths import ROOT, Model, Paths, wildcards_of
 from egpo.common.stages import STAGES
 from egpo.config.experiment import Catalogue
 from egpo.config.matrix import (
@@ -135,7 +135,11 @@ _ALL = (
     ),
     Entry("audit", "tables.audit.write_audit", _names("audit", *PAGE), ("paper",), settings=(), **SHORT),
     Entry(
-        "claims", "tables.claims.write_claims", _names("claims", *PAGE), ("comparisons", "measures", "paper"), **LONG
+        "claims",
+        "tables.claims.write_claims",
+        _names("claims", *PAGE),
+        ("comparisons", "measures", "paper", "plan"),
+        **LONG,
     ),
     Entry("table3", "tables.entropy.write_entropy_table", _names("table3", *TABLE), ("measures", "paper"), **DIAGNOSIS),
     Entry(
@@ -254,6 +258,9 @@ def _pages(catalogue: Catalogue, paths: Paths) -> dict[str, Path]:
 
 INPUTS: dict[str, Callable[[Catalogue, Paths], Files]] = {
     "paper": lambda catalogue, paths: Path("config/paper-numbers.yaml"),
+    "plan": lambda catalogue, paths: (
+        {catalogue.experiment.claims: ROOT / catalogue.experiment.claims} if catalogue.experiment.claims else {}
+    ),
     "template": lambda catalogue, paths: Path("workflow/report/page.html"),
     "records": _of_models("evaluate_model", "records", table1_models),
     "ablated": _of_models("evaluate_model", "records", table2_models),
