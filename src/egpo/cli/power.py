@@ -21,6 +21,7 @@ from egpo.report.document import markdown_table
 from egpo.report.figures.power import draw
 
 SEEDS = (1, 2, 3, 5, 8, 12, 20, 32)
+ANY = "any"  # backbone of stated variances
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,17 @@ def _answers(catalogue: Catalogue, backbone: str, method: str, benchmark: str) -
 
 
 def comparisons(catalogue: Catalogue, first: str, second: str, stated: Stated) -> list[Comparison]:
-    """Each backbone and benchmark. Raises UserError where nothing is known."""
+    """Each backbone and benchmark; only the benchmarks where all variances are stated.
+
+    Raises:
+        UserError: something is neither recorded nor stated.
+    """
     found = []
-    for backbone in catalogue.experiment.backbones:
+    stated_all = None not in (stated.sd_question, stated.accuracy)
+    for backbone in (ANY,) if stated_all else catalogue.experiment.backbones:
         for name in catalogue.experiment.benchmarks:
-            one, other = (_answers(catalogue, backbone, method, name) for method in (first, second))
+            asked = () if backbone == ANY else (first, second)
+            one, other = [_answers(catalogue, backbone, method, name) for method in asked] or (None, None)
             both = None if one is None or other is None else (one, other)
             parts = stated.over(parts_of(*both) if both else None, f"{backbone}, {name}")
             fixed = stated != Stated()  # then an interval by resampling would be of something else
@@ -161,8 +168,8 @@ def tables(catalogue: Catalogue, found: list[Comparison], gain: float) -> tuple[
         f"## The smallest difference that is found in {POWER:.0%} of the cases",
         "",
         f"In points, by training seeds of each method, with {trials} trials of each question; two-sided at {LEVEL:.0%}, "
-        "without correction for several comparisons. With one seed it is a difference between two trained models, not "
-        "between methods. In brackets 95% intervals from resampled questions and seeds, where there are records.",
+        "without correction for several comparisons. With one seed the test is about two trained models; the chance "
+        "counts that the next ones would differ. In brackets 95% intervals from resampled questions and seeds, where there are records.",
         "",
         *markdown_table([*heads, "questions", *map(str, SEEDS)], rows, texts=2),
         "",
