@@ -1,7 +1,7 @@
 """What a design can find: the variance of a difference between two methods, and the power of its test.
 
-The model of `egpo.analysis.statistics.paired`: the methods' trained models answer the same questions; training seeds and
-questions are drawn anew, and crossed. Accuracies and their errors are shares (0 to 1).
+The model of `egpo.analysis.statistics.paired`: the methods' trained models answer the same questions; training seeds
+and questions are drawn anew, and crossed. Accuracies and their errors are shares (0 to 1).
 """
 
 from __future__ import annotations

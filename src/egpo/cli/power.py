@@ -160,16 +160,17 @@ def tables(catalogue: Catalogue, found: list[Comparison], gain: float) -> tuple[
     lines = [
         "## Where the variance comes from",
         "",
-        "Standard deviations in points: of a model's accuracy between training seeds; of the methods' difference between "
-        "questions; of a model's accuracy on a question between seeds; of a single answer.",
+        "Standard deviations in points: of a model's accuracy between training seeds; of the methods' difference "
+        "between questions; of a model's accuracy on a question between seeds; of a single answer.",
         "",
         *markdown_table([*heads, "seed", "question", "seed and question", "trial"], parts, texts=2),
         "",
         f"## The smallest difference that is found in {POWER:.0%} of the cases",
         "",
-        f"In points, by training seeds of each method, with {trials} trials of each question; two-sided at {LEVEL:.0%}, "
-        "without correction for several comparisons. With one seed the test is about two trained models; the chance "
-        "counts that the next ones would differ. In brackets 95% intervals from resampled questions and seeds, where there are records.",
+        f"In points, by training seeds of each method, with {trials} trials of each question; two-sided at "
+        f"{LEVEL:.0%}, without correction for several comparisons. With one seed the test is about two trained models; "
+        "the chance counts that the next ones would differ. In brackets 95% intervals from resampled questions and "
+        "seeds, where there are records.",
         "",
         *markdown_table([*heads, "questions", *map(str, SEEDS)], rows, texts=2),
         "",
