@@ -93,7 +93,14 @@ def freeze(request: Request) -> int:
     return freeze(request.catalogue(), request.more["out"])
 
 
-COMMANDS = {command.__name__: command for command in (check, plan, status, doctor, power, freeze)}
+def bundle(request: Request) -> int:
+    """Copy the results of a finished experiment to a folder that others can check, with cards and hashes."""
+    from egpo.cli.bundle import bundle
+
+    return bundle(request.catalogue(), request.more["out"], request.more["push"])
+
+
+COMMANDS = {command.__name__: command for command in (check, plan, status, doctor, power, freeze, bundle)}
 
 # --- the command line --------------------------------------------------------------------------------
 
@@ -134,11 +141,18 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument("--slurm", action="store_true", help="the experiment will run with --profile slurm")
         if command is power:
             _add_power(one)
+        if command is bundle:
+            one.add_argument("--out", type=_absolute, required=True, metavar="FOLDER", help="a new folder")
+            one.add_argument(
+                "--push", metavar="OWNER/NAME", help="upload it to this dataset on the Hub, as a private one"
+            )
         if command is freeze:
             one.add_argument(
                 "--out", type=Path, default=Path("claims.yaml"), help="the plan's file (default: claims.yaml)"
             )
     _add_replay(commands)
+    text = "Check a bundle: its hashes, and every table, figure and card again from its records."
+    commands.add_parser("verify", help=text, description=text).add_argument("folder", type=_absolute, metavar="FOLDER")
     return whole
 
 
@@ -202,6 +216,10 @@ def _run(options: argparse.Namespace) -> int:
         from egpo.cli.replay import replay
 
         return replay(options.run, options.method, options.configfile, options.out)
+    if options.command == "verify":
+        from egpo.cli.bundle import verify
+
+        return verify(options.folder)
     files = options.files or [DEFAULT_CONFIG]
     return COMMANDS[options.command](Request(files, dict(options.config), vars(options)))
 
