@@ -104,9 +104,7 @@ def bundle(catalogue: Catalogue, out: Path, push: str | None) -> int:
     for path, text in [*cards, (Path("README.md"), _page(catalogue, paths))]:
         write_text(out / path, text)
     write_text(out / SUMS, "".join(f"{sha256(out / name)}  {name}\n" for name in _names(out)))
-    print(
-        f"{out}: {len(contents)} files, with cards and hashes. Check it: egpo verify {out}"
-    )
+    print(f"{out}: {len(contents)} files, with cards and hashes. Check it: egpo verify {out}")
     if push:
         _upload(out, push)
     return 0
