@@ -87,7 +87,7 @@ def test_results_are_whole(configuration):
     rollouts = pd.read_parquet(RESULTS / "uncertainty/minute/egpo/seed-1/measures.parquet")
     assert rollouts.groupby("problem").size().tolist() == [2] * 6
     page = (RESULTS / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 8 and "these numbers mean nothing" in page
+    assert page.count("data:image/png;base64,") == 10 and "these numbers mean nothing" in page
     assert 'src="http' not in page and '<h2 id="lineage">' in page
     assert (RESULTS / "figures" / "learning_curve.pdf").read_bytes().startswith(b"%PDF")
     manifest = json.loads((TRAINING / "manifest.json").read_text())
@@ -192,7 +192,8 @@ def test_a_clock_that_is_ahead_costs_no_training(configuration):
 # --- what an edit runs again ------------------------------------------------------------------------
 
 TABLES = {"table1", "comparisons", "answers", "claims", "table3", "case_study", "replay"}
-FIGURES = {"learning_curve", "entropy_figures", "replay_figure"}
+OVERVIEW = {"accuracy_figure", "forest_figure"}
+FIGURES = {"learning_curve", "entropy_figures", "replay_figure", *OVERVIEW}
 CARD = {"data_card", "funnel_figure", "report", "all"}
 AFTER_A_TRAINING = {"evaluate_model", "roll_out", "measure_rollouts", *TABLES, *FIGURES, "report", "all"}
 AFTER_THE_POOL = {"data_pool", *CARD, "train_model", *AFTER_A_TRAINING}
@@ -212,7 +213,7 @@ EDITS = {
     "the wording of a message": ("src/egpo/config/messages.py", *CODE, set()),
     "a command": ("src/egpo/cli/status/page.py", *CODE, set()),
     "a figure": ("src/egpo/report/figures/learning_curve.py", *CODE, {"learning_curve", "report", "all"}),
-    "a table's layout": ("src/egpo/report/tables/accuracy.py", *CODE, {"table1", "report", "all"}),
+    "a table's layout": ("src/egpo/report/tables/accuracy.py", *CODE, {"table1", *OVERVIEW, "report", "all"}),
     "the card of the data": ("src/egpo/data/card.py", *CODE, CARD),
     "the text of the funnel": ("src/egpo/data/funnel.py", *CODE, CARD),
     "the note": (
