@@ -33,13 +33,14 @@ def _result(catalogue: Catalogue, rows: pd.DataFrame) -> str:
     experiment = catalogue.experiment
     mine = rows[(rows["first"] == experiment.main_method) & rows["second"].isin([BASE, *experiment.methods])]
     parts = []
-    for (backbone, second), pairs in mine.groupby(["backbone", "second"], sort=False):
+    for key, pairs in mine.groupby(["backbone", "second"], sort=False):
+        backbone, second = map(str, key)
         found = pairs[pairs["p_holm"] < LEVEL]["difference"]
         other = "its start" if second == BASE else catalogue.methods[second].label
         where = f" on {catalogue.backbones[backbone].label}" if len(experiment.backbones) > 1 else ""
         parts.append(
-            f"{other}{where} {pairs['difference'].mean():+.1f} points on average, found above on {(found > 0).sum()} and "
-            f"below on {(found < 0).sum()} of {len(pairs)} benchmarks"
+            f"{other}{where} {pairs['difference'].mean():+.1f} points on average, found above on {(found > 0).sum()} "
+            f"and below on {(found < 0).sum()} of {len(pairs)} benchmarks"
         )
     return f"{catalogue.methods[experiment.main_method].label} against {'; against '.join(parts)}."
 
