@@ -152,6 +152,7 @@ _ALL = (
         ("metrics",),
         **SHORT,
     ),
+    Entry("measured", "tables.measured.write_measured", _names("measured", *PAGE), ("metrics",), **SHORT),
     Entry("accuracy_figure", "figures.overview.accuracy_figure", _names("accuracy", *FIGURE), ("table1",), **SHORT),
     Entry(
         "forest_figure",
@@ -203,6 +204,7 @@ CAPTIONS = {
     "table3": "Entropy as a predictor of incorrect responses (Table 3).",
     "case_study": "The problem that training changed most, with a response of each model (Figure 4).",
     "learning_curve": "Mean reward of the rollouts by training step.",
+    "measured": "Time, memory, and how far actor and vLLM were apart, by training.",
     "accuracy": "Accuracy by benchmark and method, with intervals.",
     "forest": "What the main method is above each other one, with intervals.",
     "replay": "Every method on the responses that the main method's training has visited.",

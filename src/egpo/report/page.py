@@ -227,7 +227,12 @@ def write_report(
         Section(
             "training",
             "Training",
-            [*tables("warm_up", folded=True), *figures("learning_curve"), step_metrics(catalogue, metrics)],
+            [
+                *tables("warm_up", folded=True),
+                *figures("learning_curve"),
+                step_metrics(catalogue, metrics),
+                *tables("measured", folded=True),
+            ],
         ),
         Section("replay", "Methods on the same responses", [*figures("replay"), *tables("replay", folded=True)]),
         Section("results", "Results", [*tables("table1", "table2", "ceilings", "comparisons"), *answers]),
