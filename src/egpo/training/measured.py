@@ -43,7 +43,7 @@ def warning(lines: list[dict[str, Any]]) -> str | None:
         return None
     worst = max(line[DIFFERENCE] for line in lines if DIFFERENCE in line)
     return (
-        f"the log-probabilities of the actor and of vLLM differ by up to {worst:.3f} nats per token, above {BOUND} in "
-        f"{len(beyond)} of {len(lines)} steps (first: {beyond[0]}): weights and ratios are made of them. Look at dtype, "
+        f"the log-probabilities of the actor and of vLLM differ by up to {worst:.3f} nats per token, above {BOUND} "
+        f"in {len(beyond)} of {len(lines)} steps (first: {beyond[0]}): weights and ratios are made of them. Look at dtype, "
         "attention and temperature on both sides."
     )

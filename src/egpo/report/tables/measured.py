@@ -40,8 +40,8 @@ def write_measured(catalogue: Catalogue, metrics: dict[Model, Path], out: Path) 
     lines = [
         "# What verl measured",
         "",
-        f"Medians over the steps; the largest of: {most}. The difference of actor and vLLM is that of a response's mean "
-        f"log-probability, mean over a step; above {BOUND} nats it is named below.",
+        f"Medians over the steps; the largest of: {most}. The difference of actor and vLLM is that of a response's "
+        f"mean log-probability, mean over a step; above {BOUND} nats it is named below.",
         "",
         *markdown_table(["Training", *MEASURES.values()], texts),
         "",
