@@ -44,6 +44,6 @@ def warning(lines: list[dict[str, Any]]) -> str | None:
     worst = max(line[DIFFERENCE] for line in lines if DIFFERENCE in line)
     return (
         f"the log-probabilities of the actor and of vLLM differ by up to {worst:.3f} nats per token, above {BOUND} "
-        f"in {len(beyond)} of {len(lines)} steps (first: {beyond[0]}): weights and ratios are made of them. Look at dtype, "
-        "attention and temperature on both sides."
+        f"in {len(beyond)} of {len(lines)} steps (first: {beyond[0]}): weights and ratios are made of them. Look at "
+        "dtype, attention and temperature on both sides."
     )
