@@ -110,7 +110,7 @@ class EgpoTrainer(PPOTrainerSync):
         assert parcel.step is not None and parcel.real is not None
         real = np.flatnonzero(parcel.real)
         mine = {name: tokens[name][real] for name in TOKEN_COLUMNS}
-        extra = self._read(batch, ["extra_info"])["extra_info"].tolist()
+        extra = list(self._read(batch, ["extra_info"])["extra_info"])
         table = record.table_of(
             number=self.global_steps,
             keys=[batch.keys[row] for row in real],
