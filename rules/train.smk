@@ -59,12 +59,13 @@ rule train_model:
         grace_minutes=lambda w: train_needs(w).grace_minutes,
         stall_seconds=lambda w: round(60 * train_needs(w).stall_minutes),
         save_freq=lambda w: training_of(w).save_freq,
+        sample_groups=lambda w: training_of(w).sample_groups,
         gpu_gib=lambda w: round(training_of(w).gpu_gib),
     params:
         name="train {backbone} {method} seed {seed}",
         model=lambda w: backbone_model(w.backbone),
         folder=str(PATHS.training()),  # as text: Snakemake fills no {wildcards} into a Path
-        training=lambda w: training_of(w).model_dump(mode="json", exclude={"save_freq", "gpu_gib"}),
+        training=lambda w: training_of(w).model_dump(mode="json", exclude={"save_freq", "sample_groups", "gpu_gib"}),
         method=lambda w: plain(CATALOGUE.methods[w.method]),
         backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
         code=lambda w: stage_code("train_model", *custom_code(w.method), platform=training_of(w).platform),

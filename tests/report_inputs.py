@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from recorded_runs import write_run
 
 from egpo.analysis.learning import VALIDATION
 from egpo.common.files import write_json, write_text
@@ -209,6 +210,7 @@ def write_results(catalogue: Catalogue) -> None:
             folders.append(paths.training(*model))
             rewards = [math.sin(number + step / 5) for step in range(16)]
             write_metrics(folders[-1] / "metrics.jsonl", rewards, **{"egpo/groups/mixed": number / 20})
+            write_run(folders[-1], catalogue.methods[method], steps=3, seed=model[2])
         if model in diagnosed_models(catalogue.experiment):
             folders.append(paths.rollouts(*model))
             thinks = catalogue.backbones[backbone].thinks

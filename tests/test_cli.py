@@ -150,7 +150,11 @@ def test_a_method_of_a_targets_name_is_refused(name, tmp_path, demo):
 @pytest.mark.parametrize(
     ("overlay", "where", "allowed"),
     [
-        ({"evaluation": {"seeds": [1, 2]}}, "evaluation.seeds", "gpus, max_num_seqs, kv_cache_gib"),
+        (
+            {"evaluation": {"seeds": [1, 2]}},
+            "evaluation.seeds",
+            "gpus, tensor_parallel_size, max_num_seqs, kv_cache_gib",
+        ),
         ({"training": {"train_batch_size": 64}}, "training.train_batch_size", "nodes, gpus_per_node"),
         ({"data": {"seed": 1}}, "data", "training, evaluation, jobs"),
     ],

@@ -87,7 +87,7 @@ def test_results_are_whole(configuration):
     rollouts = pd.read_parquet(RESULTS / "uncertainty/minute/egpo/seed-1/measures.parquet")
     assert rollouts.groupby("problem").size().tolist() == [2] * 6
     page = (RESULTS / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 7 and "these numbers mean nothing" in page
+    assert page.count("data:image/png;base64,") == 10 and "these numbers mean nothing" in page
     assert 'src="http' not in page and '<h2 id="lineage">' in page
     assert (RESULTS / "figures" / "learning_curve.pdf").read_bytes().startswith(b"%PDF")
     manifest = json.loads((TRAINING / "manifest.json").read_text())
@@ -109,6 +109,19 @@ def test_the_training_is_one_of_the_weights_that_vllm_samples_from(configuration
     assert (metrics["actor/grad_norm"] > 0).all()
     assert (metrics["rollout_corr/log_ppl_abs_diff"] < 1e-3).all()
     assert metrics["egpo/entropy/incorrect/mean"].notna().all()
+
+
+def test_the_record_has_every_response_of_the_training(configuration):
+    rows = pd.read_parquet(TRAINING / "responses.parquet")
+    assert rows.groupby("step").size().tolist() == [32] * 4  # 8 prompts with 4 rollouts
+    assert set(rows["problem"]) <= {
+        row["uuid"] for row in pd.read_parquet(RESULTS / "data/train.parquet")["extra_info"]
+    }
+    metrics = pd.read_json(TRAINING / "metrics.jsonl", lines=True).set_index("step").loc[1:]
+    assert rows.groupby("step")["reward"].mean().to_list() == pytest.approx(metrics["critic/score/mean"].to_list())
+    samples = [json.loads(line) for line in (TRAINING / "samples.jsonl").read_text().split("\n") if line]
+    assert len(samples) == 4 * 2 * 4 and all(one["text"] for one in samples)
+    assert "to the bit" in (RESULTS / "tables" / "replay.md").read_text()
 
 
 def test_the_exported_model_loads_and_differs_from_the_backbone(configuration):
@@ -178,8 +191,9 @@ def test_a_clock_that_is_ahead_costs_no_training(configuration):
 
 # --- what an edit runs again ------------------------------------------------------------------------
 
-TABLES = {"table1", "comparisons", "answers", "claims", "table3", "case_study"}
-FIGURES = {"learning_curve", "entropy_figures"}
+TABLES = {"table1", "comparisons", "answers", "claims", "table3", "case_study", "replay", "measured"}
+OVERVIEW = {"accuracy_figure", "forest_figure"}
+FIGURES = {"learning_curve", "entropy_figures", "replay_figure", *OVERVIEW}
 CARD = {"data_card", "funnel_figure", "report", "all"}
 AFTER_A_TRAINING = {"evaluate_model", "roll_out", "measure_rollouts", *TABLES, *FIGURES, "report", "all"}
 AFTER_THE_POOL = {"data_pool", *CARD, "train_model", *AFTER_A_TRAINING}
@@ -199,7 +213,7 @@ EDITS = {
     "the wording of a message": ("src/egpo/config/messages.py", *CODE, set()),
     "a command": ("src/egpo/cli/status/page.py", *CODE, set()),
     "a figure": ("src/egpo/report/figures/learning_curve.py", *CODE, {"learning_curve", "report", "all"}),
-    "a table's layout": ("src/egpo/report/tables/accuracy.py", *CODE, {"table1", "report", "all"}),
+    "a table's layout": ("src/egpo/report/tables/accuracy.py", *CODE, {"table1", *OVERVIEW, "report", "all"}),
     "the card of the data": ("src/egpo/data/card.py", *CODE, CARD),
     "the text of the funnel": ("src/egpo/data/funnel.py", *CODE, CARD),
     "the note": (

@@ -110,6 +110,7 @@ def test_seed_reaches_data_order_sampler_and_torch():
         "actor_rollout_ref.actor.data_loader_seed",
         "actor_rollout_ref.actor.fsdp_config.seed",
         "actor_rollout_ref.rollout.seed",
+        "algorithm.egpo_seed",
     }
 
 

@@ -28,6 +28,7 @@ from egpo.runtime.guard import descendants
 from egpo.training import checkpoints
 from egpo.training.launch import train
 from egpo.training.progress import REWARD, read_lines
+from egpo.training.responses import RESPONSES
 
 pytestmark = pytest.mark.slow
 STEPS, SAVE_EVERY, FAULT_AFTER = 12, 2, 5
@@ -60,10 +61,12 @@ class Run:
         until(f"step {step}", lambda: step in self.steps() or self.process.poll() is not None)
         assert self.process.poll() is None, self.log[-3000:]
 
-    def outcome(self) -> tuple[dict[int, float], dict[str, torch.Tensor]]:
+    def outcome(self) -> tuple[dict[int, float], dict[str, torch.Tensor], bytes]:
+        """Rewards, model, and the record of all responses."""
         lines = [json.loads(line) for line in (self.out / "metrics.jsonl").read_text().splitlines()]
         rewards = {line["step"]: line[REWARD] for line in lines if line["step"] > 0}
-        return rewards, load_file(self.out / "model" / "model.safetensors")
+        model = load_file(self.out / "model" / "model.safetensors")
+        return rewards, model, (self.out / RESPONSES).read_bytes()
 
     def below(self, words: str) -> psutil.Process:
         """The deepest process of this training whose command contains `words`."""
@@ -82,6 +85,7 @@ class Undisturbed:
 
     rewards: dict[int, float]
     model: dict[str, torch.Tensor]
+    record: bytes
     size: int
 
 
@@ -90,11 +94,11 @@ def undisturbed(inputs, tmp_path_factory) -> Undisturbed:
     run = new_run(inputs, tmp_path_factory.mktemp("undisturbed"))
     run.start()
     assert run.process.wait(LIMIT) == 0, run.log[-3000:]
-    rewards, model = run.outcome()
+    rewards, model, record = run.outcome()
     before = load_file(inputs / "model" / "model.safetensors")
     # EGPO also learns from wrong answers (NSR). If the model did not change, the comparison would show nothing.
     assert not all(torch.equal(model[key], before[key]) for key in model)
-    return Undisturbed(rewards, model, checkpoints.largest(run.checkpoints))
+    return Undisturbed(rewards, model, record, checkpoints.largest(run.checkpoints))
 
 
 # --- faults ------------------------------------------------------------------------------------------
@@ -217,8 +221,9 @@ def test_a_fault_loses_few_steps_and_changes_no_result(inputs, tmp_path, undistu
         assert re.search(fault.says, run.log if fault.later else first), first[-3000:]
         (resumed,) = re.findall(r"resuming after step (\d+)", run.log)
         assert 0 <= done - int(resumed) <= fault.lost
-        rewards, model = run.outcome()
+        rewards, model, record = run.outcome()
         assert rewards == undisturbed.rewards
+        assert record == undisturbed.record
         assert model.keys() == undisturbed.model.keys()
         assert all(torch.equal(model[key], undisturbed.model[key]) for key in model)
     finally:

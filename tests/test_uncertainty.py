@@ -312,7 +312,7 @@ def test_claims(measures, tmp_path):
     pd.DataFrame(rows).to_csv(tmp_path / "comparisons.csv", index=False)
     alone = {model: path for model, path in measures.items() if model[0] == "tiny-think"}
     catalogue = experiment(backbones=["tiny-think"], benchmarks=list(benchmarks))
-    write_claims(catalogue, tmp_path / "comparisons.csv", alone, PAPER, tmp_path)
+    write_claims(catalogue, tmp_path / "comparisons.csv", alone, PAPER, {}, tmp_path)
     found = pd.read_csv(tmp_path / "claims.csv").set_index("says")["verdict"]
     assert found["tiny-math (synthetic) + EGPO is above base"] == "supported"
     assert found["tiny-math (synthetic) + EGPO is above GRPO"] == "contradicted"

@@ -17,7 +17,7 @@ with (
     reserve_gpus(snakemake.resources.gpu, report),
 ):
     asked = snakemake.resources
-    unhashed = {"save_freq": asked.save_freq, "gpu_gib": asked.gpu_gib}  # they do not change results
+    unhashed = {name: asked[name] for name in ("save_freq", "sample_groups", "gpu_gib")}  # they do not change results
     run(
         training=Training.model_validate(snakemake.params.training | unhashed),
         method=Method.model_validate(snakemake.params.method),

@@ -16,8 +16,12 @@ from egpo.cli.checks.memory import memory
 from egpo.cli.checks.methods import methods
 from egpo.cli.checks.stages import evaluations, trainings
 from egpo.common.errors import UserError
+from egpo.common.paths import ROOT
 from egpo.config.experiment import Catalogue, Experiment
+from egpo.config.files import read_yaml
+from egpo.config.frozen import Frozen
 from egpo.config.loader import load, place
+from egpo.config.section import parse
 
 
 def load_checked(values: dict[str, Any], source: str) -> Catalogue:
@@ -48,6 +52,7 @@ def check(catalogue: Catalogue, source: str) -> None:
         memory(catalogue, source),
         data(experiment, source),
         _ablations(experiment, source),
+        _frozen_plan(experiment, source),
         trainings(catalogue, source),
         evaluations(experiment, source),
     )
@@ -84,3 +89,11 @@ def _ablations(experiment: Experiment, source: str) -> Iterator[str]:
             f"{source}: ablations.methods: '{experiment.main_method}' is main_method, which the table has "
             "anyway: take it out."
         )
+
+
+def _frozen_plan(experiment: Experiment, source: str) -> Iterator[str]:
+    if experiment.claims is not None:
+        try:
+            parse(Frozen, read_yaml(ROOT / experiment.claims), experiment.claims)
+        except UserError as error:
+            yield f"{source}: claims: {error} Give a plan that `egpo freeze` has written."

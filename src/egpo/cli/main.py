@@ -27,12 +27,12 @@ class Request:
     Attributes:
         files: configuration files, each laid over those before it.
         given: keys of `--config`, laid over the files.
-        slurm: whether the experiment will run with Snakemake's profile `slurm`.
+        more: options of single commands.
     """
 
     files: list[str]
     given: dict[str, Any]
-    slurm: bool = False
+    more: dict[str, Any]
 
     @property
     def source(self) -> str:
@@ -74,10 +74,33 @@ def doctor(request: Request) -> int:
     """Check that this machine can run the experiment; each problem is shown with its remedy."""
     from egpo.cli.doctor.examination import doctor
 
-    return 0 if doctor(request.catalogue(), request.files, request.slurm) else 1
+    return 0 if doctor(request.catalogue(), request.files, request.more["slurm"]) else 1
 
 
-COMMANDS = {command.__name__: command for command in (check, plan, status, doctor)}
+def power(request: Request) -> int:
+    """Show what the experiment can find, and how many training seeds a gain needs; nothing runs."""
+    from egpo.cli.power import Stated, run
+
+    given = request.more
+    stated = Stated(given["sd_seed"], given["sd_question"], given["accuracy"])
+    return run(request.catalogue(), given["gain"], given["first"], given["second"], stated)
+
+
+def freeze(request: Request) -> int:
+    """Write down what the experiment will test, with a hash and the date, before it is run."""
+    from egpo.cli.freeze import freeze
+
+    return freeze(request.catalogue(), request.more["out"])
+
+
+def bundle(request: Request) -> int:
+    """Copy the results of a finished experiment to a folder that others can check, with cards and hashes."""
+    from egpo.cli.bundle import bundle
+
+    return bundle(request.catalogue(), request.more["out"], request.more["push"])
+
+
+COMMANDS = {command.__name__: command for command in (check, plan, status, doctor, power, freeze, bundle)}
 
 # --- the command line --------------------------------------------------------------------------------
 
@@ -116,7 +139,56 @@ def parser() -> argparse.ArgumentParser:
         )
         if command is doctor:
             one.add_argument("--slurm", action="store_true", help="the experiment will run with --profile slurm")
+        if command is power:
+            _add_power(one)
+        if command is bundle:
+            one.add_argument("--out", type=_absolute, required=True, metavar="FOLDER", help="a new folder")
+            one.add_argument(
+                "--push", metavar="OWNER/NAME", help="upload it to this dataset on the Hub, as a private one"
+            )
+        if command is freeze:
+            one.add_argument(
+                "--out", type=Path, default=Path("claims.yaml"), help="the plan's file (default: claims.yaml)"
+            )
+    _add_replay(commands)
+    text = "Check a bundle: its hashes, and every table, figure and card again from its records."
+    commands.add_parser("verify", help=text, description=text).add_argument("folder", type=_absolute, metavar="FOLDER")
     return whole
+
+
+def _add_power(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--gain", type=float, default=2.0, help="points of accuracy to be found (default: 2)")
+    one.add_argument("--first", metavar="METHOD", help="default: main_method")
+    one.add_argument("--second", metavar="METHOD", help="default: the first other one of `methods`")
+    one.add_argument("--sd-seed", type=float, metavar="POINTS", help="standard deviation between training seeds")
+    one.add_argument("--sd-question", type=float, metavar="POINTS", help="of the methods' difference, by question")
+    one.add_argument("--accuracy", type=float, metavar="PERCENT", help="which gives the variance of an answer")
+
+
+def _add_replay(commands: Any) -> None:
+    """The command `replay`, which is about one training."""
+    text = "Apply other methods to the recorded responses of a training, without a model."
+    one = commands.add_parser("replay", help=text, description=text)
+    one.add_argument("run", type=_absolute, metavar="RUN", help="folder of a training: results/.../train/.../seed-1")
+    one.add_argument(
+        "--method",
+        action="append",
+        default=[],
+        type=_absolute_function,
+        metavar="NAME",
+        help="an entry of config/methods.yaml, or a function of weights as file.py:name; by default all entries",
+    )
+    one.add_argument("--configfile", nargs="+", default=[], type=_absolute, help="files with further `define.methods`")
+    one.add_argument("--out", type=_absolute, help="folder for table, figure and CSV (default: RUN/replay)")
+
+
+def _absolute(text: str) -> Path:
+    return Path(text).absolute()
+
+
+def _absolute_function(text: str) -> str:
+    """`file.py:name` with the whole path; other names as they are."""
+    return str(_absolute(text)) if re.search(r"\.py:\w+$", text) else text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,16 +201,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 1 for a mistake of the user, and where a check of the doctor has failed.
     """
     options = parser().parse_args(arguments)
-    files = options.files or [DEFAULT_CONFIG]
-    if options.files and Path.cwd() != ROOT:
-        files = [str(Path(file).absolute()) for file in files]
-    request = Request(files, dict(options.config), getattr(options, "slurm", False))
+    if getattr(options, "files", None) and Path.cwd() != ROOT:
+        options.files = [str(Path(file).absolute()) for file in options.files]
     with contextlib.chdir(ROOT):
         try:
-            return COMMANDS[options.command](request)
+            return _run(options)
         except UserError as error:
             print(error, file=sys.stderr)
             return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.command == "replay":
+        from egpo.cli.replay import replay
+
+        return replay(options.run, options.method, options.configfile, options.out)
+    if options.command == "verify":
+        from egpo.cli.bundle import verify
+
+        return verify(options.folder)
+    files = options.files or [DEFAULT_CONFIG]
+    return COMMANDS[options.command](Request(files, dict(options.config), vars(options)))
 
 
 if __name__ == "__main__":

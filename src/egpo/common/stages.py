@@ -114,7 +114,12 @@ STAGES: dict[str, Stage] = {
     "train_model": Stage(
         "train",
         f"train/{MODEL}",
-        {"manifest": "manifest.json", "metrics": "metrics.jsonl"},
+        {
+            "manifest": "manifest.json",
+            "metrics": "metrics.jsonl",
+            "responses": "responses.parquet",
+            "samples": "samples.jsonl",
+        },
         f"train/{MODEL}",
         (
             "training/settings.py",

@@ -82,6 +82,9 @@ class Experiment(Section):
         {}, description="GPUs, nodes, time and memory of one backbone, laid over training, evaluation and jobs."
     )
     define: Definitions = Definitions()
+    claims: str | None = Field(
+        None, description="A plan that `egpo freeze` wrote before the run; the page of claims compares it with the run."
+    )
 
     def of(self, backbone: str) -> Experiment:
         """The experiment as it is for one backbone."""

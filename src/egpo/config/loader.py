@@ -68,6 +68,15 @@ def with_preset(data: Any, source: str) -> Any:
     return merged(presets[name], data)
 
 
+def read_methods(files: Iterable[str | Path]) -> dict[str, Method]:
+    """The methods of config/methods.yaml, and those that configuration files define. Raises UserError."""
+    defined: dict[str, Method] = {}
+    for file in files:
+        values = (read_yaml(Path(file)).get("define") or {}).get("methods") or {}
+        defined |= {name: parse(Method, value, f"{file}: define.methods.{name}") for name, value in values.items()}
+    return _read_catalogue("methods", Method, defined)
+
+
 # --- the catalogues --------------------------------------------------------------------------------
 
 

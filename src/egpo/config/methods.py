@@ -51,6 +51,11 @@ class Calibration(Section):
         description="Renormalisation, Eq. (9): none; before the clamp, of the raw weights (C6) or of the clipped ones; "
         "after the clamp (C5).",
     )
+    control: Literal["none", "random_reward", "permuted_entropy", "constant_weight", "nsr_only"] = Field(
+        "none",
+        description="What a control changes: each outcome is a coin with the group's rate; entropies are permuted in "
+        "each group; every weight is the mean of the step's; groups of both outcomes have no advantage.",
+    )
     nsr: bool = Field(False, description="Base advantage -1 on entirely-incorrect groups, Eq. (13).")
 
     @property
@@ -86,6 +91,18 @@ class Method(Section):
     overlong_buffer: OverlongBuffer | None = Field(
         None, description="DAPO's overlong shaping. Off by default: rewards must be binary."
     )
+
+    shuffled_answers: bool = Field(
+        False, description="A control: the training's reference answers are permuted among its problems."
+    )
+    control: bool = Field(
+        False, description="No method, but what one is compared with to see what it works by; tables say so."
+    )
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is there to be compared with."""
+        return self.control or self.shuffled_answers or self.calibration.control != "none"
 
     @model_validator(mode="after")
     def _binary(self) -> Method:

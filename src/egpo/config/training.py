@@ -26,6 +26,9 @@ class Training(Section):
     top_k: int = Field(-1, ge=-1, description="-1 for all tokens.")
     save_freq: Count = Field(description="Steps between checkpoints: the most that a failure can lose.")
     test_freq: Count = Field(description="Steps between validations.")
+    sample_groups: Annotated[int, Field(ge=0, strict=True)] = Field(
+        2, description="Groups of each step whose texts are kept in samples.jsonl."
+    )
     nodes: Count = Field(1, description="More than one: on Slurm, or on a Ray cluster of yours (docs/cluster.md).")
     gpus_per_node: Count = 1
     gpu_gib: Positive = Field(80, description="Memory of one GPU, for the estimate of what fits.")

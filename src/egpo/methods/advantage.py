@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from egpo.config.methods import Calibration
+from egpo.methods.controls import coin_outcomes, permuted_entropies
 from egpo.methods.entropy import response_entropy
 from egpo.methods.groups import Groups, Kinds, kinds_of
 from egpo.methods.weights import Weights, entropy_weights
@@ -21,6 +22,7 @@ class Calibrated:
 
     Attributes:
         advantages: the calibrated advantages of Eq. (11), weights * base.
+        correct: as the method takes them: a control may have drawn them.
     """
 
     advantages: torch.Tensor
@@ -71,6 +73,7 @@ def calibrate(
     calibration: Calibration,
     scope: torch.Tensor | None = None,
     penalty: float = 0,
+    seed: int = 0,
 ) -> Calibrated:
     """The advantages of Algorithm 1 for the responses of one step, in float32.
 
@@ -80,21 +83,51 @@ def calibrate(
         prompts: n identities; responses of equal identity form a group.
         scope: (n, longest), the tokens that the entropy is averaged over, see `scope_mask`; the whole response if None.
         penalty: see `outcomes`.
+        seed: of what a control draws.
 
     Raises:
         ValueError: for lengths that disagree, a response without tokens, a reward other than those of Eq. (1), or a
             token's entropy that is not finite.
     """
-    if len(prompts) != len(rewards):
-        raise ValueError(f"{len(rewards)} rewards for {len(prompts)} prompt identities")
     lengths = mask.bool().sum(dim=1)
     if empty := torch.nonzero(lengths == 0).flatten().tolist():
         raise ValueError(f"responses {empty[:5]} have no token in their mask: there is nothing to give an advantage to")
-    rewards = rewards.float()
-    correct = outcomes(rewards, penalty)
-    groups = Groups.of(prompts)
-    kinds = kinds_of(correct, groups)
     entropies = response_entropy(token_entropies, mask if scope is None else scope)
-    weights = entropy_weights(entropies, correct, groups, kinds, calibration)
+    return calibrate_responses(rewards, entropies, lengths, prompts, calibration, penalty, seed)
+
+
+def calibrate_responses(
+    rewards: torch.Tensor,
+    entropies: torch.Tensor,
+    lengths: torch.Tensor,
+    prompts: Sequence[Hashable],
+    calibration: Calibration,
+    penalty: float = 0,
+    seed: int = 0,
+) -> Calibrated:
+    """`calibrate` from the entropies of whole responses, as a record of a training has them.
+
+    Args:
+        entropies: (n,) float32 of `response_entropy`.
+        lengths: (n,) tokens.
+
+    Raises:
+        ValueError: for lengths that disagree, or a reward other than those of Eq. (1).
+    """
+    if len(prompts) != len(rewards):
+        raise ValueError(f"{len(rewards)} rewards for {len(prompts)} prompt identities")
+    rewards, groups = rewards.float(), Groups.of(prompts)
+    correct = outcomes(rewards, penalty)
+    if calibration.control == "random_reward":
+        correct = coin_outcomes(correct, groups, prompts, seed)
+        rewards = torch.where(correct, 1.0, -1.0)
+    kinds = kinds_of(correct, groups)
+    permuted = calibration.control == "permuted_entropy"
+    weighed = permuted_entropies(entropies, groups, prompts, seed) if permuted else entropies
+    weights = entropy_weights(weighed, correct, groups, kinds, calibration)
+    if calibration.control == "constant_weight":
+        weights = replace(weights, values=weights.values.mean().expand(len(rewards)))
     base = base_advantage(rewards, groups, kinds, calibration.nsr)
+    if calibration.control == "nsr_only":
+        base = torch.where(groups.spread(kinds.mixed), 0.0, base)
     return Calibrated(weights.values * base, base, weights, entropies, correct, lengths, groups, kinds)

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from egpo.common.paths import Model, Paths, wildcards_of
+from egpo.common.paths import ROOT, Model, Paths, wildcards_of
 from egpo.common.stages import STAGES
 from egpo.config.experiment import Catalogue
 from egpo.config.matrix import (
@@ -135,7 +135,11 @@ _ALL = (
     ),
     Entry("audit", "tables.audit.write_audit", _names("audit", *PAGE), ("paper",), settings=(), **SHORT),
     Entry(
-        "claims", "tables.claims.write_claims", _names("claims", *PAGE), ("comparisons", "measures", "paper"), **LONG
+        "claims",
+        "tables.claims.write_claims",
+        _names("claims", *PAGE),
+        ("comparisons", "measures", "paper", "plan"),
+        **LONG,
     ),
     Entry("table3", "tables.entropy.write_entropy_table", _names("table3", *TABLE), ("measures", "paper"), **DIAGNOSIS),
     Entry(
@@ -148,6 +152,17 @@ _ALL = (
         ("metrics",),
         **SHORT,
     ),
+    Entry("measured", "tables.measured.write_measured", _names("measured", *PAGE), ("metrics",), **SHORT),
+    Entry("accuracy_figure", "figures.overview.accuracy_figure", _names("accuracy", *FIGURE), ("table1",), **SHORT),
+    Entry(
+        "forest_figure",
+        "figures.overview.forest_figure",
+        _names("forest", *FIGURE),
+        ("comparisons", "table1"),
+        **SHORT,
+    ),
+    Entry("replay", "tables.replay.write_replay", _names("replay", *PAGE), ("responses",), **LONG),
+    Entry("replay_figure", "figures.replay.replay_figure", _names("replay", *FIGURE), ("replayed",), **SHORT),
     Entry("funnel_figure", "figures.funnel.funnel_figure", _names("funnel", *FIGURE), ("funnel",), ("note",), **SHORT),
     Entry(
         "method_figure",
@@ -169,7 +184,7 @@ _ALL = (
         "report",
         "page.write_report",
         ("report.html",),
-        ("template", "pages", "manifests", "results", "measures", "flags"),
+        ("template", "pages", "manifests", "results", "measures", "flags", "comparisons"),
         ("catalogue", "captions"),
         memory_mb=4000,
         local=True,
@@ -189,6 +204,10 @@ CAPTIONS = {
     "table3": "Entropy as a predictor of incorrect responses (Table 3).",
     "case_study": "The problem that training changed most, with a response of each model (Figure 4).",
     "learning_curve": "Mean reward of the rollouts by training step.",
+    "measured": "Time, memory, and how far actor and vLLM were apart, by training.",
+    "accuracy": "Accuracy by benchmark and method, with intervals.",
+    "forest": "What the main method is above each other one, with intervals.",
+    "replay": "Every method on the responses that the main method's training has visited.",
     "funnel": "Rows left after each step of the data stage that drops any.",
     "method": "The method, drawn by its own functions (Figures 1 and 2 of the paper).",
     "entropy_density": "Response entropy of correct and incorrect responses (Figure 3).",
@@ -251,6 +270,9 @@ def _pages(catalogue: Catalogue, paths: Paths) -> dict[str, Path]:
 
 INPUTS: dict[str, Callable[[Catalogue, Paths], Files]] = {
     "paper": lambda catalogue, paths: Path("config/paper-numbers.yaml"),
+    "plan": lambda catalogue, paths: (
+        {catalogue.experiment.claims: ROOT / catalogue.experiment.claims} if catalogue.experiment.claims else {}
+    ),
     "template": lambda catalogue, paths: Path("workflow/report/page.html"),
     "records": _of_models("evaluate_model", "records", table1_models),
     "ablated": _of_models("evaluate_model", "records", table2_models),
@@ -259,12 +281,19 @@ INPUTS: dict[str, Callable[[Catalogue, Paths], Files]] = {
         name: paths.output("backbone_teach", "manifest", backbone=name) for name in _warmed(catalogue)
     },
     "metrics": _of_models("train_model", "metrics", trained_models),
+    "responses": lambda catalogue, paths: {
+        model: _output(paths, "train_model", "responses", model)
+        for model in trained_models(catalogue.experiment)
+        if model[1] == catalogue.experiment.main_method
+    },
+    "replayed": lambda catalogue, paths: paths.tables / "replay.csv",
     "rollouts": _of_models("roll_out", "rollouts", diagnosed_models),
     "measures": _of_models("measure_rollouts", "measures", diagnosed_models),
     "problems": lambda catalogue, paths: paths.heldout,
     "flags": lambda catalogue, paths: paths.output("data_pool", "flags"),
     "funnel": lambda catalogue, paths: paths.output("data_card", "funnel"),
     "comparisons": lambda catalogue, paths: paths.tables / "comparisons.csv",
+    "table1": lambda catalogue, paths: paths.tables / "table1.csv",
     "pages": _pages,
     "manifests": lambda catalogue, paths: {
         job: _output(paths, job[0], "manifest", job[1]) for job in _lineage(catalogue)

@@ -19,6 +19,7 @@ from egpo.analysis.learning import quarter
 from egpo.common.files import read_json, sha256, write_text
 from egpo.common.paths import Model
 from egpo.config.experiment import Catalogue
+from egpo.report.glance import glance
 
 Job = tuple[str, Model | None]  # rule, model; the data have no model
 
@@ -190,6 +191,7 @@ def write_report(
     results: dict[Job, Path],
     measures: dict[Model, Path],
     flags: Path,
+    comparisons: Path,
     out: Path,
 ) -> None:
     """Write report.html into `out`.
@@ -201,6 +203,7 @@ def write_report(
         results: the file of every job whose hash is shown.
         measures: `measures.parquet` of each model; none without the section `uncertainty`.
         flags: flags.parquet of the data stage.
+        comparisons: comparisons.csv.
     """
 
     def tables(*names: str, folded: bool = False) -> list[str]:
@@ -214,13 +217,24 @@ def write_report(
     answers = tables("answers", "second_opinion", folded=True)
     entropy = figures("entropy_density", "entropy_roc", "entropy_parts", "entropy_length")
     sections = [
+        Section(
+            "glance",
+            "At a glance",
+            [*(f"<p>{escape(text)}</p>" for text in glance(catalogue, comparisons)), *figures("accuracy", "forest")],
+        ),
         Section("run", "What was run", [what_was_run(catalogue), *figures("method")]),
         Section("data", "Data", [*figures("funnel"), *tables("funnel", folded=True)]),
         Section(
             "training",
             "Training",
-            [*tables("warm_up", folded=True), *figures("learning_curve"), step_metrics(catalogue, metrics)],
+            [
+                *tables("warm_up", folded=True),
+                *figures("learning_curve"),
+                step_metrics(catalogue, metrics),
+                *tables("measured", folded=True),
+            ],
         ),
+        Section("replay", "Methods on the same responses", [*figures("replay"), *tables("replay", folded=True)]),
         Section("results", "Results", [*tables("table1", "table2", "ceilings", "comparisons"), *answers]),
         Section("entropy", "Entropy", [*tables("table3"), *entropy, *tables("case_study", folded=True)]),
         Section("claims", "Claims", tables("claims")),

@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from egpo.common.files import read_json, write_json, write_text
-from egpo.training import checkpoints
+from egpo.training import checkpoints, responses
 from egpo.training.limits import Limits
 from egpo.training.nodes import check_nodes
 from egpo.training.prepare import prepare
@@ -25,7 +25,8 @@ def train(config: DictConfig, out: Path, work: Path, limits: Limits, report: Cal
 
     Args:
         config: from egpo.training.settings.verl_config, for this `work`.
-        out: gets verl.yaml at once; model/ (Hugging Face format) and metrics.jsonl at the end.
+        out: gets verl.yaml at once; at the end model/ (Hugging Face format), metrics.jsonl, responses.parquet and
+            samples.jsonl.
         work: folder of checkpoints, metrics and heartbeat.
         limits: when the training is stopped.
         report: called with each line of progress.
@@ -68,7 +69,7 @@ def _forget_attention(file: Path) -> None:
 
 
 def _export(config: DictConfig, checkpoint: Path, out: Path) -> None:
-    """Copy the checkpoint's model and the metrics to `out`; a model that is there is complete."""
+    """Copy the checkpoint's model, the metrics and the responses to `out`; a model that is there is complete."""
     source = checkpoint / "actor" / "huggingface"
     if not list(source.glob("*.safetensors")):
         raise RuntimeError(f"{source} holds no model: verl has not written the last checkpoint as expected")
@@ -83,3 +84,4 @@ def _export(config: DictConfig, checkpoint: Path, out: Path) -> None:
     shutil.rmtree(model, ignore_errors=True)
     parts.rename(model)
     write_text(out / "metrics.jsonl", Path(config.egpo_run.metrics).read_text())
+    responses.join(Path(config.egpo_run.work), out)

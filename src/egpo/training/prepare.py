@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from egpo.common.files import read_json, sha256, write_json
 from egpo.common.hashing import stable_hash
-from egpo.training import checkpoints
+from egpo.training import checkpoints, responses
 from egpo.training.names import SIZES
 from egpo.training.progress import ERROR, FAILURE, HEARTBEAT, STOP, forget_after
 
@@ -38,6 +38,7 @@ def prepare(config: DictConfig, work: Path, report: Callable[[str], None]) -> in
     write_json(mark, identity)
     start = checkpoints.repair(config.trainer.default_local_dir, report)
     forget_after(Path(config.egpo_run.metrics), start if start else -1)
+    responses.forget_after(work, start)
     for stale in (ERROR, FAILURE, HEARTBEAT, STOP):
         (work / stale).unlink(missing_ok=True)
     if start:
@@ -52,7 +53,7 @@ def _identity(config: DictConfig) -> str:
     config = config.copy()
     with open_dict(config):
         # These do not change results, or only by rounding: a training that ran out of memory resumes with less.
-        for key in ("trainer.save_freq", *SIZES):
+        for key in ("trainer.save_freq", "egpo_run.sample_groups", *SIZES):
             OmegaConf.update(config, key, None)
     settings: Any = OmegaConf.to_container(config, resolve=True)
     return stable_hash([settings, [sha256(file) for file in files]])

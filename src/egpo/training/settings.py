@@ -179,7 +179,9 @@ def verl_config(
         **_experiment(training, backbone, seed),
         **_files(model, train_file, validation_file, work),
         **_sizes(sizes),
+        "algorithm.egpo_seed": seed,
         "egpo_run.max_num_gen_batches": method.max_num_gen_batches,
+        "egpo_run.sample_groups": training.sample_groups,
         **(cpu_settings(longest(backbone), sizes.cache_bytes) if training.platform == "cpu" else _cuda(training)),
         **_overrides(training, config),
     }

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from verl.trainer.ppo.core_algos import register_adv_est
 
 from egpo.config.methods import Calibration
-from egpo.methods.advantage import calibrate
+from egpo.methods.advantage import Calibrated, calibrate
 from egpo.methods.metrics import step_metrics
 
 NAME = "egpo"
@@ -33,12 +33,14 @@ class Handover:
 
     Attributes:
         token_entropies, scope: as in egpo.methods.advantage.calibrate, (rows, longest); from the trainer.
-        metrics: of the step; from the estimator.
+        metrics, step, real: of the step, and which rows it is of; from the estimator.
     """
 
     token_entropies: torch.Tensor
     scope: torch.Tensor | None
     metrics: dict[str, float] = field(default_factory=dict)
+    step: Calibrated | None = None
+    real: np.ndarray | None = None
 
 
 _HANDOVER: ContextVar[Handover | None] = ContextVar("egpo_handover", default=None)
@@ -111,9 +113,11 @@ def compute_egpo_advantage(
             calibration=calibration_of(config),
             scope=None if parcel.scope is None else parcel.scope[chosen],
             penalty=config.egpo_penalty,
+            seed=config.get("egpo_seed", 0),
         )
         scores = torch.zeros(len(index), dtype=torch.float32)
         scores[chosen] = step.advantages
         advantages = scores.unsqueeze(-1) * response_mask
     parcel.metrics.update(step_metrics(step))
+    parcel.step, parcel.real = step, real
     return advantages, advantages

@@ -3,7 +3,7 @@
 - passes the entropies of the behaviour policy's tokens to the estimator (egpo.verl_plugin.estimator),
 - names and orders the rollouts of a step, so that their seeds and sums are the same in every run,
 - counts the groups that a step generates, and ends a dynamic sampling that finds too few mixed ones,
-- writes its phase to a heartbeat file, and a line of metrics for each step,
+- writes its phase to a heartbeat file, a line of metrics for each step, and a row for each response,
 - marks complete checkpoints and removes old ones,
 - saves and ends when it is asked to, and ends if its gradients are not finite.
 
@@ -12,23 +12,26 @@ Selected by trainer.v1.trainer_mode=egpo; its settings are in config.egpo_run.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transfer_queue as tq
 from omegaconf import DictConfig, open_dict
 from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
+from transformers import GenerationConfig
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.tensordict_utils import assign_non_tensor_stack
 
 from egpo.common.errors import UserError
 from egpo.methods.entropy import scope_mask
-from egpo.training import checkpoints
+from egpo.training import checkpoints, responses
 from egpo.training.progress import AGAIN, STOP, Heartbeat, MetricsLog, NotFinite, Stopped
-from egpo.verl_plugin import estimator
+from egpo.verl_plugin import estimator, record
 from egpo.verl_plugin.agent_loop import group_name
 
 NAME = "egpo"
@@ -37,7 +40,17 @@ END_OF_THOUGHT = "</think>"
 # takes longer than the update of a small model.
 ACTOR_COLUMNS = ("input_ids", "position_ids", "prompts", "responses", "response_mask", "loss_mask")
 UPDATE_COLUMNS = (*ACTOR_COLUMNS, "old_log_probs", "advantages", "ref_log_prob", "rollout_is_weights")
+TOKEN_COLUMNS = ("old_log_probs", "entropy", "responses", "response_mask")
 POLL_SECONDS = 0.05  # verl looks for finished rollouts every 2 s, which is longer than a small step
+
+
+def ends_of(tokenizer: Any, model: str) -> set[int]:
+    """Ids of the tokens that end a response."""
+    given: Any = None
+    with suppress(OSError):
+        given = GenerationConfig.from_pretrained(model).eos_token_id
+    ids = given if isinstance(given, list) else [given]
+    return {number for number in (*ids, tokenizer.eos_token_id) if number is not None}
 
 
 @register_trainer(NAME)
@@ -65,37 +78,59 @@ class EgpoTrainer(PPOTrainerSync):
     # --- the method ------------------------------------------------------------------------------
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        with estimator.handover(*self._entropies(batch)) as parcel:
+        tokens = self._read(batch, [*TOKEN_COLUMNS, "rm_scores"]).to_padded_tensor()
+        with estimator.handover(*self._entropies(tokens)) as parcel:
             batch = super()._compute_advantage(batch, metrics)
         metrics.update(parcel.metrics)
         metrics["egpo/groups/generated"] = self.generated
         metrics["egpo/groups/replaced"] = metrics.get("training/filter_groups/evicted_samples", 0)
+        self._record(batch, tokens, parcel)
         return batch
 
-    def _entropies(self, batch: KVBatchMeta) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Entropy of each token, and the tokens in scope (None for all), (rows, longest), from verl's queue."""
+    def _read(self, batch: KVBatchMeta, fields: list[str]) -> TensorDict:
+        """Columns of a batch, from verl's queue."""
+        return tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+
+    def _entropies(self, tokens: TensorDict) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Entropy of each token, and the tokens in scope (None for all), (rows, longest)."""
         calibration = estimator.calibration_of(self.config.algorithm)
-        whole = calibration.scope == "response"
-        field = {"sampled": "old_log_probs", "distribution": "entropy"}[calibration.entropy]
-        fields = [field] if whole else [field, "responses", "response_mask"]
-        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
-        data = data.to_padded_tensor()
-        entropies = -data[field] if calibration.entropy == "sampled" else data[field]
+        entropies = -tokens["old_log_probs"] if calibration.entropy == "sampled" else tokens["entropy"]
         if not torch.isfinite(entropies).all():
             raise UserError(
                 f"step {self.global_steps}: log-probabilities of the policy are not finite, it has diverged. {AGAIN}"
             )
-        if whole:
+        if calibration.scope == "response":
             return entropies, None
-        return entropies, scope_mask(data["responses"], data["response_mask"], calibration.scope, self.end_of_thought)
+        assert self.end_of_thought is not None
+        mask = scope_mask(tokens["responses"], tokens["response_mask"], calibration.scope, self.end_of_thought)
+        return entropies, mask
+
+    def _record(self, batch: KVBatchMeta, tokens: TensorDict, parcel: estimator.Handover) -> None:
+        """Write the step's responses to their file."""
+        assert parcel.step is not None and parcel.real is not None
+        real = np.flatnonzero(parcel.real)
+        mine = {name: tokens[name][real] for name in TOKEN_COLUMNS}
+        extra = list(self._read(batch, ["extra_info"])["extra_info"])
+        table = record.table_of(
+            number=self.global_steps,
+            keys=[batch.keys[row] for row in real],
+            problems=[str(extra[row].get("uuid", "")) for row in real],
+            rewards=tokens["rm_scores"][real].sum(dim=-1),
+            tokens=mine,
+            step=parcel.step,
+            end_of_thought=self.end_of_thought,
+            limit=self.config.data.max_response_length,
+            ends=self.ends,
+        )
+        samples = record.samples_of(table, mine["responses"], self.tokenizer, self.settings.sample_groups)
+        responses.write_step(Path(self.settings.work), self.global_steps, table, samples)
 
     def _init_tokenizer(self) -> None:
         super()._init_tokenizer()
+        self.end_of_thought: int | None = self.tokenizer.get_vocab().get(END_OF_THOUGHT)
+        self.ends = ends_of(self.tokenizer, self.config.actor_rollout_ref.model.path)
         scope = self.config.algorithm.egpo.scope
-        if scope == "response":
-            return
-        self.end_of_thought = self.tokenizer.get_vocab().get(END_OF_THOUGHT)
-        if self.end_of_thought is None:
+        if scope != "response" and self.end_of_thought is None:
             raise UserError(
                 f"calibration.scope: '{scope}' needs a tokenizer that has {END_OF_THOUGHT} as one token; the one "
                 f"in {self.config.actor_rollout_ref.model.path} does not. Use scope: response."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from tabulate import tabulate
@@ -18,6 +19,8 @@ from egpo.common.paths import Model, Paths, wildcards_of
 from egpo.common.stages import STAGES
 from egpo.config.experiment import Catalogue
 from egpo.config.matrix import benchmarks_of, diagnosed_models, evaluated_models, trained_models
+from egpo.training.measured import warning
+from egpo.training.progress import read_lines
 
 WIDTH, NAME = 100, 38  # of the terminal and of a job's name, in characters
 Table = dict[Model, list[str]]
@@ -87,6 +90,17 @@ def _causes(ended: list[Ended]) -> str:
     return "\n".join(lines)
 
 
+def _apart(models: Iterable[Model], paths: Paths) -> str:
+    """Trainings whose actor and vLLM are too far apart."""
+    lines = []
+    for model in models:
+        folder = paths.training(*model)
+        done = folder / "metrics.jsonl"
+        if said := warning(read_lines(done if done.exists() else folder / "work" / "metrics.jsonl")):
+            lines += [f"  {_name(model)}", *(f"    {part}" for part in textwrap.wrap(said, WIDTH - 4))]
+    return "\n".join(["Warnings:", *lines]) if lines else ""
+
+
 def _totals(trainings: Table, paths: Paths) -> str:
     states = Counter(columns[0] for columns in trainings.values())
     counted = [f"{states[state]} {state}" for state in ("done", "running", "waiting", "stopped", "failed")]
@@ -107,6 +121,7 @@ def status(catalogue: Catalogue) -> str:
         _table("Training", "train_model", ["Reward", "s/step"], trainings),
         _table("Evaluation", "evaluate_model", ["Trials"], evaluations),
         _table("Rollouts", "roll_out", [], rollouts) if rollouts else "",
+        _apart(trainings, paths),
         _causes(ended) if ended else "",
         _totals(trainings, paths),
     ]

@@ -1,0 +1,97 @@
+"""A plan that is frozen before an experiment is run, and what was done otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from egpo.analysis.comparisons import ABLATIONS, pairs
+from egpo.config.experiment import Catalogue
+from egpo.config.frozen import Frozen, Planned
+
+TEST = (
+    "paired difference of accuracy over the same questions, training seeds as the outer unit (egpo.analysis.statistics."
+    "paired), two-sided, corrected by Holm within a family"
+)
+LEVEL = 0.05
+UNFROZEN = {"experiment", "note", "jobs", "by_backbone", "define", "claims", "extra_models", "training_seeds"}
+MACHINE = {
+    "training": {
+        "platform",
+        "nodes",
+        "gpus_per_node",
+        "gpu_gib",
+        "gpu_memory_utilization",
+        "save_freq",
+        "sample_groups",
+    },
+    "evaluation": {"platform", "gpus", "tensor_parallel_size", "max_num_seqs", "kv_cache_gib"},
+}
+
+
+def settings_of(catalogue: Catalogue) -> dict[str, Any]:
+    """What results depend on, but for the machine: the experiment's sections, its methods, backbones and benchmarks."""
+    experiment = catalogue.experiment
+    values = experiment.model_dump(mode="json", exclude=UNFROZEN)
+    for section, keys in MACHINE.items():
+        values[section] = {key: value for key, value in values[section].items() if key not in keys}
+    named = [*experiment.methods, *(experiment.ablations.methods if experiment.ablations else ())]
+    values["of_methods"] = {name: catalogue.methods[name].model_dump(mode="json") for name in named}
+    for kind in ("backbones", "benchmarks"):
+        entries = getattr(catalogue, kind)
+        values[f"of_{kind}"] = {name: entries[name].model_dump(mode="json") for name in getattr(experiment, kind)}
+    return values
+
+
+def freeze(catalogue: Catalogue, date: str) -> Frozen:
+    """The plan of an experiment: every comparison of its tables, on all its benchmarks."""
+    experiment = catalogue.experiment
+    comparisons = tuple(
+        Planned(
+            backbone=backbone,
+            first=first,
+            second=second,
+            benchmarks=tuple(benchmarks),
+            expected="below" if family == ABLATIONS else "above" if first == experiment.main_method else "different",
+        )
+        for family, backbone, first, second, benchmarks in pairs(catalogue)
+    )
+    plan = Frozen(
+        frozen=date,
+        hash="",
+        test=TEST,
+        level=LEVEL,
+        comparisons=comparisons,
+        training_seeds=experiment.training_seeds,
+        trials=len(experiment.evaluation.seeds),
+        settings=settings_of(catalogue),
+    )
+    return plan.model_copy(update={"hash": plan.content_hash()})
+
+
+def _changed(planned: Any, now: Any, key: str = "") -> Iterator[str]:
+    """The keys whose values differ, with both values."""
+    if isinstance(planned, dict) and isinstance(now, dict):
+        for name in sorted({*planned, *now}):
+            yield from _changed(planned.get(name), now.get(name), f"{key}.{name}" if key else str(name))
+    elif planned != now:
+        yield f"{key}: {planned} was planned, {now} was run"
+
+
+def deviations(plan: Frozen, catalogue: Catalogue) -> list[str]:
+    """What was done otherwise than planned; empty where nothing was."""
+    found = []
+    if plan.hash != plan.content_hash():
+        found.append("the plan was edited after it was frozen: its hash is not that of its content")
+    seeds = catalogue.experiment.training_seeds
+    if set(seeds) != set(plan.training_seeds):
+        found.append(f"training_seeds: {len(plan.training_seeds)} were planned, {len(seeds)} were run: {list(seeds)}")
+    now = freeze(catalogue, plan.frozen)
+    kept = {(one.backbone, one.first, one.second) for one in now.comparisons}
+    before = {(one.backbone, one.first, one.second) for one in plan.comparisons}
+    found += [f"not run: {first} against {second} on {backbone}" for backbone, first, second in sorted(before - kept)]
+    found += [
+        f"not planned, and so exploratory: {first} against {second} on {backbone}"
+        for backbone, first, second in sorted(kept - before)
+    ]
+    return [*found, *_changed(plan.settings, now.settings)]

@@ -1,0 +1,39 @@
+"""A plan that was written down before an experiment was run: claims.yaml, made by `egpo freeze`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from egpo.common.hashing import stable_hash
+from egpo.config.section import Section
+
+
+class Planned(Section):
+    """Two methods that are to be compared on a backbone."""
+
+    backbone: str
+    first: str
+    second: str
+    benchmarks: tuple[str, ...]
+    expected: Literal["above", "below", "different"] = Field(
+        "above", description="What would count for the claim: the first above the second, below it, or either."
+    )
+
+
+class Frozen(Section):
+    """What will be tested, how, and on what."""
+
+    frozen: str = Field(description="The date.")
+    hash: str = Field(description="Of everything else; an edit afterwards is noticed.")
+    test: str
+    level: float
+    comparisons: tuple[Planned, ...]
+    training_seeds: tuple[int, ...]
+    trials: int
+    settings: dict[str, Any] = Field(description="All that results depend on, as the experiment had it.")
+
+    def content_hash(self) -> str:
+        """The hash of this content."""
+        return stable_hash(self.model_dump(mode="json", exclude={"hash"}))

@@ -1,0 +1,49 @@
+"""What verl measures at each step: throughput, memory, phases, and how far actor and vLLM are apart."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import Any
+
+DIFFERENCE = "rollout_corr/log_ppl_abs_diff"
+# |mean log-probability of a response by the actor less that by vLLM|, in nats per token, mean over the responses of a
+# step. EGPO's weights are ratios of such means, which are some tenths of a nat: a difference of this size moves them by
+# some percent, and importance ratios are then no longer near 1.
+BOUND = 0.02
+MEASURES = {
+    "perf/throughput": "tokens/s per GPU",
+    "timing_s/step": "step (s)",
+    "timing_s/gen": "rollouts (s)",
+    "timing_s/old_log_prob": "log-probabilities (s)",
+    "timing_s/update_actor": "update (s)",
+    "timing_s/update_weights": "weights to vLLM (s)",
+    "actor/perf/max_memory_allocated_gb": "GPU memory (GB)",
+    "actor/perf/cpu_memory_used_gb": "memory of the machine (GB)",
+    DIFFERENCE: "actor - vLLM (nats)",
+    "actor/pg_clipfrac": "clipped",
+    "response_length/clip_ratio": "truncated",
+}
+MOST = {name for name in MEASURES if "memory" in name or name == DIFFERENCE}  # the largest counts, not the median
+
+
+def measured(lines: list[dict[str, Any]]) -> dict[str, float]:
+    """Of the steps in metrics.jsonl, the median of each measure (memory, difference: the largest); nan without any."""
+    found = {}
+    for name in MEASURES:
+        values = [line[name] for line in lines if name in line and line["step"] > 0]
+        found[name] = (max(values) if name in MOST else statistics.median(values)) if values else math.nan
+    return found
+
+
+def warning(lines: list[dict[str, Any]]) -> str | None:
+    """A line where actor and vLLM are too far apart; None where they are not."""
+    beyond = [line["step"] for line in lines if line.get(DIFFERENCE, 0.0) > BOUND]
+    if not beyond:
+        return None
+    worst = max(line[DIFFERENCE] for line in lines if DIFFERENCE in line)
+    return (
+        f"the log-probabilities of the actor and of vLLM differ by up to {worst:.3f} nats per token, above {BOUND} "
+        f"in {len(beyond)} of {len(lines)} steps (first: {beyond[0]}): weights and ratios are made of them. Look at "
+        "dtype, attention and temperature on both sides."
+    )

@@ -1,0 +1,187 @@
+"""A bundle of results, and what `egpo verify` finds in it; uploads go to a stand-in of the Hub's API."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import yaml
+from report_inputs import small_catalogue, write_results
+from waiting import LIMIT
+
+from egpo.cli.bundle import EXPERIMENT, SUMS, bundle, verify
+from egpo.common.errors import UserError
+from egpo.common.paths import ROOT, Paths
+from egpo.report.entries import entries_of
+
+CATALOGUE = small_catalogue()
+PATHS = Paths(CATALOGUE.experiment.experiment)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """The bundle of a made-up experiment."""
+    folder, before = tmp_path_factory.mktemp("experiment"), Path.cwd()
+    os.chdir(folder)
+    for name in ("config", "workflow"):
+        (folder / name).symlink_to(ROOT / name)
+    write_results(CATALOGUE)
+    (PATHS.output("data_card", "card")).write_text("# Pool\n")
+    for entry in entries_of(CATALOGUE):
+        entry.write(entry.given(CATALOGUE), entry.input_files(CATALOGUE, PATHS), entry.folder(PATHS))
+    try:
+        assert bundle(CATALOGUE, folder / "bundle", None) == 0
+    finally:
+        os.chdir(before)
+    return folder / "bundle"
+
+
+@pytest.fixture
+def copy(made, tmp_path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "elsewhere"))
+
+
+def test_a_bundle_is_the_same_again_on_another_place(copy, capsys):
+    assert verify(copy) == 0
+    said = capsys.readouterr().out
+    assert (
+        "hashes:" in said and " 0 wrong" in said and "DIFFERS" not in said and "not checked: that the trainings" in said
+    )
+    assert len(re.findall("the same again", said)) == len(entries_of(CATALOGUE)) + 1
+
+
+def test_a_changed_byte_is_found_with_its_place(copy, capsys):
+    table = copy / PATHS.tables / "table1.csv"
+    table.write_text(table.read_text().replace("1", "2", 1))
+    assert verify(copy) == 1
+    said = capsys.readouterr().out
+    assert f"WRONG {PATHS.tables}/table1.csv: was changed" in said
+    assert f"WRONG {PATHS.tables}/table1.csv: differs from what the records give" in said
+
+
+def test_a_table_that_fits_no_record_is_found_though_its_hash_was_made_again(copy, capsys):
+    """As by someone who changes a number and the list of hashes."""
+    table = copy / PATHS.tables / "table1.csv"
+    before, lines = _sha(table), (copy / SUMS).read_text()
+    table.write_text(table.read_text().replace("1", "2", 1))
+    (copy / SUMS).write_text(lines.replace(before, _sha(table)))
+    assert verify(copy) == 1
+    said = capsys.readouterr().out
+    assert "0 wrong" in said and "table1.csv: differs from what the records give" in said
+
+
+def test_missing_and_added_files_are_found(copy, capsys):
+    (records,) = list(copy.rglob("evaluate/tiny-math/egpo/seed-1/records.parquet"))
+    records.unlink()
+    (copy / "more.txt").write_text("more")
+    assert verify(copy) == 1
+    said = capsys.readouterr().out
+    assert "records.parquet: is missing" in said and f"more.txt: is not in {SUMS}" in said
+    assert "table1: cannot be made again" in said
+
+
+def _sha(file: Path) -> str:
+    from egpo.common.files import sha256
+
+    return sha256(file)
+
+
+def test_cards_name_the_model_its_scores_and_its_limits(made):
+    card = (made / PATHS.training("tiny-math", "egpo", 1) / "README.md").read_text()
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["model-index"][0]["results"][0]["metrics"][0]["type"] == "accuracy"
+    assert "A tiny model, made and taught here" in card and "must not be taken for" in card
+    assert re.search(r"\| ONE_1 \| \d+\.\d\d \| \[\d+\.\d, \d+\.\d\] \| 10 \| 2 \|", card)
+    page = (made / "README.md").read_text()
+    assert yaml.safe_load(page.split("---")[1])["configs"][0]["config_name"] == "records"
+    assert yaml.safe_load((made / EXPERIMENT).read_text())["experiment"]["experiment"] == "made-up"
+
+
+def test_an_unfinished_experiment_and_a_folder_that_is_there_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="files of the experiment are missing"):
+        bundle(CATALOGUE, tmp_path / "new", None)
+    with pytest.raises(UserError, match="is there already"):
+        bundle(CATALOGUE, tmp_path, None)
+    with pytest.raises(UserError, match="is no bundle"):
+        verify(tmp_path)
+
+
+class HubStandIn(BaseHTTPRequestHandler):
+    """A stand-in of the few calls of the Hub's API that an upload makes; keeps what was committed."""
+
+    committed: ClassVar[list[str]] = []
+    refuse: ClassVar[bool] = False
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        if self.refuse:
+            self.send_error(401)
+            return
+        place = f"http://127.0.0.1:{self.server.server_address[1]}/datasets/me/results"
+        if "/preupload/" in self.path:
+            files = [
+                {"path": one["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for one in json.loads(body)["files"]
+            ]
+            self._answer({"files": files})
+        elif "/commit/" in self.path:
+            for line in body.splitlines():
+                value = json.loads(line)
+                if value["key"] == "file":
+                    self.committed.append(value["value"]["path"])
+            self._answer({"commitUrl": f"{place}/commit/1", "commitOid": "1" * 40, "pullRequestUrl": None})
+        else:
+            self._answer({"url": place, "name": "me/results"})
+
+    def do_GET(self) -> None:
+        self._answer({"id": "me/results", "sha": "0" * 40, "siblings": []})
+
+    def _answer(self, value: object) -> None:
+        text = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("refuse", [False, True])
+def test_a_bundle_is_uploaded_to_a_stand_in_of_the_hub(made, tmp_path, refuse):
+    handler = type("Handler", (HubStandIn,), {"committed": [], "refuse": refuse})
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    code = (
+        "import sys; from pathlib import Path; from egpo.cli import bundle; "
+        "bundle._upload(Path(sys.argv[1]), 'me/results')"
+    )
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_TOKEN": "hf_none",
+        "HF_HOME": str(tmp_path),
+    }
+    environment |= {"HF_HUB_DISABLE_XET": "1", "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(made)], env=environment, capture_output=True, text=True, timeout=LIMIT
+    )
+    server.shutdown()
+    if refuse:
+        assert "--push me/results: the upload failed" in done.stderr and "hf auth login" in done.stderr
+        assert not handler.committed
+    else:
+        assert done.returncode == 0, done.stderr
+        assert SUMS in handler.committed and "README.md" in handler.committed
+        assert len(handler.committed) == len([file for file in made.rglob("*") if file.is_file()])

@@ -1,0 +1,115 @@
+"""A plan that is frozen before a run, and what the page of claims says of it afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from report_inputs import small_catalogue, write_results
+
+from egpo.analysis.frozen import deviations
+from egpo.cli.check import check
+from egpo.cli.freeze import freeze
+from egpo.common.errors import UserError
+from egpo.common.paths import Paths
+from egpo.config.files import read_yaml
+from egpo.config.frozen import Frozen
+from egpo.report.entries import ENTRIES
+
+CATALOGUE = small_catalogue()
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    assert freeze(CATALOGUE, tmp_path / "claims.yaml") == 0
+    return tmp_path / "claims.yaml"
+
+
+def read(file: Path) -> Frozen:
+    return Frozen.model_validate(read_yaml(file))
+
+
+def test_a_plan_names_what_is_compared_and_what_would_count(plan):
+    frozen = read(plan)
+    assert frozen.hash == frozen.content_hash()
+    expected = {(one.first, one.second): one.expected for one in frozen.comparisons if one.backbone == "tiny-think"}
+    assert expected["egpo", "grpo"] == expected["egpo", "base"] == "above"
+    assert expected["c1", "egpo"] == "below" and expected["dapo", "grpo"] == "different"
+    assert frozen.training_seeds == (1, 2) and frozen.trials == 2
+    assert deviations(frozen, CATALOGUE) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"training_seeds": [1]}, "training_seeds: 2 were planned, 1 were run"),
+        ({"methods": ["grpo", "egpo"]}, "not run: egpo against dapo on tiny-math"),
+        ({"methods": ["grpo", "dapo", "egpo", "c5"]}, "not planned, and so exploratory: egpo against c5"),
+        ({"scored_by": "verifier"}, "scored_by: evalscope was planned, verifier was run"),
+    ],
+)
+def test_what_was_done_otherwise_is_named(plan, changes, words):
+    assert any(words in text for text in deviations(read(plan), small_catalogue(**changes)))
+
+
+def test_another_machine_is_no_deviation(plan):
+    jobs = {"train": {"minutes": 9999, "cpus": 1, "memory_gib": 3}}
+    assert deviations(read(plan), small_catalogue(jobs=jobs, note="another note")) == []
+
+
+def test_a_method_that_means_something_else_is_a_deviation(plan):
+    changed = CATALOGUE.methods["egpo"].model_copy(update={"clip_ratio_high": 0.3})
+    other = CATALOGUE.model_copy(update={"methods": {**CATALOGUE.methods, "egpo": changed}})
+    assert deviations(read(plan), other) == ["of_methods.egpo.clip_ratio_high: 0.2 was planned, 0.3 was run"]
+
+
+def test_an_edit_after_the_freezing_is_noticed(plan):
+    values = yaml.safe_load(plan.read_text())
+    values["comparisons"][0]["expected"] = "below"
+    edited = Frozen.model_validate(values)
+    assert "edited after it was frozen" in deviations(edited, CATALOGUE)[0]
+
+
+def test_a_plan_is_not_replaced_nor_made_afterwards(plan, tmp_path):
+    with pytest.raises(UserError, match="is there already"):
+        freeze(CATALOGUE, plan)
+    write_results(CATALOGUE)
+    with pytest.raises(UserError, match="have been evaluated already"):
+        freeze(CATALOGUE, tmp_path / "late.yaml")
+
+
+def claims_page(catalogue) -> str:
+    paths = Paths(catalogue.experiment.experiment)
+    for name in ("comparisons", "claims"):
+        entry = ENTRIES[name]
+        entry.write(entry.given(catalogue), entry.input_files(catalogue, paths), entry.folder(paths))
+    return (paths.tables / "claims.md").read_text()
+
+
+def test_the_page_of_claims_compares_plan_and_run(plan):
+    Path("config").symlink_to(Path(__file__).parents[1] / "config")
+    write_results(CATALOGUE)
+    assert "No plan was frozen" in claims_page(CATALOGUE)
+    planned = small_catalogue(claims=str(plan))
+    assert "Run as planned." in claims_page(planned)
+    changed = small_catalogue(claims=str(plan), scored_by="verifier")
+    assert "otherwise in:" in claims_page(changed) and "- scored_by: evalscope was planned" in claims_page(changed)
+
+
+def test_the_page_says_which_control_is_missing(plan):
+    Path("config").symlink_to(Path(__file__).parents[1] / "config")
+    write_results(CATALOGUE)
+    assert "No control with random rewards or shuffled answers" in claims_page(CATALOGUE)
+    controlled = small_catalogue(methods=["grpo", "dapo", "egpo", "random_reward"])
+    write_results(controlled)
+    assert "No control with random rewards" not in claims_page(controlled)
+
+
+def test_a_configuration_with_another_file_as_its_plan_is_refused(tmp_path):
+    (tmp_path / "claims.yaml").write_text("frozen: today\n")
+    with pytest.raises(UserError, match=r"(?s)claims: .*comparisons.*egpo freeze"):
+        check(small_catalogue(claims=str(tmp_path / "claims.yaml")), "mine.yaml")
+    with pytest.raises(UserError, match="there is no such file"):
+        check(small_catalogue(claims="nowhere.yaml"), "mine.yaml")
