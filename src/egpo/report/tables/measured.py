@@ -30,11 +30,11 @@ def write_measured(catalogue: Catalogue, metrics: dict[Model, Path], out: Path) 
     """
     rows, texts, warnings = [], [], []
     for (backbone, method, seed), file in metrics.items():
-        lines = read_lines(file)
-        found, name = measured(lines), f"{label(catalogue, backbone, method)}, seed {seed}"
+        steps = read_lines(file)
+        found, name = measured(steps), f"{label(catalogue, backbone, method)}, seed {seed}"
         rows.append({"backbone": backbone, "method": method, "seed": seed, **found})
         texts.append([name, *(_text(key, value) for key, value in found.items())])
-        if said := warning(lines):
+        if said := warning(steps):
             warnings.append(f"- {name}: {said}")
     most = ", ".join(MEASURES[name] for name in MEASURES if name in MOST)
     lines = [
