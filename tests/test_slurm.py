@@ -279,9 +279,7 @@ def test_a_training_on_two_nodes_has_a_ray_on_both(cluster, tmp_path):
     file.write_text(yaml.safe_dump(values))
     results = ROOT / "results" / name
     shutil.rmtree(results, ignore_errors=True)
-    # sacct prints "CANCELLED by <uid>", which Snakemake's plug-in does not recognise: docs/cluster.md.
-    squeue = ("--slurm-status-command", "squeue")
-    run = on_slurm(str(file), "train", cluster, "--retries", "0", "--set-resources", "train_model:gpu=8", *squeue)
+    run = on_slurm(str(file), "train", cluster, "--retries", "0", "--set-resources", "train_model:gpu=8")
     log = results / "logs/train/minute/egpo/seed-1.log"
     spans = re.compile(r"Ray spans 2 nodes \(.+\), 4 GPUs each")
     until("Ray", lambda: run.poll() is not None or (log.exists() and spans.search(log.read_text())))

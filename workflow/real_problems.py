@@ -6,7 +6,8 @@
 FOLDER has problems/mawps.jsonl (problem, answer) and benchmarks/<name>/<split>.jsonl with the columns of the datasets
 of the Hub that are named below. Which rows are taken depends on their text alone. Of the problems, some become worked
 examples for the warm-up (problems/worked.jsonl): a program looks for their line of working (`worked_line`), as MAWPS
-has none. Of the others, those with such a line are trained on, and a few without one, which are too hard.
+has none, among the problems whose numbers are below 100, which a tiny model can add. The others of these are trained on,
+and a few without a line, which are too hard.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worked_line import worked_line
+from worked_line import is_small, worked_line
 
 from egpo.common.errors import UserError
 from egpo.common.files import write_text
@@ -28,7 +29,7 @@ from egpo.common.paths import ROOT
 
 OUT = ROOT / ".real"
 PROBLEMS, WORKED = "problems/mawps.jsonl", "problems/worked.jsonl"
-WORKED_ROWS = 700
+WORKED_ROWS = 560
 HARD_SHARE = 0.25  # of the problems with a line, so many without one are trained on as well
 Row = dict[str, Any]
 
@@ -112,12 +113,12 @@ def of_hub(part: Set) -> list[Row]:
 
 
 def divided(problems: list[Row]) -> tuple[list[Row], list[Row]]:
-    """The first WORKED_ROWS problems that have a line of working, with it as `solution`, and those to train on."""
-    lines = [worked_line(row["problem"], str(row["answer"])) for row in problems]
-    with_line = [{**row, "solution": line} for row, line in zip(problems, lines, strict=True) if line is not None]
-    without = [row for row, line in zip(problems, lines, strict=True) if line is None]
-    left = [{key: value for key, value in row.items() if key != "solution"} for row in with_line[WORKED_ROWS:]]
-    return with_line[:WORKED_ROWS], left + without[: round(HARD_SHARE * len(left))]
+    """The first WORKED_ROWS small problems that have a line of working, with it as `solution`, and those to train on."""
+    lines = {row["problem"]: worked_line(row["problem"], str(row["answer"])) for row in problems}
+    small = [row for row in problems if is_small(row["problem"], str(row["answer"])) and lines[row["problem"]]]
+    worked = [{**row, "solution": lines[row["problem"]]} for row in small[:WORKED_ROWS]]
+    left, hard = small[WORKED_ROWS:], [row for row in problems if lines[row["problem"]] is None]
+    return worked, left + hard[: round(HARD_SHARE * len(left))]
 
 
 def _write(file: Path, rows: list[Row]) -> None:

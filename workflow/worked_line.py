@@ -10,6 +10,11 @@ from itertools import permutations
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 
 
+def is_small(problem: str, answer: str, most: int = 100) -> bool:
+    """Whether all numbers of a problem and its answer are whole and below `most`."""
+    return all(text.isdigit() and int(text) < most for text in [*NUMBER.findall(problem), answer])
+
+
 def _value(text: str) -> Fraction:
     return Fraction(text.replace(",", ""))
 
