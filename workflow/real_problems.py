@@ -6,8 +6,8 @@
 FOLDER has problems/mawps.jsonl (problem, answer) and benchmarks/<name>/<split>.jsonl with the columns of the datasets
 of the Hub that are named below. Which rows are taken depends on their text alone. Of the problems, some become worked
 examples for the warm-up (problems/worked.jsonl): a program looks for their line of working (`worked_line`), as MAWPS
-has none, among the problems whose numbers are below 100, which a tiny model can add. The others of these are trained on,
-and a few without a line, which are too hard.
+has none, among the problems whose numbers are below 100, which a tiny model can add. The others of these are trained
+on, and a few without a line, which are too hard.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def of_hub(part: Set) -> list[Row]:
 
 
 def divided(problems: list[Row]) -> tuple[list[Row], list[Row]]:
-    """The first WORKED_ROWS small problems that have a line of working, with it as `solution`, and those to train on."""
+    """The first WORKED_ROWS small problems with a line of working, which is their `solution`, and those to train on."""
     lines = {row["problem"]: worked_line(row["problem"], str(row["answer"])) for row in problems}
     small = [row for row in problems if is_small(row["problem"], str(row["answer"])) and lines[row["problem"]]]
     worked = [{**row, "solution": lines[row["problem"]]} for row in small[:WORKED_ROWS]]
