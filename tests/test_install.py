@@ -289,6 +289,7 @@ def test_an_environment_is_made_offline_and_a_second_run_does_nothing(fakes, mad
     assert "changed" not in next(venv.glob("lib/python*/site-packages/alpha.py")).read_text(), "pip checks once more"
 
 
+@pytest.mark.slow
 def test_a_project_installed_without_its_command_is_repaired(fakes, made, tmp_path):
     venv = tmp_path / "venv"
     options = ("--offline", made, "--venv", venv)

@@ -85,6 +85,7 @@ def test_log_probabilities_are_those_of_a_plain_forward_pass(made, model, proble
     assert largest < TOLERANCE
 
 
+@pytest.mark.slow
 def test_finished_shards_stay_and_the_same_comes_again(made, model, problems):
     before = (made / "rollouts.parquet").read_bytes()
     (made / "work" / "shard-0001.parquet").unlink()
