@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from egpo.common.paths import ROOT
 from egpo.config.files import read_yaml
 from egpo.config.methods import Method
-from egpo.data.verl_rows import verl_row, with_shuffled_answers
+from egpo.data.verl_rows import verl_row
 from egpo.methods.advantage import Calibrated, calibrate_responses
+from egpo.training.shuffled import with_shuffled_answers
 
 METHODS = {name: Method.model_validate(values) for name, values in read_yaml(ROOT / "config" / "methods.yaml").items()}
 CONTROLS = {name: method for name, method in METHODS.items() if method.is_control}

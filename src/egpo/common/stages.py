@@ -123,6 +123,7 @@ STAGES: dict[str, Stage] = {
         f"train/{MODEL}",
         (
             "training/settings.py",
+            "training/shuffled.py",
             *(f"verl_plugin/{name}.py" for name in ("attention", "log_probs", "plugin", "reward", "trainer")),
         ),
         cpu_code=(

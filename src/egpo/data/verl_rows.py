@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from egpo.common.hashing import generator
-
 # evalscope's template of MATH-500 and GSM8K, so that prompts are the same in training and evaluation.
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 DATA_SOURCE = "egpo/boxed-math"
@@ -31,17 +29,3 @@ def verl_row(problem: str, answer: str, **extra: Any) -> dict[str, Any]:
         "reward_model": {"style": "rule", "ground_truth": answer},
         "extra_info": extra,
     }
-
-
-def with_shuffled_answers(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
-    """The rows with each other's reference answers: a control. Each gets that of the next one in a random circle."""
-    order = list(range(len(rows)))
-    generator(seed, "control", "shuffled answers").shuffle(order)
-    following = dict(zip(order, [*order[1:], *order[:1]], strict=True))
-    return [
-        {**row, "reward_model": {**row["reward_model"], **_answer(rows[following[at]])}} for at, row in enumerate(rows)
-    ]
-
-
-def _answer(row: dict[str, Any]) -> dict[str, Any]:
-    return {"ground_truth": row["reward_model"]["ground_truth"]}

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from egpo.backbones.architecture import check_attention, of_folder
-from egpo.common.files import atomic_path, write_json
+from egpo.common.files import write_json
 from egpo.common.provenance import origin
 from egpo.config.backbones import Backbone
 from egpo.config.methods import Method
 from egpo.config.training import Training
-from egpo.data.verl_rows import with_shuffled_answers
 from egpo.training.fit import fit
 from egpo.training.limits import Limits
+from egpo.training.shuffled import write_shuffled
 
 
 def run(
@@ -58,7 +55,7 @@ def run(
     work = out / "work"
     given = train_file
     if method.shuffled_answers:
-        train_file = _shuffled(train_file, out / "shuffled-answers.parquet", seed)
+        train_file = write_shuffled(train_file, out / "shuffled-answers.parquet", seed)
     sizes = fit(of_folder(model), backbone, training, memory_gib)
     config = verl_config(training, method, backbone, model, train_file, validation_file, seed, work, sizes)
     with open_dict(config):
@@ -69,13 +66,3 @@ def run(
     settings = {part.__class__.__name__.lower(): part.model_dump(mode="json") for part in (training, method, backbone)}
     files = [given, validation_file, *sorted(model.glob("*.safetensors"))]
     write_json(out / "manifest.json", origin({**settings, "seed": seed}, code, files))
-
-
-def _shuffled(train_file: Path, file: Path, seed: int) -> Path:
-    """The rows to train on with each other's answers, in a file beside the results."""
-    table = pq.read_table(train_file)
-    rows = with_shuffled_answers(table.to_pylist(), seed)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(file) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), temporary)
-    return file
