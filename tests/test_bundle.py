@@ -23,7 +23,7 @@ from egpo.common.errors import UserError
 from egpo.common.paths import ROOT, Paths
 from egpo.report.entries import entries_of
 
-CATALOGUE = small_catalogue()
+CATALOGUE = small_catalogue(backbones=["tiny-math"], ablations=None, uncertainty=None, extra_models={})
 PATHS = Paths(CATALOGUE.experiment.experiment)
 
 
