@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+from earlier import source_of
 
 from egpo.common.paths import ROOT
 from egpo.config.files import read_yaml
@@ -59,15 +60,6 @@ def in_order(records: pd.DataFrame) -> pd.DataFrame:
     return records.sort_values(["benchmark", "seed", "question"], ignore_index=True).drop(columns="trial")
 
 
-def earlier_source() -> Path:
-    """A folder with the code of the earlier commit."""
-    folder = OUT / "earlier"
-    folder.mkdir(parents=True, exist_ok=True)
-    files = subprocess.run(["git", "archive", EARLIER, "src"], cwd=ROOT, check=True, capture_output=True).stdout
-    subprocess.run(["tar", "-x"], input=files, cwd=folder, check=True)
-    return folder
-
-
 def prepare() -> dict:
     """The demo's benchmarks and settings, and a model of its size: its start is warmed up, this one's is random."""
     sys.path.insert(0, str(ROOT / "tests"))
@@ -93,7 +85,7 @@ def prepare() -> dict:
 
 def main() -> int:
     arguments = prepare()
-    place, source = OUT / "evaluation", earlier_source()
+    place, source = OUT / "evaluation", source_of(EARLIER, OUT / "earlier")
     now: list[float] = []
     then: list[float] = []
     single: list[float] = []

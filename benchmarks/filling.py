@@ -17,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+from earlier import source_of
+
 from egpo.common.paths import ROOT
 from egpo.config.files import read_yaml
 from egpo.config.loader import load
@@ -94,18 +96,10 @@ def measured(label: str, source: Path, max_num_seqs: int) -> dict:
     return {"label": label, "seconds": seconds, **json.loads(run.stdout.splitlines()[-1])}
 
 
-def earlier() -> Path:
-    folder = OUT / "before-filling"
-    folder.mkdir(parents=True, exist_ok=True)
-    files = subprocess.run(["git", "archive", BEFORE, "src"], cwd=ROOT, check=True, capture_output=True).stdout
-    subprocess.run(["tar", "-x"], input=files, cwd=folder, check=True)
-    return folder
-
-
 def main() -> int:
     if not REAL.is_dir():
         sys.exit("make bench-filling: needs the real questions of ../shared/real")
-    source = earlier()
+    source = source_of(BEFORE, OUT / "before-filling")
     rows = [
         measured(f"{BEFORE}, 64 requests", source, 64),
         measured(f"{BEFORE}, 512 requests", source, 512),

@@ -17,13 +17,13 @@ from scipy.stats import norm
 
 from egpo.analysis.comparisons import ABLATIONS, AGAINST_BASE, BETWEEN, p_text
 from egpo.analysis.labels import label
+from egpo.analysis.statistics import LEVEL
 from egpo.common.paths import BASE
 from egpo.config.experiment import Catalogue
 from egpo.uncertainty.diagnosis import Diagnosis
 from egpo.uncertainty.measures import gap, resampled
 
 SUPPORTED, CONTRADICTED, OPEN = "supported", "contradicted", "not decidable"
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from egpo.analysis.comparisons import ABLATIONS, pairs
+from egpo.analysis.statistics import LEVEL
 from egpo.config.experiment import Catalogue
 from egpo.config.frozen import Frozen, Planned
 
@@ -13,7 +14,6 @@ TEST = (
     "paired difference of accuracy over the same questions, training seeds as the outer unit (egpo.analysis.statistics."
     "paired), two-sided, corrected by Holm within a family"
 )
-LEVEL = 0.05
 UNFROZEN = {"experiment", "note", "jobs", "by_backbone", "define", "claims", "extra_models", "training_seeds"}
 MACHINE = {
     "training": {

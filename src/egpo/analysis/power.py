@@ -14,7 +14,9 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
-LEVEL, POWER = 0.05, 0.8
+from egpo.analysis.statistics import LEVEL, residual_variance
+
+POWER = 0.8
 MOST_SEEDS = 500  # that `seeds_needed` looks at
 RESAMPLES = 200
 
@@ -73,10 +75,8 @@ def _of_model(answers: np.ndarray) -> tuple[float, float, float]:
     trial = answers.var(axis=2, ddof=1).mean() if trials > 1 else 0.0
     if seeds == 1:
         return math.nan, math.nan, float(trial)
-    means = cells.mean(axis=1, keepdims=True)
-    residuals = cells - means - cells.mean(axis=0) + cells.mean()
-    rest = (residuals**2).sum() / ((seeds - 1) * (questions - 1))
-    seed = max(0.0, float(means.var(ddof=1) - rest / questions))
+    rest = residual_variance(cells)
+    seed = max(0.0, float(cells.mean(axis=1).var(ddof=1) - rest / questions))
     return seed, max(0.0, float(rest - trial / trials)), float(trial)
 
 
@@ -133,8 +133,9 @@ def power(parts: Parts, design: Design, gain: float, level: float = LEVEL) -> fl
 
 def smallest(parts: Parts, design: Design, chance: float = POWER, level: float = LEVEL) -> float:
     """The smallest difference that is found with this chance; nan where nothing varies, inf if none below 1 is."""
-    if not power(parts, design, 1.0, level) >= chance:
-        return math.nan if math.isnan(power(parts, design, 1.0, level)) else math.inf
+    most = power(parts, design, 1.0, level)
+    if math.isnan(most) or most < chance:
+        return math.nan if math.isnan(most) else math.inf
     return float(brentq(lambda gain: power(parts, design, gain, level) - chance, 0.0, 1.0))
 
 

@@ -20,6 +20,7 @@ import pandas as pd
 from scipy import stats
 from scipy.special import comb
 
+LEVEL = 0.05  # of the tests in comparisons, claims, plans and power
 NO_SPREAD = 1e-12  # a standard error below this is rounding
 MOST_SUBSETS = 20_000  # C(16, 8) is 12,870
 BATCH = 500  # resamples held in memory at once
@@ -65,6 +66,13 @@ def clustered_se(correct: np.ndarray) -> float:
     return float(questions.std(ddof=1) / np.sqrt(questions.size)) if questions.size > 1 else float("nan")
 
 
+def residual_variance(cells: np.ndarray) -> float:
+    """Mean square of what neither seed nor question explains, in the means over trials (seeds, questions)."""
+    seeds, questions = cells.shape
+    residuals = cells - cells.mean(axis=1, keepdims=True) - cells.mean(axis=0) + cells.mean()
+    return float((residuals**2).sum() / ((seeds - 1) * (questions - 1)))
+
+
 def _seed_share(correct: np.ndarray) -> tuple[float, float]:
     """What the training seeds add to the variance of the accuracy, and its square over its degrees of freedom.
 
@@ -77,10 +85,9 @@ def _seed_share(correct: np.ndarray) -> tuple[float, float]:
         return 0.0, 0.0
     cells = correct.mean(axis=2)
     means = cells.mean(axis=1, keepdims=True)
-    residuals = cells - means - cells.mean(axis=0) + cells.mean()
     freedom = (seeds - 1) * (questions - 1)
     between = means.var(ddof=1) / seeds
-    noise = (residuals**2).sum() / freedom / (seeds * questions)
+    noise = residual_variance(cells) / (seeds * questions)
     left = between - noise
     share = left if left > NO_SPREAD * between else 0.0  # less is rounding
     return float(share), float(between**2 / (seeds - 1) + noise**2 / freedom)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from egpo.analysis.answers import VERDICTS
-from egpo.analysis.power import LEVEL, POWER, Design, Parts, parts_of, power, resampled, seeds_needed, smallest
-from egpo.analysis.statistics import correctness
+from egpo.analysis.power import POWER, Design, Parts, parts_of, power, resampled, seeds_needed, smallest
+from egpo.analysis.statistics import LEVEL, correctness
 from egpo.common.errors import UserError
 from egpo.common.files import write_text
 from egpo.common.paths import Paths

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from egpo.analysis.claims import LEVEL
+from egpo.analysis.statistics import LEVEL
 from egpo.common.paths import BASE
 from egpo.config.experiment import Catalogue
 

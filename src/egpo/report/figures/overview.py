@@ -9,6 +9,7 @@ import pandas as pd
 
 from egpo.analysis.comparisons import ABLATIONS
 from egpo.analysis.labels import label, note
+from egpo.analysis.statistics import LEVEL
 from egpo.common.paths import BASE
 from egpo.config.experiment import Catalogue
 from egpo.report.figures.style import COLOURS, caption, panels, save, shared_legend
@@ -76,7 +77,7 @@ def forest_figure(catalogue: Catalogue, comparisons: Path, table1: Path, out: Pa
         mine = rows[rows["backbone"] == backbone].iloc[::-1].reset_index(drop=True)
         keys = [(backbone, second, name) for second, name in zip(mine["second"], mine["benchmark"], strict=True)]
         paper = [printed.get((backbone, main, key[2]), np.nan) - printed.get(key, np.nan) for key in keys]
-        found = mine["p_holm"] < 0.05
+        found = mine["p_holm"] < LEVEL
         # Few questions or seeds give intervals beyond what a difference can be.
         errors = _bars(mine["low"].clip(lower=-100), mine["difference"], mine["high"].clip(upper=100))
         for chosen, face in ((found, COLOURS[0]), (~found, "white")):
