@@ -16,6 +16,7 @@ from test_controls import METHODS
 
 from egpo.analysis import replay
 from egpo.cli.main import main
+from egpo.common.json_lines import read_objects
 from egpo.config.methods import Method
 from egpo.methods.advantage import calibrate
 from egpo.training import responses
@@ -61,7 +62,7 @@ def test_a_response_that_was_cut_is_truncated():
 
 def test_texts_of_a_few_groups_are_kept(tmp_path):
     write_run(tmp_path, EGPO)
-    samples = responses.samples_of(tmp_path / responses.SAMPLES)
+    samples = [one for _, one in read_objects(tmp_path / responses.SAMPLES)]
     assert len(samples) == STEPS * 2 * EACH
     assert [one["rollout"] for one in samples[:EACH]] == list(range(EACH))
     assert len(samples[0]["text"].split()) == samples[0]["length"]

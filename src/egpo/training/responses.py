@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from egpo.common.files import atomic_path, write_text
-from egpo.common.json_lines import read_objects
 
 NAMES = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
@@ -83,8 +82,3 @@ def join(work: Path, out: Path) -> None:
     with atomic_path(out / SAMPLES) as temporary, temporary.open("w") as lines:
         for file in _files(work, ".jsonl").values():
             lines.write(file.read_text())
-
-
-def samples_of(file: Path) -> list[dict[str, Any]]:
-    """The sampled texts of a training; none for an empty file."""
-    return [value for _, value in read_objects(file)] if file.stat().st_size else []
