@@ -31,6 +31,7 @@ onstart:
 localrules:
     all,
     data,
+    fetch,
     train,
     evaluate,
     uncertainty,

@@ -56,10 +56,37 @@ rule backbone_convert:
         "../workflow/scripts/backbone_convert.py"
 
 
+def needs_hub(backbone):
+    """Whether an example of the warm-up is on the Hub."""
+    warm_up = CATALOGUE.backbones[backbone].warm_up
+    return warm_up is not None and any(part.on_hub for part in warm_up.sets)
+
+
+rule backbone_examples:
+    input:
+        lambda w: warm_up_files(w.backbone),
+    output:
+        **PATHS.outputs("backbone_examples"),
+    log:
+        PATHS.log("backbone_examples"),
+    benchmark:
+        PATHS.usage("backbone_examples")
+    localrule: True  # rows may come from the Hub
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        name="examples {backbone}",
+        warm_up=lambda w: plain(CATALOGUE.backbones[w.backbone].warm_up),
+        code=stage_code("backbone_examples"),
+    script:
+        "../workflow/scripts/backbone_examples.py"
+
+
 rule backbone_teach:
     input:
         lambda w: source_ready(w.backbone),
-        lambda w: warm_up_files(w.backbone),
+        examples=PATHS.output("backbone_examples"),
         validation=PATHS.output("data_pool", "validation"),
         apart=[PATHS.heldout] if DATA.heldout_rows else [],
         questions=[PATHS.questions(name) for name in decontamination_benchmarks(EXPERIMENT)],

@@ -23,7 +23,7 @@ from egpo.config.matrix import (
     table2_models,
     trained_models,
 )
-from egpo.runtime import lease, slurm_commands
+from egpo.runtime import hub, lease, slurm_commands
 
 # Inherited by every job. By default OpenMP's idle threads spin for milliseconds, and so take the cores from the
 # other processes of a job; this makes them sleep after some microseconds.
@@ -49,6 +49,7 @@ PATHS = Paths(EXPERIMENT.experiment)
 
 
 slurm_commands.put_first()
+hub.forbid()
 
 
 DRIVER = ExitStack()
@@ -74,6 +75,7 @@ wildcard_constraints:
     backbone="|".join(map(re.escape, CATALOGUE.backbones)),
     method="|".join(map(re.escape, [BASE, *CATALOGUE.methods])),
     seed=r"\d+",
+    benchmark="|".join(map(re.escape, CATALOGUE.benchmarks)),
 
 
 # Of the long jobs, which take all cores of a small machine: between two of them a short job would leave a core idle.

@@ -25,17 +25,19 @@ def evaluation_file(name, model):
 
 
 def benchmark_folder(name):
-    """Local folder of a benchmark that has one, else None: evalscope fetches it itself."""
+    """Folder with the data of a benchmark."""
     source = CATALOGUE.benchmarks[name].source
-    return {"hub": None, "local": str(getattr(source, "path", "")), "synthetic": str(PATHS.benchmark(name))}[
-        source.kind
-    ]
+    return str(source.path) if source.kind == "local" else str(PATHS.benchmark(name))
 
 
 def benchmark_ready(name):
     """What a job that reads a benchmark waits for."""
-    synthetic = CATALOGUE.benchmarks[name].source.kind == "synthetic"
-    return [str(PATHS.benchmark(name) / "README.md")] if synthetic else []
+    ready = {
+        "local": [],
+        "synthetic": [str(PATHS.benchmark(name) / "README.md")],
+        "hub": [str(PATHS.output("benchmark_fetch", benchmark=name))],
+    }
+    return ready[CATALOGUE.benchmarks[name].source.kind]
 
 
 def plain_benchmarks(names):
@@ -43,11 +45,14 @@ def plain_benchmarks(names):
 
 
 def folders_of(names):
-    """Of the benchmarks that have one."""
-    return {name: folder for name in names if (folder := benchmark_folder(name))}
+    return {name: benchmark_folder(name) for name in names}
 
 
-SYNTHETIC = [name for name in every_benchmark(EXPERIMENT) if benchmark_ready(name)]
+def benchmarks_of_kind(kind):
+    return [name for name in every_benchmark(EXPERIMENT) if CATALOGUE.benchmarks[name].source.kind == kind]
+
+
+SYNTHETIC = benchmarks_of_kind("synthetic")
 ASKED = decontamination_benchmarks(EXPERIMENT)
 
 
@@ -69,6 +74,25 @@ rule benchmark_make:
         code=stage_code("benchmark_make"),
     script:
         "../workflow/scripts/benchmark_make.py"
+
+
+rule benchmark_fetch:
+    output:
+        **PATHS.outputs("benchmark_fetch"),
+    log:
+        PATHS.log("benchmark_fetch"),
+    benchmark:
+        PATHS.usage("benchmark_fetch")
+    localrule: True
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        name="benchmark {benchmark}",
+        source=lambda w: plain(CATALOGUE.benchmarks[w.benchmark].source),
+        folder=str(PATHS.benchmark("{benchmark}")),  # as text: a Path would keep its {wildcards}
+    script:
+        "../workflow/scripts/benchmark_fetch.py"
 
 
 rule benchmark_questions:

@@ -8,6 +8,22 @@ def ablation_evaluations(wildcards):
     return [evaluation_file("manifest", model) for model in table2_models(EXPERIMENT)]
 
 
+def from_the_hub():
+    """Every file that a rule fetches: the other jobs need no network."""
+    backbones, benchmarks = CATALOGUE.backbones, CATALOGUE.benchmarks
+    models = [
+        PATHS.output("backbone_fetch", backbone=name) for name, one in backbones.items() if one.source.kind == "hub"
+    ]
+    examples = [PATHS.output("backbone_examples", backbone=name) for name in backbones if needs_hub(name)]
+    asked = [file for name in benchmarks_of_kind("hub") for file in benchmark_ready(name)]
+    return [*models, *examples, *asked, *([PATHS.output("data_source")] if needs_network() else [])]
+
+
+rule fetch:
+    input:
+        from_the_hub(),
+
+
 rule ablations:
     input:
         ablation_evaluations,

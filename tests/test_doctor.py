@@ -306,10 +306,10 @@ def test_benchmarks_in_an_empty_folder_fail(tmp_path):
         "source": {"kind": "local", "path": str(tmp_path)},
     }
     chosen = {"mine": Benchmark.model_validate(entry)}
-    (found,) = inputs.benchmarks(chosen, Paths("never-run"))
+    (found,) = inputs.benchmarks(chosen, Paths("never-run"), "egpo fetch")
     assert found.state == "FAILED" and "is empty" in found.found
     (tmp_path / "test.jsonl").write_text("{}")
-    assert [each.state for each in inputs.benchmarks(chosen, Paths("never-run"))] == ["ok"]
+    assert [each.state for each in inputs.benchmarks(chosen, Paths("never-run"), "egpo fetch")] == ["ok"]
 
 
 @pytest.mark.parametrize(

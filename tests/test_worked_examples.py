@@ -16,7 +16,7 @@ from small_runs import CATALOGUES
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, LlamaConfig, Qwen3Config
 
 from egpo.backbones import warm_up
-from egpo.backbones.examples import Worked, apart_from, read_worked, response_of
+from egpo.backbones.examples import Worked, apart_from, read_worked, response_of, write_worked
 from egpo.backbones.supervised import IGNORED, batch_of, encode, parts_of, response_losses
 from egpo.common.answers import answers_equivalent, extract_boxed
 from egpo.common.errors import UserError
@@ -161,8 +161,10 @@ def test_a_warm_up_lowers_the_loss_and_writes_what_it_found(model, tokenizer, tm
     warmed = backbone(source, warm_up={"sets": sets, "steps": 8, "batch_size": 4, "learning_rate": 3e-2})
     said: list[str] = []
     data = CATALOGUES["demo"].experiment.data
+    examples, validation = tmp_path / "examples.jsonl", tmp_path / "validation.parquet"
+    write_worked(warmed.warm_up, examples, said.append)
     warm_up.write_warm(
-        warmed, source, tmp_path / "validation.parquet", [], {}, data, out, tmp_path / "manifest.json", said.append
+        warmed, source, examples, validation, [], {}, data, out, tmp_path / "manifest.json", said.append
     )
     found = read_json(tmp_path / "manifest.json")
     assert found["losses"][-1] < found["losses"][0] - 1

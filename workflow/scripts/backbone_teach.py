@@ -12,6 +12,7 @@ with job_context(snakemake.params.name, snakemake.log[0]) as report:
     write_warm(
         Backbone.model_validate(snakemake.params.backbone),
         Path(snakemake.params.source),
+        Path(given.examples),
         Path(given.validation),
         list(map(Path, given.apart)),
         dict(zip(snakemake.params.benchmarks, map(Path, given.questions), strict=True)),

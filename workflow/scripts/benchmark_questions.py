@@ -12,7 +12,6 @@ with job_context(snakemake.params.name, snakemake.log[0]) as report, without_tor
 
     benchmarks, folders, counts = snakemake.params.benchmarks, snakemake.params.folders, {}
     for (name, values), file in zip(benchmarks.items(), map(Path, snakemake.output.questions), strict=True):
-        folder = Path(folders[name]) if name in folders else None
-        counts[name] = write_questions(name, Benchmark.model_validate(values), folder, file)
+        counts[name] = write_questions(name, Benchmark.model_validate(values), Path(folders[name]), file)
         report(f"{name}: {counts[name]} questions")
     write_json(Path(snakemake.output.counts), counts)

@@ -35,12 +35,11 @@ with (
     reserve_gpus(snakemake.resources.gpu, report),
 ):
     names = snakemake.params.benchmarks
-    folders = snakemake.params.folders
     evaluate(
         model=Path(snakemake.params.model),
         backbone=Backbone.model_validate(snakemake.params.backbone),
         benchmarks={name: Benchmark.model_validate(values) for name, values in names.items()},
-        folders={name: Path(folders[name]) if name in folders else None for name in names},
+        folders={name: Path(folder) for name, folder in snakemake.params.folders.items()},
         settings=Evaluation.model_validate(snakemake.params.evaluation),
         work=Path(snakemake.params.work),
         out=Path(snakemake.output.manifest).parent,

@@ -9,10 +9,10 @@ from egpo.runtime.without_torch import without_torch
 with job_context(snakemake.params.name, snakemake.log[0]) as report, without_torch():
     from egpo.evaluation.references import score_references
 
-    names, folders = snakemake.params.benchmarks, snakemake.params.folders
+    names = snakemake.params.benchmarks
     score_references(
         benchmarks={name: Benchmark.model_validate(values) for name, values in names.items()},
-        folders={name: Path(folders[name]) if name in folders else None for name in names},
+        folders={name: Path(folder) for name, folder in snakemake.params.folders.items()},
         out=Path(snakemake.output.records),
         report=report,
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
 from egpo.common.errors import UserError
+from egpo.common.files import write_text
+from egpo.common.json_lines import read_objects
 from egpo.config.backbones import SupervisedWarmUp
 from egpo.config.data import Data
 from egpo.data import contamination
@@ -49,6 +53,17 @@ def read_worked(warm_up: SupervisedWarmUp, report: Report) -> list[Worked]:
     if len(whole) < len(rows):
         report(f"{len(rows) - len(whole)} of {len(rows)} examples have no problem or no answer and are left out")
     return [Worked(problem, response_of(solution, answer)) for problem, solution, answer in whole]
+
+
+def write_worked(warm_up: SupervisedWarmUp, file: Path, report: Report) -> None:
+    """Write what `read_worked` finds, as lines of JSON. A job of its own: it may need a network, the warm-up a GPU."""
+    examples = read_worked(warm_up, report)
+    write_text(file, "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in examples))
+
+
+def written(file: Path) -> list[Worked]:
+    """The examples that `write_worked` wrote."""
+    return [Worked(**values) for _, values in read_objects(file)]
 
 
 def apart_from(examples: list[Worked], questions: Iterable[str], data: Data, report: Report) -> list[Worked]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from egpo.backbones.examples import Worked, apart_from, read_worked
+from egpo.backbones.examples import Worked, apart_from, written
 from egpo.backbones.sampling import Shares, group_shares, is_right, sample_responses
 from egpo.backbones.supervised import Example, as_text, backward_on, encode, parts_of
 from egpo.common.errors import UserError
@@ -115,6 +115,7 @@ def measure(
 def write_warm(
     backbone: Backbone,
     model: Path,
+    worked: Path,
     validation: Path,
     apart: list[Path],
     questions: dict[str, Path],
@@ -127,20 +128,21 @@ def write_warm(
 
     Args:
         model: folder of the model to start from.
+        worked: the examples, from egpo.backbones.examples.write_worked.
         validation: rows to measure on.
         apart: files of other rows that no example may be near.
         questions: file of each benchmark's questions.
         data: its rules of decontamination count for the examples.
 
     Raises:
-        UserError: for examples that cannot be read, or none that is left.
+        UserError: no example is left.
     """
     settings = backbone.warm_up
     assert settings is not None, "the rule calls this for backbones with a warm-up only"
     rows = {file: pq.read_table(file).to_pylist() for file in (validation, *apart)}
     asked = [text for texts in read_questions(questions).values() for text in texts]
     asked += [problem_of(row) for split in rows.values() for row in split]
-    examples = apart_from(read_worked(settings, report), asked, data, report)
+    examples = apart_from(written(worked), asked, data, report)
     network, tokenizer = load(model)
     taught = encoded(examples, backbone, tokenizer, report)
     measured = rows[validation][:MEASURED]
@@ -154,5 +156,5 @@ def write_warm(
     tokenizer.save_pretrained(folder)
     shown = [{**one, "after": other["response"]} for one, other in zip(first, last, strict=True)]
     found = {"before": before, "after": after, "losses": losses, "examples": len(taught), "responses": shown}
-    files = [*rows, *sorted(folder.glob("*.safetensors"))]
+    files = [worked, *rows, *sorted(folder.glob("*.safetensors"))]
     write_json(manifest, {**found, **origin(backbone.model_dump(mode="json"), stage_code("backbone_teach"), files)})

@@ -77,6 +77,13 @@ def doctor(request: Request) -> int:
     return 0 if doctor(request.catalogue(), request.files, request.more["slurm"]) else 1
 
 
+def fetch(request: Request) -> int:
+    """Fetch what the experiment reads from the Hugging Face Hub; everything else then runs without a network."""
+    from egpo.cli.fetch import fetch
+
+    return fetch(request.files, request.given)
+
+
 def power(request: Request) -> int:
     """Show what the experiment can find, and how many training seeds a gain needs; nothing runs."""
     from egpo.cli.power import Stated, run
@@ -100,7 +107,7 @@ def bundle(request: Request) -> int:
     return bundle(request.catalogue(), request.more["out"], request.more["push"])
 
 
-COMMANDS = {command.__name__: command for command in (check, plan, status, doctor, power, freeze, bundle)}
+COMMANDS = {command.__name__: command for command in (check, plan, status, doctor, fetch, power, freeze, bundle)}
 
 # --- the command line --------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from egpo.common.stages import STAGES
 ROOT = Path(__file__).resolve().parents[3]  # the repository
 BASE, BASE_SEED = "base", 0
 Model = tuple[str, str, int]  # backbone, method, training seed
-WILDCARDS = {name: f"{{{name}}}" for name in ("backbone", "method", "seed")}
+WILDCARDS = {name: f"{{{name}}}" for name in ("backbone", "method", "seed", "benchmark")}
 
 
 def wildcards_of(model: Model) -> dict[str, str]:
@@ -80,7 +80,7 @@ class Paths:
         return self.folder("backbone_tokenizer", backbone=backbone)
 
     def benchmark(self, benchmark: str) -> Path:
-        """Folder of a synthetic benchmark; its README.md is written last."""
+        """Folder of a benchmark that is made here, whose README.md is written last, or fetched."""
         return self.folder("benchmark_make") / benchmark
 
     def questions(self, benchmark: str) -> Path:

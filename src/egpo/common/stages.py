@@ -70,6 +70,13 @@ STAGES: dict[str, Stage] = {
     "backbone_convert": Stage(
         "backbones", "backbones/{backbone}", {"manifest": "manifest.json"}, "backbones/{backbone}/convert"
     ),
+    "backbone_examples": Stage(
+        "backbones",
+        "backbones/{backbone}/warm",
+        {"examples": "examples.jsonl"},
+        "backbones/{backbone}/examples",
+        ("backbones/examples.py",),
+    ),
     "backbone_teach": Stage(
         "backbones",
         "backbones/{backbone}/warm",
@@ -93,6 +100,9 @@ STAGES: dict[str, Stage] = {
     ),
     "benchmark_make": Stage(
         "data", "benchmarks", {"counts": "made.json"}, "benchmarks/make", ("synthetic/benchmark.py",)
+    ),
+    "benchmark_fetch": Stage(
+        "data", "benchmarks", {"manifest": "{benchmark}.manifest.json"}, "benchmarks/{benchmark}-fetch"
     ),
     "benchmark_questions": Stage(
         "data", "benchmarks", {"counts": "questions.json"}, "benchmarks/questions", ("evaluation/questions.py",)

@@ -12,9 +12,11 @@ from egpo.config.section import Count, Section, Seed
 
 
 class HubBenchmark(Section):
-    """The dataset that evalscope itself downloads."""
+    """A dataset on the Hugging Face Hub in the format that evalscope reads for this benchmark."""
 
     kind: Literal["hub"]
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hub.")
+    revision: str = Field("main", description="Branch, tag or commit; the commit that it resolves to is recorded.")
 
 
 class LocalBenchmark(Section):

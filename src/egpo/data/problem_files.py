@@ -18,6 +18,7 @@ from egpo.common.paths import ROOT
 from egpo.config.backbones import WorkedSet
 from egpo.config.data import ProblemSet, ProblemsSource
 from egpo.data.schema import FOLDERS, SCHEMA, write_shards
+from egpo.runtime import hub
 
 Report = Callable[[str], None]
 Found = tuple[str, dict[str, Any]]  # where a row stands, for messages, and the row itself
@@ -67,6 +68,8 @@ def _read_file(file: Path) -> Iterator[Found]:
 
 def _read_dataset(part: ProblemSet) -> Iterator[Found]:
     """The rows of a dataset, by `datasets.load_dataset`, which keeps them in its own cache."""
+    if part.on_hub:
+        hub.allow()
     # The import takes a second, which only those who use datasets wait for.
     from datasets import load_dataset
 

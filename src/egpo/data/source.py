@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-
 from egpo.common.errors import UserError
 from egpo.common.files import read_json, sha256, write_json
 from egpo.common.paths import ROOT
 from egpo.config.data import HubSource, LocalSource, ProblemsSource
 from egpo.data.problem_files import write_problems
 from egpo.data.schema import FOLDERS, open_shard, shards
+from egpo.runtime.hub import snapshot
 
 Report = Callable[[str], None]
 
@@ -40,8 +39,8 @@ def prepare(source: HubSource | LocalSource | ProblemsSource, folder: Path, repo
     folder.mkdir(parents=True, exist_ok=True)
     place = folder
     if isinstance(source, HubSource):
-        report(f"fetching {source.repo} at {source.revision}")
-        fetch(source, folder)
+        patterns = [f"{name}/*.parquet" for name in FOLDERS.values()]
+        snapshot("dataset", source.repo, source.revision, folder, "data.source", report, patterns)
     elif isinstance(source, ProblemsSource):
         report(f"reading the problems of {', '.join(str(part.path or part.repo) for part in source.parts)}")
         write_problems(source, folder, report)
@@ -65,21 +64,6 @@ def record(source: dict[str, Any], place: Path, folder: Path, report: Report) ->
     # Relative or absolute, `folder / manifest["folder"]` finds the shards.
     where = "." if place == folder else str(place.resolve())
     write_json(folder / "manifest.json", {"source": source, "folder": where, "rows": rows, "sha256": hashes})
-
-
-def fetch(source: HubSource, folder: Path) -> None:
-    """Download the two folders of shards of a dataset at a revision; files already there are not fetched again."""
-    patterns = [f"{name}/*.parquet" for name in FOLDERS.values()]
-    try:
-        snapshot_download(
-            source.repo, repo_type="dataset", revision=source.revision, allow_patterns=patterns, local_dir=folder
-        )
-    except Exception as error:  # the Hub's errors and those of every network layer below it
-        raise UserError(
-            f"data.source: cannot fetch {source.repo} at {source.revision} from the Hugging Face Hub "
-            f"({type(error).__name__}: {error}). Run this step where there is a network (what is fetched stays), or "
-            "give a copy of the dataset with data.source {kind: local, path: ...}."
-        ) from error
 
 
 def prepared(folder: Path) -> Prepared:

@@ -111,15 +111,12 @@ class TrialModel(ModelAPI):
 
 
 @contextlib.contextmanager
-def _separate_cache(folder: Path | None) -> Iterator[None]:
+def _separate_cache() -> Iterator[None]:
     """Give datasets a temporary cache while evalscope reads a local folder.
 
     The shared cache identifies a local folder by the last part of its path: a second folder `gsm8k`, or changed content
     of the same one, would silently be read as the first.
     """
-    if folder is None:
-        yield
-        return
     before = datasets.config.HF_DATASETS_CACHE
     with tempfile.TemporaryDirectory(prefix="egpo-datasets-") as cache:
         datasets.config.HF_DATASETS_CACHE = Path(cache)
@@ -154,12 +151,10 @@ def judge_settings(name: str, benchmark: Benchmark) -> dict[str, Any]:
 
 
 def task(
-    model: ModelAPI | str, name: str, benchmark: Benchmark, folder: Path | None, max_num_seqs: int, work: Path
+    model: ModelAPI | str, name: str, benchmark: Benchmark, folder: Path, max_num_seqs: int, work: Path
 ) -> TaskConfig:
     """evalscope's task for one benchmark."""
-    arguments: dict[str, Any] = {"few_shot_num": benchmark.num_fewshot}
-    if folder is not None:
-        arguments["local_path"] = str(folder.resolve())
+    arguments: dict[str, Any] = {"few_shot_num": benchmark.num_fewshot, "local_path": str(folder.resolve())}
     if benchmark.subsets:
         arguments["subset_list"] = list(benchmark.subsets)
     if benchmark.prompt is not None:
@@ -182,11 +177,11 @@ def task(
     )
 
 
-def read_samples(name: str, benchmark: Benchmark, folder: Path | None, prompts: bool = True) -> Samples:
+def read_samples(name: str, benchmark: Benchmark, folder: Path, prompts: bool = True) -> Samples:
     """evalscope's samples of each subset.
 
     Args:
-        folder: local data of the benchmark; None where evalscope fetches it.
+        folder: the data of the benchmark.
         prompts: whether a sample's input is the whole prompt, or the bare question.
 
     Raises:
@@ -195,15 +190,14 @@ def read_samples(name: str, benchmark: Benchmark, folder: Path | None, prompts: 
     where = f"config/benchmarks.yaml: {name}"
     try:
         adapter = get_benchmark(benchmark.adapter, task(MODEL, name, benchmark, folder, 1, Path()))
-        with _separate_cache(folder):
+        with _separate_cache():
             samples = dict((adapter.load_dataset() if prompts else adapter.load()[0]).items())
     except UserError:
         raise
     except Exception as error:
         traceback.print_exc()
-        place = f"in {folder} " if folder is not None else ""
         raise UserError(
-            f"{where}: evalscope cannot read its '{benchmark.adapter}' {place}({type(error).__name__}: {error}). "
+            f"{where}: evalscope cannot read its '{benchmark.adapter}' in {folder} ({type(error).__name__}: {error}). "
             f"The data must be there in the format that evalscope's {benchmark.adapter} reads."
         ) from error
     counts = {subset: len(part) for subset, part in samples.items()}
@@ -224,7 +218,7 @@ def run_trial(
     seed: int,
     name: str,
     benchmark: Benchmark,
-    folder: Path | None,
+    folder: Path,
     samples: Samples,
     max_num_seqs: int,
     work: Path,

@@ -10,11 +10,11 @@ from egpo.config.benchmarks import Benchmark
 from egpo.evaluation.harness import read_samples
 
 
-def write_questions(name: str, benchmark: Benchmark, folder: Path | None, file: Path) -> int:
+def write_questions(name: str, benchmark: Benchmark, folder: Path, file: Path) -> int:
     """Write the bare text of every question, without template and examples, as one JSON string per line.
 
     Args:
-        folder: local data of the benchmark; None where evalscope fetches it.
+        folder: the data of the benchmark.
 
     Returns:
         The number of questions.

@@ -65,7 +65,7 @@ def _prompt(sample: Sample) -> str:
 
 
 def score_references(
-    benchmarks: dict[str, Benchmark], folders: dict[str, Path | None], out: Path, report: Callable[[str], Any]
+    benchmarks: dict[str, Benchmark], folders: dict[str, Path], out: Path, report: Callable[[str], Any]
 ) -> None:
     """Score the references of every benchmark, its own and another question's, by evalscope and the verifier.
 
@@ -82,7 +82,7 @@ def score_references(
 
 
 def _all_rows(
-    benchmarks: dict[str, Benchmark], folders: dict[str, Path | None], report: Callable[[str], Any]
+    benchmarks: dict[str, Benchmark], folders: dict[str, Path], report: Callable[[str], Any]
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name, benchmark in benchmarks.items():
@@ -102,7 +102,7 @@ def _all_rows(
 def _scored(
     name: str,
     benchmark: Benchmark,
-    folder: Path | None,
+    folder: Path,
     samples: Samples,
     responses: list[str],
     trial: int,

@@ -185,7 +185,7 @@ def evaluate(
     model: Path | str,
     backbone: Backbone,
     benchmarks: dict[str, Benchmark],
-    folders: dict[str, Path | None],
+    folders: dict[str, Path],
     settings: Evaluation,
     work: Path,
     out: Path,
@@ -200,7 +200,7 @@ def evaluate(
 
     Args:
         model: a folder in Hugging Face format, or a name on the Hub.
-        folders: local data of the benchmarks that have some.
+        folders: the data of each benchmark.
         work: keeps finished trials from one call to the next.
         code: version of the code that records depend on.
         then: what else this model is to answer, called while vLLM has it loaded; not called where no trial is to be

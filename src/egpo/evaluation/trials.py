@@ -18,7 +18,7 @@ class Trial:
     """One benchmark with one seed.
 
     Attributes:
-        folder: local data of the benchmark; None where evalscope fetches it.
+        folder: the data of the benchmark.
         number: from 1 to `of`, the number of seeds.
         key: hash of everything that the result depends on.
         work: the trial's folder.
@@ -26,7 +26,7 @@ class Trial:
 
     name: str
     benchmark: Benchmark
-    folder: Path | None
+    folder: Path
     seed: int
     number: int
     of: int
@@ -56,7 +56,7 @@ def list_trials(
     model: dict[str, str],
     backbone: Backbone,
     benchmarks: dict[str, Benchmark],
-    folders: dict[str, Path | None],
+    folders: dict[str, Path],
     settings: Evaluation,
     work: Path,
     code: str,
@@ -65,14 +65,16 @@ def list_trials(
 
     Args:
         model: hash of each of its files; for a model on the Hub its name, with an empty hash.
-        folders: local data of the benchmarks that have some.
+        folders: the data of each benchmark.
         code: version of the code that records depend on.
     """
     common = {"model": model, "decoding": decoding(backbone, settings), "code": code}
     trials = []
     for name, benchmark in benchmarks.items():
-        folder = folders.get(name)
-        files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
+        folder = folders[name]
+        # Not what the Hub's client keeps in a hidden folder, with dates.
+        shown = (path for path in sorted(folder.rglob("*")) if not path.relative_to(folder).as_posix().startswith("."))
+        files = [path for path in shown if path.is_file()]
         data = {"benchmark": benchmark.model_dump(mode="json", exclude={"label"}), "files": hashes(files)}
         for number, seed in enumerate(settings.seeds, start=1):
             key = stable_hash({**common, **data, "seed": seed})

@@ -50,9 +50,7 @@ def all_checks(catalogue: Catalogue, files: list[str], slurm: bool) -> Iterator[
     experiment, paths, folders = catalogue.experiment, Paths(catalogue.experiment.experiment), model_folders(catalogue)
     needs, cuda = needs_of(catalogue), needs_cuda(catalogue)
     configuration = shlex.join(files)
-
-    def command(target: Path) -> str:
-        return f"snakemake --cores 1 {target} --configfile {configuration}"
+    fetch = f"egpo fetch {configuration}"
 
     found = gpus.read_gpus() if cuda else []
     # A login node need not be able to compute: the compute nodes are.
@@ -73,10 +71,10 @@ def all_checks(catalogue: Catalogue, files: list[str], slurm: bool) -> Iterator[
         yield "torch", lambda: gpus.torch_sees_gpus(attentions)
     for name, backbone in catalogue.backbones.items():
         target = paths.output("backbone_fetch", backbone=name)
-        yield f"model {name}", partial(models.model, name, backbone, folders[name], target, command(target))
+        yield f"model {name}", partial(models.model, name, backbone, folders[name], target, fetch)
     source = paths.output("data_source")
-    yield "data", lambda: inputs.data(experiment.data, source, command(source))
-    yield "benchmarks", lambda: inputs.benchmarks(catalogue.benchmarks, paths)
+    yield "data", lambda: inputs.data(experiment.data, source, fetch)
+    yield "benchmarks", lambda: inputs.benchmarks(catalogue.benchmarks, paths, fetch)
     yield "judges", lambda: inputs.judges(catalogue.benchmarks)
     yield "Slurm", lambda: cluster.cluster(needs, slurm)
     yield "verl", lambda: engines.verl_accepts(catalogue, folders)

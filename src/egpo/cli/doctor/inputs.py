@@ -7,10 +7,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from egpo.cli.doctor.finding import Finding, failed, ok, warning
-from egpo.cli.doctor.models import SECONDS, on_hub
+from egpo.cli.doctor.models import on_hub
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT, Paths
-from egpo.config.benchmarks import Benchmark, Judge, LocalBenchmark
+from egpo.config.benchmarks import Benchmark, HubBenchmark, Judge, LocalBenchmark
 from egpo.config.data import Data, HubSource, LocalSource, ProblemsSource
 from egpo.data.schema import open_shard, shards
 
@@ -53,35 +53,20 @@ def _problems_on_hub(what: str, source: ProblemsSource, command: str) -> Finding
 # --- benchmarks ------------------------------------------------------------------------------------
 
 
-def benchmarks(chosen: dict[str, Benchmark], paths: Paths) -> list[Finding]:
-    """Local ones have files; for the others their hub is asked."""
-    findings, missing = [], []
+def benchmarks(chosen: dict[str, Benchmark], paths: Paths, command: str) -> list[Finding]:
+    """Local ones have files; for the others the Hub is asked. command: fetches them."""
+    findings = []
     for name, benchmark in chosen.items():
         source = benchmark.source
         if isinstance(source, LocalBenchmark) and not any((ROOT / source.path).iterdir()):
             remedy = f"Put the data in, as evalscope's {benchmark.adapter} reads it"
             findings.append(failed(f"benchmark {name}", f"{source.path} is empty", remedy))
-        elif source.kind == "hub" and not paths.questions(name).exists():
-            missing.append(name)
-    if missing:
-        findings.append(_evalscopes_hub(missing))
+        elif isinstance(source, HubBenchmark) and not paths.output("benchmark_fetch", benchmark=name).exists():
+            remedy = f"Run `{command}` where there is a network, or give a copy with source: {{kind: local, path: ...}}"
+            findings.append(on_hub(f"benchmark {name}", "dataset", source.repo, source.revision, remedy))
     if not findings:
         findings.append(ok("benchmarks", f"{len(chosen)} here, or made here"))
     return findings
-
-
-def _evalscopes_hub(names: list[str]) -> Finding:
-    """A warning at most: evalscope may have them in its cache."""
-    import requests
-    from modelscope.hub.utils.utils import get_endpoint
-
-    what, named = "benchmarks", ", ".join(names)
-    try:
-        requests.head(get_endpoint(), timeout=SECONDS)
-    except requests.RequestException as error:
-        remedy = "Without a network: source: {kind: local, path: ...} of each, or evalscope's own cache"
-        return warning(what, f"ModelScope, for {named}, does not answer ({type(error).__name__})", remedy)
-    return ok(what, f"ModelScope, for {named}, answers")
 
 
 def judges(chosen: dict[str, Benchmark]) -> list[Finding]:

@@ -1,0 +1,79 @@
+"""The Hugging Face Hub. Only the rules that fetch may use it: compute nodes often have no network.
+
+Every other job runs with the Hub's clients offline, so that one that asks for what was not fetched fails at once, by
+its name, and not after minutes of attempts. `egpo fetch` runs the rules that fetch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from egpo.common.errors import UserError
+
+OFFLINE = "HF_HUB_OFFLINE"  # of huggingface_hub, datasets and transformers
+OF_THE_USER = "EGPO_HF_HUB_OFFLINE"  # the user's own value of it
+
+
+def forbid() -> None:
+    """Let this process and its children be offline. The user's own choice is kept for `allow`."""
+    os.environ.setdefault(OF_THE_USER, os.environ.get(OFFLINE, ""))
+    os.environ[OFFLINE] = "1"
+
+
+def allow() -> None:
+    """Undo `forbid` in a process that fetches; where the user has chosen to be offline, it stays so."""
+    if OF_THE_USER not in os.environ:
+        return
+    os.environ[OFFLINE] = os.environ[OF_THE_USER]
+    if "huggingface_hub" in sys.modules:  # it reads the variable once, when it is imported
+        raise RuntimeError("huggingface_hub was imported before egpo.runtime.hub.allow()")
+
+
+def snapshot(
+    kind: Literal["model", "dataset"],
+    repo: str,
+    revision: str,
+    folder: Path,
+    key: str,
+    report: Callable[[str], None],
+    allow_patterns: list[str] | None = None,
+    ignore_patterns: list[str] | None = None,
+) -> str:
+    """Download a repository of the Hub; an interrupted download continues where it stopped.
+
+    Args:
+        key: of the configuration, for messages.
+
+    Returns:
+        The commit that `revision` resolves to.
+
+    Raises:
+        UserError: the Hub cannot be reached or does not have it.
+    """
+    allow()
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        commit = HfApi().repo_info(repo, revision=revision, repo_type=kind).sha
+        assert commit is not None
+        report(f"fetching {repo} at {commit}")
+        snapshot_download(
+            repo,
+            repo_type=kind,
+            revision=commit,
+            local_dir=folder,
+            allow_patterns=allow_patterns,
+            ignore_patterns=ignore_patterns,
+        )
+    except Exception as error:  # the Hub's errors and those of every network layer below it
+        raise UserError(
+            f"{key}: cannot fetch {repo} at {revision} from the Hugging Face Hub ({type(error).__name__}: "
+            f"{str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}). Check the name; run "
+            "`egpo fetch` where there is a network (what is fetched stays), or give a copy with {kind: local, "
+            "path: ...}."
+        ) from error
+    return commit
