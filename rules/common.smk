@@ -50,6 +50,9 @@ PATHS = Paths(EXPERIMENT.experiment)
 
 slurm_commands.put_first()
 hub.forbid()
+# Snakemake's commands do not quote the interpreter's path (snakemake/snakemake#2645); from here it has no blank.
+if " " in sys.executable:
+    sys.executable = os.path.relpath(sys.executable)
 
 
 DRIVER = ExitStack()

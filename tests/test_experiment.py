@@ -191,7 +191,7 @@ def test_a_clock_that_is_ahead_costs_no_training(configuration):
 
 # --- what an edit runs again ------------------------------------------------------------------------
 
-TABLES = {"table1", "comparisons", "answers", "claims", "table3", "case_study", "replay", "measured"}
+TABLES = {"table1", "comparisons", "answers", "claims", "table3", "case_study", "replay", "measured", "learned"}
 OVERVIEW = {"accuracy_figure", "forest_figure"}
 FIGURES = {"learning_curve", "entropy_figures", "replay_figure", *OVERVIEW}
 CARD = {"data_card", "funnel_figure", "report", "all"}

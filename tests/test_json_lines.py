@@ -196,6 +196,28 @@ def test_the_first_line_is_read_by_egpo_check(name: str, demo: dict, tmp_path: P
     assert line.startswith("mine.yaml: ") and "mine.jsonl: " in line
 
 
+def test_missing_shards_are_named_before_anything_runs(demo: dict, tmp_path: Path) -> None:
+    """Two of three files of a model, an index that names a third, one of two shards of each subset of the data."""
+    model = tmp_path / "model"
+    model.mkdir()
+    for number in (1, 3):
+        (model / f"model-0000{number}-of-00003.safetensors").write_bytes(b"")
+    (model / "model.safetensors.index.json").write_text('{"weight_map": {"a": "other.safetensors"}}')
+    (model / "config.json").write_text("{}")
+    (model / "tokenizer_config.json").write_text('{"chat_template": ""}')
+    for name in ("data", "extended"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train-00001-of-00002.parquet").write_bytes(b"")
+    demo["extra_models"] = {"own": {"model": str(model), "like": "tiny-math"}}
+    demo["data"]["source"] = {"kind": "local", "path": str(tmp_path)}
+    with pytest.raises(UserError) as caught:
+        load_checked(demo, "mine.yaml")
+    text = str(caught.value)
+    for name in ("model-00002-of-00003.safetensors", "other.safetensors", "train-00000-of-00002.parquet"):
+        assert f"{name}: copy or download" in text, text
+    assert text.count("first train-00000-of-00002.parquet") == 2
+
+
 def test_pointers_in_the_folders_of_models_and_benchmarks(demo: dict, tmp_path: Path) -> None:
     model, benchmark = tmp_path / "model", tmp_path / "benchmark"
     model.mkdir()

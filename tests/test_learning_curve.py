@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 from report_inputs import write_metrics
 
-from egpo.analysis.learning import quarter_gain
+from egpo.analysis.learning import first_and_last, quarter_gain
 from egpo.common.errors import UserError
 from egpo.config.loader import load
 from egpo.report.figures.learning_curve import learning_curve
+from egpo.report.tables.learned import write_learned
 
 
 def test_quarter_gain_by_hand():
@@ -36,3 +37,25 @@ def test_a_file_without_rewards_is_refused_by_name(tmp_path, demo):
     file.write_text('{"step": 1}')
     with pytest.raises(UserError, match=r"metrics\.jsonl: holds no"):
         learning_curve(load(demo, "demo"), {("tiny-math", "grpo", 1): file}, tmp_path)
+
+
+def test_problems_that_came_again_are_compared_with_themselves(tmp_path, demo):
+    """a: 0.5, then 1; b: 0, 1, then 0.5; c came once. Mean difference 0.5 both times: without a spread."""
+    found = {("a", 1): [1, 0], ("b", 1): [0, 0], ("c", 2): [1, 1], ("b", 2): [1, 1], ("b", 3): [0, 1], ("a", 3): [1, 1]}
+    rows = [
+        {"problem": problem, "step": step, "correct": bool(right)}
+        for (problem, step), flags in found.items()
+        for right in flags
+    ]
+    shares = first_and_last(pd.DataFrame(rows))
+    assert shares.T.to_dict() == {"a": {"first": 0.5, "last": 1.0}, "b": {"first": 0.0, "last": 0.5}}
+    pd.DataFrame(rows).to_parquet(tmp_path / "responses.parquet")
+    pd.DataFrame(rows)[:2].to_parquet(tmp_path / "once.parquet")
+    trained = {
+        ("tiny-math", "grpo", 1): tmp_path / "responses.parquet",
+        ("tiny-math", "egpo", 1): tmp_path / "once.parquet",
+    }
+    write_learned(load(demo, "demo"), trained, tmp_path)
+    table = pd.read_csv(tmp_path / "learned.csv")
+    assert table["problems"].tolist() == [2, 0] and table["difference"][0] == 0.5
+    assert "| 25.0 | 75.0 | +50.0 |" in (tmp_path / "learned.md").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -177,6 +178,21 @@ def test_a_process_that_looked_long_ago_cannot_take_an_old_number(tmp_path):
     with lease.hold(work, print) as held:
         held.beat()
         assert held.number == 3 and not held.lost
+
+
+def test_a_file_system_without_hard_links_is_named(tmp_path, monkeypatch):
+    """The kernel's answer there, by a stand-in of os.link: exFAT and vfat say EPERM."""
+
+    def link(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(lease.os, "link", link)
+    with (
+        pytest.raises(UserError, match=r"no hard links .* Make `results` a link"),
+        lease.hold(tmp_path / "work", print),
+    ):
+        pass
+    assert list(lease.folder_of(tmp_path / "work").iterdir()) == []
 
 
 def test_twenty_at_once_hold_it_one_after_the_other(tmp_path):

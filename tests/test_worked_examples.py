@@ -163,9 +163,7 @@ def test_a_warm_up_lowers_the_loss_and_writes_what_it_found(model, tokenizer, tm
     data = CATALOGUES["demo"].experiment.data
     examples, validation = tmp_path / "examples.jsonl", tmp_path / "validation.parquet"
     write_worked(warmed.warm_up, examples, said.append)
-    warm_up.write_warm(
-        warmed, source, examples, validation, [], {}, data, out, tmp_path / "manifest.json", said.append
-    )
+    warm_up.write_warm(warmed, source, examples, validation, [], {}, data, out, tmp_path / "manifest.json", said.append)
     found = read_json(tmp_path / "manifest.json")
     assert found["losses"][-1] < found["losses"][0] - 1
     assert found["before"]["pass_rate"] == 0 and len(found["responses"]) == 2

@@ -58,3 +58,18 @@ def quarter_gain(rewards: pd.Series) -> tuple[float, float]:
     first, last = rewards.iloc[:size], rewards.iloc[-size:]
     error = ((first.var(ddof=1) + last.var(ddof=1)) / size) ** 0.5
     return float(last.mean() - first.mean()), float(error)
+
+
+def first_and_last(responses: pd.DataFrame) -> pd.DataFrame:
+    """Share of right responses to each problem that came more than once: at its first and at its last time.
+
+    The same problems both times, so the difference does not depend on which ones a step has.
+
+    Args:
+        responses: of a training (egpo.training.responses.SCHEMA).
+
+    Returns:
+        first and last, 0 to 1, by problem.
+    """
+    shares = responses.groupby(["problem", "step"], observed=True)["correct"].mean().groupby("problem", observed=True)
+    return pd.DataFrame({"first": shares.first(), "last": shares.last()})[shares.size() > 1]

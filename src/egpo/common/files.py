@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+SHARD = re.compile(r"(.+)-\d+-of-(\d+)(\.\w+)")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -56,6 +58,20 @@ def is_lfs_pointer(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(len(LFS_POINTER)) == LFS_POINTER
+
+
+def missing_shards(files: Iterable[Path]) -> list[str]:
+    """Names of the files that those named `...-00001-of-00004...` lack beside them.
+
+    Models are numbered from 1 (transformers), datasets from 0 (datasets).
+    """
+    names = {file.name for file in files}
+    wanted = set()
+    for found in filter(None, map(SHARD.fullmatch, names)):
+        stem, count, suffix = found.groups()
+        first = 1 if suffix == ".safetensors" else 0
+        wanted |= {f"{stem}-{first + n:0{len(count)}}-of-{count}{suffix}" for n in range(int(count))}
+    return sorted(wanted - names)
 
 
 def lfs_pointers(folder: Path) -> Iterator[Path]:

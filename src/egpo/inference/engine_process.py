@@ -17,13 +17,14 @@ from typing import Any
 
 from egpo.inference.engine import OUT_OF_MEMORY, Answer
 from egpo.runtime import out_of_memory
+from egpo.runtime.short_folder import short_folder
 
 Request = tuple[int, list[dict[str, str]], int, bool]
 
 
 def temporary_folder() -> tempfile.TemporaryDirectory[str]:
     """A folder for the temporary files of this process, because vLLM does not delete all of them."""
-    folder = tempfile.TemporaryDirectory(prefix="egpo-", ignore_cleanup_errors=True)
+    folder = tempfile.TemporaryDirectory(prefix="egpo-", dir=short_folder(), ignore_cleanup_errors=True)
     os.environ["TMPDIR"] = tempfile.tempdir = folder.name
     return folder
 

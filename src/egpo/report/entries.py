@@ -152,6 +152,7 @@ _ALL = (
         ("metrics",),
         **SHORT,
     ),
+    Entry("learned", "tables.learned.write_learned", _names("learned", *PAGE), ("trained",), **SHORT),
     Entry("measured", "tables.measured.write_measured", _names("measured", *PAGE), ("metrics",), **SHORT),
     Entry("accuracy_figure", "figures.overview.accuracy_figure", _names("accuracy", *FIGURE), ("table1",), **SHORT),
     Entry(
@@ -204,6 +205,7 @@ CAPTIONS = {
     "table3": "Entropy as a predictor of incorrect responses (Table 3).",
     "case_study": "The problem that training changed most, with a response of each model (Figure 4).",
     "learning_curve": "Mean reward of the rollouts by training step.",
+    "learned": "Problems that came more than once: right at the first and at the last time.",
     "measured": "Time, memory, and how far actor and vLLM were apart, by training.",
     "accuracy": "Accuracy by benchmark and method, with intervals.",
     "forest": "What the main method is above each other one, with intervals.",
@@ -286,6 +288,7 @@ INPUTS: dict[str, Callable[[Catalogue, Paths], Files]] = {
         for model in trained_models(catalogue.experiment)
         if model[1] == catalogue.experiment.main_method
     },
+    "trained": _of_models("train_model", "responses", trained_models),
     "replayed": lambda catalogue, paths: paths.tables / "replay.csv",
     "rollouts": _of_models("roll_out", "rollouts", diagnosed_models),
     "measures": _of_models("measure_rollouts", "measures", diagnosed_models),

@@ -13,6 +13,7 @@ Clocks of different machines are never compared, and touching or emptying a file
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -31,6 +32,7 @@ from egpo.common.errors import UserError
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
 POLL_SECONDS = 1.0
+NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # as file systems without them say
 
 
 def folder_of(work: Path) -> Path:
@@ -112,7 +114,11 @@ class Lease:
         return self.folder / f"{self.number}.json"
 
     def take(self, number: int) -> bool:
-        """Become the holder with this number; False if another process has taken it."""
+        """Become the holder with this number; False if another process has taken it.
+
+        Raises:
+            UserError: the file system has no hard links.
+        """
         self.number = number
         new = self.folder / f".{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
         new.write_text(json.dumps(_myself()))
@@ -120,6 +126,13 @@ class Lease:
             os.link(new, self.file)
         except FileExistsError:
             return False
+        except OSError as error:
+            if error.errno not in NO_HARD_LINKS:
+                raise
+            raise UserError(
+                f"{self.folder}: this file system has no hard links ({os.strerror(error.errno)}), which keep two "
+                "processes apart. Make `results` a link to a folder on one that has them."
+            ) from None
         finally:
             new.unlink()
         return True

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from egpo.runtime.guard import descendants
 from egpo.runtime.processes import SET_CHILD_SUBREAPER, prctl
+from egpo.runtime.short_folder import short_folder
 from egpo.training.cpu import cpu_environment
 from egpo.training.names import ADDRESS, RUN_FOLDER
 
@@ -67,8 +68,7 @@ def guarded(config: DictConfig, settings: Path) -> Iterator[subprocess.Popen[byt
     Yields:
         The guard's process, which ends with the driver's exit code.
     """
-    # Paths of Ray's sockets may have at most 107 characters.
-    folder = tempfile.mkdtemp(prefix="egpo-", dir="/tmp")
+    folder = tempfile.mkdtemp(prefix="egpo-", dir=short_folder())
     command = [sys.executable, "-m", "egpo.runtime.guard", folder]
     command += [sys.executable, "-m", "egpo.verl_plugin.driver", str(settings)]
     before = set(descendants(os.getpid()))

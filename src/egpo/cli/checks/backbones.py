@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from egpo.cli.checks.data import problem_places
 from egpo.common.errors import UserError
-from egpo.common.files import is_lfs_pointer, lfs_remedy
+from egpo.common.files import is_lfs_pointer, lfs_remedy, missing_shards, read_json
 from egpo.common.paths import ROOT
 from egpo.config.backbones import LocalModel
 from egpo.config.experiment import Catalogue
 from egpo.config.loader import place
+
+AGAIN = "copy or download the model again, whole"
 
 
 def lengths(catalogue: Catalogue, source: str) -> Iterator[str]:
@@ -59,6 +62,17 @@ def worked_examples(catalogue: Catalogue, source: str) -> Iterator[str]:
                 yield f"{' '.join(str(error).splitlines())}"
 
 
+def lost_weights(folder: Path) -> list[str]:
+    """Files of weights that the index, or the numbers in the names of the others, say should be there."""
+    weights = list(folder.glob("*.safetensors"))
+    index = folder / "model.safetensors.index.json"
+    try:
+        named = set(read_json(index).get("weight_map", {}).values()) if index.is_file() else set()
+    except ValueError:
+        return ["a readable model.safetensors.index.json"]
+    return sorted({*missing_shards(weights), *(named - {file.name for file in weights})})
+
+
 def files(catalogue: Catalogue, source: str) -> Iterator[str]:
     """Files that a local model lacks. Hugging Face's other formats hold code (pickle) and are not read."""
     for name, backbone in catalogue.backbones.items():
@@ -71,6 +85,7 @@ def files(catalogue: Catalogue, source: str) -> Iterator[str]:
         if runs and not any(folder.glob("*.safetensors")):
             yield f"{where}: '{folder}' has no *.safetensors: save the model with save_pretrained."
         yield from (f"{where}: {lfs_remedy(file)}" for file in sorted(folder.iterdir()) if is_lfs_pointer(file))
+        yield from (f"{where}: '{folder}' lacks {name}: {AGAIN}." for name in lost_weights(folder))
         tokenizer = folder / "tokenizer_config.json"
         if not tokenizer.is_file():
             yield f"{where}: '{folder}' has no tokenizer_config.json: save the tokenizer there with save_pretrained."

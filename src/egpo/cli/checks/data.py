@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from egpo.common.errors import UserError
-from egpo.common.files import lfs_pointers, lfs_remedy
+from egpo.common.files import lfs_pointers, lfs_remedy, missing_shards
 from egpo.common.paths import ROOT
 from egpo.config.benchmarks import LocalBenchmark, SyntheticBenchmark
 from egpo.config.data import Deduplication, LocalSource, ProblemSet, ProblemsSource, Quotas, StandInSource
@@ -53,6 +53,10 @@ def benchmarks(catalogue: Catalogue, source: str) -> Iterator[str]:
                     f"{benchmark.adapter} reads."
                 )
             yield from (f"{where}.source.path: {lfs_remedy(file)}" for file in sorted(lfs_pointers(folder)))
+            yield from (
+                f"{where}.source.path: '{benchmark.source.path}' lacks {name}: copy or download it again, whole."
+                for name in missing_shards(folder.rglob("*"))
+            )
 
 
 def data(experiment: Experiment, source: str) -> Iterator[str]:
@@ -62,7 +66,13 @@ def data(experiment: Experiment, source: str) -> Iterator[str]:
         for name in ("data", "extended"):
             pointers = sorted(lfs_pointers(ROOT / found.path / name))
             yield from (f"{source}: data.source.path: {lfs_remedy(file)}" for file in pointers)
-            if not any((ROOT / found.path / name).glob("*.parquet")):
+            shards = list((ROOT / found.path / name).glob("*.parquet"))
+            if lost := missing_shards(shards):
+                yield (
+                    f"{source}: data.source.path: '{found.path}/{name}' lacks {len(lost)} of the shards that the names "
+                    f"of the others count, first {lost[0]}: copy or download it again, whole."
+                )
+            if not shards:
                 yield (
                     f"{source}: data.source.path: '{found.path}' holds no {name}/*.parquet: kind local reads "
                     "OpenR1-Math's two folders of shards, data/ and extended/. For files of problems and answers, "
@@ -93,6 +103,9 @@ def problem_places(parts: Mapping[str, ProblemSet]) -> Iterator[str]:
                 f"{key}.path: there is no .jsonl or .parquet file at '{part.path}'. Give the path of your "
                 "problems: a file, or a folder of files."
             )
+        yield from (
+            f"{key}.path: '{part.path}' lacks {name}: copy it again, whole." for name in missing_shards(files_of(part))
+        )
         if part.repo is not None and not part.on_hub and not (ROOT / part.repo).is_dir():
             yield (f"{key}.repo: '{part.repo}' is not a folder. Give that of a dataset, or owner/name.")
 

@@ -61,7 +61,7 @@ def all_checks(catalogue: Catalogue, files: list[str], slurm: bool) -> Iterator[
     if not login:
         yield "cores and memory", lambda: machine.capacity(needs)
         yield "/dev/shm", lambda: machine.shared_memory(cuda)
-        yield "/tmp", machine.temporary
+        yield "temporary folder", machine.temporary
     yield "results/", lambda: machine.results(RESULTS, machine.least_disk(catalogue))
     if login:
         yield "GPUs", lambda: on_a_node(needs, f"egpo doctor {configuration}")

@@ -14,6 +14,7 @@ from egpo.backbones.architecture import of_backbone
 from egpo.cli.doctor.finding import Finding, failed, ok, warning
 from egpo.cli.doctor.needs import Need
 from egpo.config.experiment import Catalogue
+from egpo.runtime.short_folder import short_folder
 
 GIB = 2**30
 
@@ -55,13 +56,14 @@ def assess_shared_memory(free: float, wanted: float) -> Finding:
 
 
 def temporary() -> Finding:
-    """/tmp itself: Ray's sockets need a short path, whatever TMPDIR says."""
-    free = shutil.disk_usage("/tmp").free / GIB
-    if not os.access("/tmp", os.W_OK | os.X_OK):
-        return failed("/tmp", "cannot be written", "Ray's sockets lie there: ask for a /tmp that you can write")
-    return (
-        ok("/tmp", f"{free:.1f} GiB free") if free >= 2 else warning("/tmp", f"{free:.1f} GiB free", "Make some room")
-    )
+    """Where the sockets of Ray and vLLM are, and Ray's logs."""
+    folder = short_folder()
+    free = shutil.disk_usage(folder).free / GIB
+    if not os.access(folder, os.W_OK | os.X_OK):
+        remedy = "Sockets lie there: ask for a /tmp that you can write, or set TMPDIR to a folder with a short path"
+        return failed(folder, "cannot be written", remedy)
+    found = f"{free:.1f} GiB free"
+    return ok(folder, found) if free >= 2 else warning(folder, found, "Make room, or set TMPDIR to a short path")
 
 
 def least_disk(catalogue: Catalogue) -> float:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from egpo.cli.checks.backbones import lost_weights
 from egpo.cli.doctor.finding import Finding, failed, ok
 from egpo.common.paths import ROOT
 from egpo.config.backbones import Backbone, HubModel, LocalModel
@@ -54,10 +55,7 @@ def shortcomings(folder: Path) -> list[str]:
     elif not _has_chat_template(folder, found):
         found.append("the tokenizer has no chat template")
     weights = sorted(folder.glob("*.safetensors"))
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        named = set(_json(index, found).get("weight_map", {}).values())
-        found += [f"{name} is missing" for name in sorted(named - {file.name for file in weights})]
+    found += [f"{name} is missing" for name in lost_weights(folder)]
     for file in weights:
         try:
             safe_open(file, framework="numpy").__enter__()
