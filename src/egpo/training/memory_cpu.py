@@ -11,6 +11,7 @@ from egpo.training.memory import ENTROPY_CHUNK, FP32, GIB, STATES
 BASE = 3.0  # GiB: Ray, the driver, verl and vLLM imported, verl's queue
 CACHE_BYTES = GIB  # of vLLM's cache, unless that is too little
 SEQUENCES = 256  # that vLLM samples at a time (verl's max_num_seqs is 1024, but a step has fewer)
+LEAST = 1e6  # parameters of a model that is worth naming
 LOGITS = 4  # copies of a micro batch's logits in fp32: themselves, and what entropies and gradients take
 
 
@@ -39,10 +40,12 @@ class CpuMemory:
         if self.peak <= self.limit:
             return []
         fits = max(0.0, (self.limit - BASE - self.batch - CACHE_BYTES / GIB) * GIB / ((STATES + 1) * FP32))
+        batch = f"{self.batch:.1f} of them for a prompt and its response of the greatest lengths"
+        smaller = f"take a model of at most {fits / 1e6:,.0f} million parameters, or " if fits > LEAST else ""
         return [
-            f"a training of this model needs about {self.peak:.1f} GiB, one sequence at a time, and "
-            f"jobs.train.memory_gib gives it {self.limit:.0f}. Raise that to {ceil(self.peak)} if the machine has it; "
-            f"else take a model of at most {fits / 1e6:,.0f} million parameters, or shorten prompts and responses."
+            f"a training of this model needs about {self.peak:.1f} GiB, {batch}, and jobs.train.memory_gib gives it "
+            f"{self.limit:.0f}. Raise that to {ceil(self.peak)} if the machine has it; else {smaller}shorten "
+            "max_prompt_length and max_response_length."
         ]
 
     def line(self) -> str:
