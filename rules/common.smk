@@ -20,6 +20,9 @@ from egpo.config.matrix import (
     diagnosed_models,
     every_benchmark,
     evaluated_models,
+    milestone_benchmarks,
+    milestone_steps,
+    milestones_of,
     table2_models,
     trained_models,
 )
@@ -79,6 +82,7 @@ wildcard_constraints:
     method="|".join(map(re.escape, [BASE, *CATALOGUE.methods])),
     seed=r"\d+",
     benchmark="|".join(map(re.escape, CATALOGUE.benchmarks)),
+    step=r"\d+",
 
 
 # Of the long jobs, which take all cores of a small machine: between two of them a short job would leave a core idle.

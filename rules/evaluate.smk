@@ -1,6 +1,22 @@
-# One evaluation per model: vLLM loads once and serves every benchmark and every seed.
+# One evaluation per model: vLLM loads once and serves every benchmark and every seed. A milestone is a model too.
+def step_of(wildcards):
+    """The step of a milestone's evaluation; None of a final model's."""
+    return wildcards.get("step")
+
+
 def evaluation_of(w):
-    return EXPERIMENT.of(w.backbone).evaluation
+    evaluation = EXPERIMENT.of(w.backbone).evaluation
+    return evaluation.of_milestones if step_of(w) else evaluation
+
+
+def asked_of(w):
+    """The benchmarks of an evaluation."""
+    return (milestone_benchmarks if step_of(w) else benchmarks_of)(EXPERIMENT, w.method)
+
+
+def plain_evaluation(w):
+    """What of it answers depend on."""
+    return evaluation_of(w).model_dump(mode="json", exclude={"milestones"})
 
 
 def evaluate_needs(w):
@@ -15,6 +31,8 @@ def evaluated(wildcards):
     """(file that says the model is ready, folder of the model)."""
     if wildcards.method == BASE:
         return backbone_ready(wildcards.backbone), backbone_model(wildcards.backbone)
+    if step_of(wildcards):
+        return str(PATHS.milestone_mark(**wildcards)), str(PATHS.milestone(**wildcards))
     folder = PATHS.training(wildcards.backbone, wildcards.method, wildcards.seed)
     return str(folder / "manifest.json"), str(folder / "model")
 
@@ -22,6 +40,15 @@ def evaluated(wildcards):
 def evaluation_file(name, model):
     """An output of the evaluation of a model, by its name."""
     return PATHS.output("evaluate_model", name, **wildcards_of(model))
+
+
+def evaluations_of(models):
+    """What says that models and their milestones are evaluated."""
+    milestones = [milestone for model in models for milestone in milestones_of(EXPERIMENT, model)]
+    return [
+        *(evaluation_file("manifest", model) for model in models),
+        *(PATHS.output("evaluate_milestone", **wildcards_of(milestone)) for milestone in milestones),
+    ]
 
 
 def benchmark_folder(name):
@@ -121,7 +148,7 @@ rule benchmark_questions:
 def problems_to_roll_out(wildcards):
     """The problems of the rollouts of a model that has some. Others, or new ones, are no reason to evaluate again."""
     model = (wildcards.backbone, wildcards.method, int(wildcards.seed))
-    return ancient(str(PATHS.heldout)) if model in diagnosed_models(EXPERIMENT) else []
+    return ancient(str(PATHS.heldout)) if model in diagnosed_models(EXPERIMENT) and not step_of(wildcards) else []
 
 
 def rollouts_too(wildcards, input):
@@ -161,7 +188,7 @@ rule score_references:
 rule evaluate_model:
     input:
         model=lambda w: evaluated(w)[0],
-        benchmarks=lambda w: [file for name in benchmarks_of(EXPERIMENT, w.method) for file in benchmark_ready(name)],
+        benchmarks=lambda w: [file for name in asked_of(w) for file in benchmark_ready(name)],
         problems=problems_to_roll_out,
     output:
         **PATHS.outputs("evaluate_model"),
@@ -181,15 +208,27 @@ rule evaluate_model:
         model=lambda w: evaluated(w)[1],
         work=str(PATHS.evaluation() / "work"),
         backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
-        benchmarks=lambda w: plain_benchmarks(benchmarks_of(EXPERIMENT, w.method)),
-        folders=lambda w: folders_of(benchmarks_of(EXPERIMENT, w.method)),
-        evaluation=lambda w: plain(evaluation_of(w)),
+        benchmarks=lambda w: plain_benchmarks(asked_of(w)),
+        folders=lambda w: folders_of(asked_of(w)),
+        evaluation=lambda w: plain_evaluation(w),
         rollouts=rollouts_too,
         code=stage_code("evaluate_model"),
     script:
         "../workflow/scripts/evaluate.py"
 
 
+use rule evaluate_model as evaluate_milestone with:
+    output:
+        **PATHS.outputs("evaluate_milestone"),
+    log:
+        PATHS.log("evaluate_milestone"),
+    benchmark:
+        PATHS.usage("evaluate_milestone")
+    params:
+        name="evaluate {backbone} {method} seed {seed} step {step}",
+        work=str(PATHS.folder("evaluate_milestone") / "work"),
+
+
 rule evaluate:
     input:
-        [evaluation_file("manifest", model) for model in evaluated_models(EXPERIMENT)],
+        evaluations_of(evaluated_models(EXPERIMENT)),

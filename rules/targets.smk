@@ -5,7 +5,7 @@ def ablation_evaluations(wildcards):
             "this experiment has no section 'ablations'. Use one that does, e.g. "
             "snakemake ablations --configfile config/demo.yaml config/demo-full.yaml"
         )
-    return [evaluation_file("manifest", model) for model in table2_models(EXPERIMENT)]
+    return evaluations_of(table2_models(EXPERIMENT))
 
 
 def from_the_hub():
@@ -37,8 +37,10 @@ for method in CATALOGUE.methods:
         name:
             method
         input:
-            [
-                evaluation_file("manifest", (backbone, method, seed))
-                for backbone in backbones_of(EXPERIMENT, method)
-                for seed in EXPERIMENT.training_seeds
-            ],
+            evaluations_of(
+                [
+                    (backbone, method, seed)
+                    for backbone in backbones_of(EXPERIMENT, method)
+                    for seed in EXPERIMENT.training_seeds
+                ]
+            ),

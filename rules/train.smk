@@ -31,15 +31,20 @@ NODES = {
 SEVERAL = any(EXPERIMENT.of(name).training.nodes > 1 for name in EXPERIMENT.backbones)
 
 
+# Keys of `training` that change no step of it.
+RESULTLESS = {"save_freq", "sample_groups", "gpu_gib", "milestones"}
+
+
 rule train_model:
     input:
         backbone=lambda w: backbone_ready(w.backbone),
         train=PATHS.output("data_pool", "train"),
         validation=PATHS.output("data_pool", "validation"),
     output:
-        # Checkpoints and the exported model are not declared: Snakemake deletes the outputs of a failed job, and a
+        # Checkpoints and the exported models are not declared: Snakemake deletes the outputs of a failed job, and a
         # training resumes from its checkpoints.
         **PATHS.outputs("train_model"),
+        milestones=[PATHS.milestone_mark(step) for step in milestone_steps(EXPERIMENT)],
     log:
         PATHS.log("train_model"),
     benchmark:
@@ -65,7 +70,7 @@ rule train_model:
         name="train {backbone} {method} seed {seed}",
         model=lambda w: backbone_model(w.backbone),
         folder=str(PATHS.training()),  # as text: Snakemake fills no {wildcards} into a Path
-        training=lambda w: training_of(w).model_dump(mode="json", exclude={"save_freq", "sample_groups", "gpu_gib"}),
+        training=lambda w: training_of(w).model_dump(mode="json", exclude=RESULTLESS),
         method=lambda w: plain(CATALOGUE.methods[w.method]),
         backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
         code=lambda w: stage_code("train_model", *custom_code(w.method), platform=training_of(w).platform),
@@ -76,3 +81,8 @@ rule train_model:
 rule train:
     input:
         [PATHS.output("train_model", **wildcards_of(model)) for model in trained_models(EXPERIMENT)],
+        [
+            PATHS.milestone_mark(step, **wildcards_of(model))
+            for model in trained_models(EXPERIMENT)
+            for step in milestone_steps(EXPERIMENT)
+        ],

@@ -28,7 +28,7 @@ if UNCERTAINTY is not None:
             model=lambda w: evaluated(w)[1],
             work=str(PATHS.rollouts() / "work"),
             backbone=lambda w: plain(CATALOGUE.backbones[w.backbone]),
-            evaluation=lambda w: plain(evaluation_of(w)),
+            evaluation=lambda w: plain_evaluation(w),
             uncertainty=plain(UNCERTAINTY),
             code=stage_code("roll_out"),
         script:

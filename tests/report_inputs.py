@@ -16,11 +16,11 @@ from recorded_runs import write_run
 
 from egpo.analysis.learning import VALIDATION
 from egpo.common.files import write_json, write_text
-from egpo.common.paths import BASE, ROOT, Paths
+from egpo.common.paths import BASE, ROOT, Paths, wildcards_of
 from egpo.config.experiment import Catalogue
 from egpo.config.files import read_yaml
 from egpo.config.loader import load
-from egpo.config.matrix import diagnosed_models, evaluated_models, trained_models
+from egpo.config.matrix import diagnosed_models, evaluated_milestones, evaluated_models, trained_models
 from egpo.data.funnel import funnel, markdown
 from egpo.evaluation.records import SCHEMA
 from egpo.inference.decoding import METADATA
@@ -60,7 +60,8 @@ def small_catalogue(**changes: Any) -> Catalogue:
         "ablations": {"backbone": "tiny-think", "methods": ["c1"], "benchmarks": ["one"]},
         "extra_models": {"mine": {"model": "somebody/a-model", "like": "tiny-math", "label": "A model"}},
     }
-    values["evaluation"]["seeds"] = [1, 2]
+    values["training"] |= {"total_training_steps": 16, "milestones": 2}
+    values["evaluation"] |= {"seeds": [1, 2], "milestones": {"seeds": [1]}}
     values["data"]["heldout_rows"] = 60
     return load(values | changes, "test")
 
@@ -222,3 +223,7 @@ def write_results(catalogue: Catalogue) -> None:
             table.to_parquet(folders[-1] / "measures.parquet")
         for folder in folders:
             write_json(folder / "manifest.json", {"settings_hash": f"{number:04d}", "code": "c0de"})
+    for number, milestone in enumerate(evaluated_milestones(catalogue.experiment)):
+        file = paths.output("evaluate_milestone", "records", **wildcards_of(milestone))
+        write_records(file, {"one": ((2 * number) % 7,), "two": ((3 * number) % 9,)})
+        write_json(file.with_name("manifest.json"), {"settings_hash": f"m{number:03d}", "code": "c0de"})

@@ -83,7 +83,7 @@ def forget_training(results: Path) -> None:
         shutil.rmtree(results / folder, ignore_errors=True)
 
 
-def write(name: str, file: Path, steps: int = STEPS, **jobs: dict[str, Any]) -> str:
+def write(name: str, file: Path, steps: int = STEPS, milestones: int = 0, **jobs: dict[str, Any]) -> str:
     """The configuration of an experiment of this name, in `file`; `jobs` are laid over the demo's."""
     values = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()) | SMALL | {"experiment": name}
     values["uncertainty"] = {"rollouts_per_prompt": 2, "problems_per_shard": 4}
@@ -100,8 +100,9 @@ def write(name: str, file: Path, steps: int = STEPS, **jobs: dict[str, Any]) -> 
         "total_training_steps": steps,
         "save_freq": 1,
         "test_freq": 4,
+        "milestones": milestones,
     }
-    values["evaluation"]["seeds"] = [1, 2]
+    values["evaluation"] |= {"seeds": [1, 2], "milestones": {"benchmarks": ["few-sums"], "seeds": [1]}}
     for job, needs in jobs.items():
         values["jobs"][job] |= needs
     file.write_text(yaml.safe_dump(values))

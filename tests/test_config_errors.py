@@ -415,6 +415,26 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"training.total_training_steps": OUT, "training.total_epochs": 1, "training.save_freq": 30},
         ("training.save_freq: 30", "give at most 29"),
     ),
+    "more milestones than steps": ({"training.milestones": 28}, ("training.milestones: 28", "give at most 27")),
+    "milestones below none": ({"training.milestones": -1}, ("training.milestones: -1", "greater than or equal to 0")),
+    "milestones on a benchmark of another experiment": (
+        {"evaluation.milestones.benchmarks": ["gsm8k"]},
+        ("evaluation.milestones.benchmarks: 'gsm8k'", "They are: synthetic_math_500"),
+    ),
+    "milestones on no benchmark": ({"evaluation.milestones.benchmarks": []}, ("evaluation.milestones.benchmarks",)),
+    "a trial of milestones twice": (
+        {"evaluation.milestones.seeds": [3, 3]},
+        ("evaluation.milestones.seeds", "listed twice"),
+    ),
+    "trials of milestones that are all the same": (
+        {
+            "evaluation.temperature": 0,
+            "evaluation.seeds": [1],
+            "evaluation.milestones.seeds": [1, 2],
+            "uncertainty": OUT,
+        },
+        ("evaluation.temperature: 0", "give one seed"),
+    ),
     "bands that do not divide": ({"data.deduplication": {"bands": 7}}, ("data.deduplication: num_perm 128", "7")),
     "a threshold without bands": (
         {"data.deduplication": {"mode": "paper", "threshold": 0.99}},

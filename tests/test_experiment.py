@@ -31,7 +31,7 @@ TRAINING = RESULTS / "train/minute/egpo/seed-1"
 @pytest.fixture(scope="module")
 def configuration(tmp_path_factory) -> str:
     shutil.rmtree(RESULTS, ignore_errors=True)
-    yield small_experiment.write(NAME, tmp_path_factory.mktemp("configuration") / "small.yaml")
+    yield small_experiment.write(NAME, tmp_path_factory.mktemp("configuration") / "small.yaml", milestones=1)
     shutil.rmtree(RESULTS, ignore_errors=True)
 
 
@@ -87,7 +87,7 @@ def test_results_are_whole(configuration):
     rollouts = pd.read_parquet(RESULTS / "uncertainty/minute/egpo/seed-1/measures.parquet")
     assert rollouts.groupby("problem").size().tolist() == [2] * 6
     page = (RESULTS / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 10 and "these numbers mean nothing" in page
+    assert page.count("data:image/png;base64,") == 11 and "these numbers mean nothing" in page
     assert 'src="http' not in page and '<h2 id="lineage">' in page
     assert (RESULTS / "figures" / "learning_curve.pdf").read_bytes().startswith(b"%PDF")
     manifest = json.loads((TRAINING / "manifest.json").read_text())
@@ -135,6 +135,24 @@ def test_the_exported_model_loads_and_differs_from_the_backbone(configuration):
     assert before.keys() == after.keys()
     assert "attn_implementation" not in (TRAINING / "model" / "config.json").read_text()
     assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_model_of_a_milestone_loads_and_is_evaluated(configuration):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folders = (RESULTS / "backbones/minute/model", TRAINING / "milestones/step-2", TRAINING / "model")
+    before, between, after = (AutoModelForCausalLM.from_pretrained(folder, dtype="auto") for folder in folders)
+    assert between.dtype == after.dtype
+    for other in (before, after):
+        pairs = zip(between.parameters(), other.parameters(), strict=True)
+        assert any(not torch.equal(one, two) for one, two in pairs)
+    assert {file.name for file in folders[1].iterdir()} == {file.name for file in folders[2].iterdir()}
+    assert sorted(path.name for path in folders[1].parent.iterdir()) == ["step-2", "step-2.json"]
+    records = pd.read_parquet(RESULTS / "evaluate/minute/egpo/seed-1/step-2/records.parquet")
+    assert records.groupby(["benchmark", "seed"]).size().to_dict() == {("few-sums", 1): 10}
+    table = pd.read_csv(RESULTS / "tables/accuracy_by_step.csv")
+    assert table[["step", "n_trials"]].to_numpy().tolist() == [[0, 2], [2, 1], [4, 2]]
 
 
 def test_a_third_run_has_nothing_to_do(configuration):
@@ -191,11 +209,32 @@ def test_a_clock_that_is_ahead_costs_no_training(configuration):
 
 # --- what an edit runs again ------------------------------------------------------------------------
 
-TABLES = {"table1", "comparisons", "answers", "claims", "table3", "case_study", "replay", "measured", "learned"}
+BY_STEP = {"accuracy_by_step", "accuracy_by_step_figure"}
+TABLES = {
+    "table1",
+    "comparisons",
+    "answers",
+    "claims",
+    "table3",
+    "case_study",
+    "replay",
+    "measured",
+    "learned",
+    *BY_STEP,
+}
 OVERVIEW = {"accuracy_figure", "forest_figure"}
 FIGURES = {"learning_curve", "entropy_figures", "replay_figure", *OVERVIEW}
 CARD = {"data_card", "funnel_figure", "report", "all"}
-AFTER_A_TRAINING = {"evaluate_model", "roll_out", "measure_rollouts", *TABLES, *FIGURES, "report", "all"}
+AFTER_A_TRAINING = {
+    "evaluate_model",
+    "evaluate_milestone",
+    "roll_out",
+    "measure_rollouts",
+    *TABLES,
+    *FIGURES,
+    "report",
+    "all",
+}
 AFTER_THE_POOL = {"data_pool", *CARD, "train_model", *AFTER_A_TRAINING}
 CODE = ("import annotations\n", "import annotations\n\nNEW = 1\n")  # (old, new): an edit of any module
 # What is edited in a copy of the repository: (file, old, new), and the rules that then run.
@@ -204,6 +243,18 @@ EDITS = {
     "a script": ("workflow/scripts/train.py", '"""One training', '"""Just one training', set()),
     "how a training is watched": ("src/egpo/training/launch.py", *CODE, set()),
     "a limit": ("small.yaml", "    minutes: 20\n", "    minutes: 30\n", set()),
+    "no more milestones": (
+        "small.yaml",
+        "  milestones: 1\n",
+        "  milestones: 0\n",
+        {*TABLES, *FIGURES, "ceilings", "report", "all"} - BY_STEP,
+    ),
+    "milestones at other steps": (
+        "small.yaml",
+        "  milestones: 1\n",
+        "  milestones: 2\n",
+        {"train_model", *AFTER_A_TRAINING, "ceilings"},
+    ),
     "a schema's description": (
         "src/egpo/config/training.py",
         'description="Responses',

@@ -20,7 +20,7 @@ from egpo.cli.main import main
 from egpo.cli.plan import cost, earlier
 from egpo.cli.plan.dry_run import Job, dry_run
 from egpo.cli.plan.fit import disk_gib, too_large, too_long
-from egpo.cli.plan.hours import Costed, as_run, costed, steps_done, wall_clock
+from egpo.cli.plan.hours import Costed, answers_of, as_run, costed, steps_done, wall_clock
 from egpo.common.errors import UserError
 from egpo.common.files import write_json
 from egpo.common.paths import ROOT
@@ -289,6 +289,34 @@ def test_a_training_of_7b_leaves_two_checkpoints_and_a_model():
     needed = disk_gib([job("train_model")], paper())
     billions = 7.616e9 / 2**30
     assert sum(needed.values()) == pytest.approx((2 * 16 + 4 + 16) * billions, rel=1e-3)
+
+
+def test_milestones_take_a_model_each(here):
+    training = read_yaml(ROOT / "config" / "paper.yaml")["training"]
+    four = paper(training=training | {"milestones": 4})
+    more = disk_gib([job("train_model")], four)
+    assert more.pop("milestones of trainings") == pytest.approx(4 * 4 * 7.616e9 / 2**30, rel=1e-3)
+    without = disk_gib([job("train_model")], paper())
+    assert without.pop("milestones of trainings") == 0 and more == without
+    kept = here / "paper/train/qwen2.5-math-7b/egpo/seed-1/milestones/step-154"
+    kept.mkdir(parents=True)
+    with (kept / "sparse").open("wb") as file:
+        file.truncate(10 * 2**30)
+    later = disk_gib([job("train_model")], four)
+    assert later.pop("milestones of trainings") == pytest.approx(4 * 4 * 7.616e9 / 2**30 - 10, rel=1e-3)
+    assert later == pytest.approx(more)
+
+
+def test_a_milestone_has_its_own_answers_and_no_rollouts():
+    evaluation = read_yaml(ROOT / "config" / "paper.yaml")["evaluation"]
+    catalogue = paper(evaluation=evaluation | {"milestones": {"benchmarks": ["gsm8k", "aime24"], "seeds": [1, 2]}})
+    final = job("evaluate_model", gpus=1)
+    milestone = Job("evaluate_milestone", {**final.wildcards, "step": "154"}, threads=2, gpus=1, limit=48)
+    assert answers_of(milestone, catalogue) == 2 * (1319 + 30)
+    assert answers_of(final, catalogue) == 8 * (500 + 30 + 3018 + 272 + 1319)
+    jobs = [Costed(final, 2, "estimate"), Costed(milestone, 1, "estimate"), Costed(job("roll_out"), 3, "estimate")]
+    assert as_run(jobs) == [Costed(final, 5, "estimate"), jobs[1]]
+    assert costed(milestone, catalogue).basis == "estimate"
 
 
 @pytest.mark.parametrize("rule", ["data_source", "data_standin"])

@@ -152,7 +152,7 @@ RULE = re.compile(r'rule (\w+):\n(?:(?!\n *rule ).)*?script:\s*"\.\./(workflow/s
 CODE = re.compile(r"code=(?:lambda w: )?(stage_code|code_version)\(((?:\"[^\"]+\"(?:, )?)+)")
 # The modules that start and watch a training, which change no result.
 LAUNCHERS = {"backbones/architecture.py"} | {
-    f"training/{name}.py" for name in ("launch", "limits", "nodes", "prepare", "process", "run", "watch")
+    f"training/{name}.py" for name in ("export", "launch", "limits", "nodes", "prepare", "process", "run", "watch")
 }
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from safetensors.torch import load_file
 from small_runs import LIMITS, nothing_left_behind, small, start
 from waiting import LIMIT, until
@@ -243,6 +243,27 @@ def test_an_incomplete_checkpoint_is_removed_and_a_finished_training_only_export
     run.start()
     assert run.process.wait(LIMIT) == 0 and f"{STEPS} steps done" in run.log
     assert run.outcome()[0] == undisturbed.rewards
+
+
+def test_milestones_change_no_result_and_are_kept_over_a_fault(inputs, tmp_path, undisturbed):
+    """Step 3 is not one at which the training saves anyway."""
+    run = new_run(inputs, tmp_path / "out")
+    with open_dict(run.config):
+        run.config.egpo_run.milestones = [3, 8]
+    run.start()
+    run.wait_for(FAULT_AFTER)
+    kill_the_command(run)
+    run.process.wait()
+    kept = run.out / "milestones" / "step-3" / "model.safetensors"
+    first = kept.stat().st_mtime_ns, kept.read_bytes()
+    run.start()
+    assert run.process.wait(LIMIT) == 0, run.log[-3000:]
+    assert re.search(r"resuming after step [345]", run.log)
+    assert (kept.stat().st_mtime_ns, kept.read_bytes()) == first
+    assert sorted(path.name for path in (run.out / "milestones").iterdir()) == ["step-3", "step-8"]
+    rewards, model, record = run.outcome()
+    assert (rewards, record) == (undisturbed.rewards, undisturbed.record)
+    assert all(torch.equal(model[key], undisturbed.model[key]) for key in model)
 
 
 def test_a_training_that_diverges_ends(inputs, tmp_path):

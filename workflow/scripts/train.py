@@ -28,6 +28,7 @@ with (
         seed=int(snakemake.wildcards.seed),
         out=Path(snakemake.params.folder),
         code=snakemake.params.code,
+        milestones=[int(Path(file).stem.removeprefix("step-")) for file in snakemake.output.milestones],
         memory_gib=asked.mem_mb / 1024,
         limits=Limits(time=asked.minutes * 60, grace=asked.grace_minutes * 60, stall=asked.stall_seconds),
         report=report,

@@ -24,8 +24,9 @@ MACHINE = {
         "gpu_memory_utilization",
         "save_freq",
         "sample_groups",
+        "milestones",
     },
-    "evaluation": {"platform", "gpus", "tensor_parallel_size", "max_num_seqs", "kv_cache_gib"},
+    "evaluation": {"platform", "gpus", "tensor_parallel_size", "max_num_seqs", "kv_cache_gib", "milestones"},
 }
 
 

@@ -14,9 +14,9 @@ from huggingface_hub import DatasetCardData
 from egpo.analysis.labels import label, note
 from egpo.common.errors import UserError
 from egpo.common.files import sha256, write_text
-from egpo.common.paths import Model, Paths
+from egpo.common.paths import Model, Paths, wildcards_of
 from egpo.config.experiment import Catalogue
-from egpo.config.matrix import trained_models
+from egpo.config.matrix import evaluated_milestones, trained_models
 from egpo.report.document import document
 from egpo.report.entries import Entry, Files, entries_of
 from egpo.report.model_card import model_card
@@ -43,6 +43,8 @@ def _contents(catalogue: Catalogue, paths: Paths) -> list[Path]:
     for model in trained_models(catalogue.experiment):
         found |= dict.fromkeys(paths.training(*model) / name for name in OF_TRAINING)
         found[paths.evaluation(*model) / "manifest.json"] = None
+    for milestone in evaluated_milestones(catalogue.experiment):
+        found[paths.output("evaluate_milestone", **wildcards_of(milestone))] = None
     found[paths.output("data_card", "card")] = None
     return list(found)
 

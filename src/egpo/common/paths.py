@@ -1,6 +1,7 @@
 """Where everything of an experiment lies. No path is put together anywhere else.
 
 Models are named `<backbone>/<method>/seed-<training seed>`; the untrained backbone is the method `base` with seed 0.
+A model that a training keeps on its way is that name and `step-<step>`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ from egpo.common.stages import STAGES
 ROOT = Path(__file__).resolve().parents[3]  # the repository
 BASE, BASE_SEED = "base", 0
 Model = tuple[str, str, int]  # backbone, method, training seed
-WILDCARDS = {name: f"{{{name}}}" for name in ("backbone", "method", "seed", "benchmark")}
+Milestone = tuple[str, str, int, int]  # a model on the way of a training: backbone, method, training seed, step
+WILDCARDS = {name: f"{{{name}}}" for name in ("backbone", "method", "seed", "step", "benchmark")}
 
 
-def wildcards_of(model: Model) -> dict[str, str]:
-    """The wildcards of a model's jobs."""
-    backbone, method, seed = model
-    return {"backbone": backbone, "method": method, "seed": str(seed)}
+def milestone_folder(training: Path, step: int | str) -> Path:
+    """The model that a training has kept after a step, in the training's folder."""
+    return training / "milestones" / f"step-{step}"
+
+
+def wildcards_of(model: Model | Milestone) -> dict[str, str]:
+    """The wildcards of the jobs of a model or of a milestone."""
+    return dict(zip(("backbone", "method", "seed", "step"), map(str, model), strict=False))
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,13 @@ class Paths:
 
     def training(self, backbone: str = "{backbone}", method: str = "{method}", seed: str | int = "{seed}") -> Path:
         return self.folder("train_model", backbone=backbone, method=method, seed=seed)
+
+    def milestone(self, step: str | int = "{step}", **model: str) -> Path:
+        """A model on the way of a training; `<folder>.json` beside it says that the training is done."""
+        return milestone_folder(self.folder("train_model", **model), step)
+
+    def milestone_mark(self, step: str | int = "{step}", **model: str) -> Path:
+        return self.milestone(step, **model).with_suffix(".json")
 
     def evaluation(self, backbone: str = "{backbone}", method: str = "{method}", seed: str | int = "{seed}") -> Path:
         return self.folder("evaluate_model", backbone=backbone, method=method, seed=seed)

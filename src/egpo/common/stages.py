@@ -157,6 +157,16 @@ STAGES: dict[str, Stage] = {
         unit="answers",
         result="records",
     ),
+    # Its rule inherits from that of `evaluate_model`, with the code.
+    "evaluate_milestone": Stage(
+        "evaluate",
+        f"evaluate/{MODEL}/step-{{step}}",
+        {"manifest": "manifest.json", "records": "records.parquet"},
+        f"evaluate/{MODEL}-step-{{step}}",
+        needs="evaluate",
+        unit="answers",
+        result="records",
+    ),
     "roll_out": Stage(
         "rollouts",
         f"uncertainty/{MODEL}",

@@ -6,13 +6,27 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from egpo.config.section import Count, Positive, Section, Seed
+from egpo.config.section import Count, Name, Positive, Section, Seed
+
+
+class MilestoneEvaluation(Section):
+    """How the models of `training.milestones` are evaluated; everything else is as for final models."""
+
+    benchmarks: tuple[Name, ...] | None = Field(
+        None, min_length=1, description="Of the experiment's `benchmarks`; default: all that the method has."
+    )
+    seeds: tuple[Seed, ...] | None = Field(None, min_length=1, description="Default: the seeds of `evaluation`.")
 
 
 class Evaluation(Section):
     """Decoding and trials: every benchmark is run once per seed."""
 
     seeds: tuple[Seed, ...] = Field(min_length=1, description="One trial per seed.")
+    milestones: MilestoneEvaluation = Field(
+        MilestoneEvaluation(),
+        exclude_if=lambda section: section == MilestoneEvaluation(),
+        description="Benchmarks and seeds of the models of `training.milestones`.",
+    )
     temperature: float = Field(0.6, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
     top_k: int = Field(20, ge=-1, description="-1 for all tokens.")
@@ -29,6 +43,11 @@ class Evaluation(Section):
         if isinstance(values, dict) and values.get("platform") == "cpu":
             return {"max_num_seqs": 64, **values}
         return values
+
+    @property
+    def of_milestones(self) -> Evaluation:
+        """The same with the seeds of milestones."""
+        return self.model_copy(update={"seeds": self.milestones.seeds or self.seeds})
 
     @property
     def requests(self) -> int:

@@ -86,6 +86,12 @@ class Experiment(Section):
         None, description="A plan that `egpo freeze` wrote before the run; the page of claims compares it with the run."
     )
 
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of a training, as verl counts them, where the data have all rows of the quotas."""
+        training, rows = self.training, self.data.quotas.total - self.data.validation_rows
+        return training.total_training_steps or rows // training.train_batch_size * (training.total_epochs or 0)
+
     def of(self, backbone: str) -> Experiment:
         """The experiment as it is for one backbone."""
         if backbone not in self.by_backbone:

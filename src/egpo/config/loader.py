@@ -134,10 +134,12 @@ def _check_values(experiment: Experiment, source: str) -> None:
         values = getattr(experiment, key)
         if len(set(values)) < len(values):
             raise UserError(f"{source}: {key}: an entry is listed twice. Remove one of them.")
-    if len(set(experiment.evaluation.seeds)) < len(experiment.evaluation.seeds):
-        raise UserError(
-            f"{source}: evaluation.seeds: a seed is listed twice, so the same trial would count twice. Give others."
-        )
+    evaluation = experiment.evaluation
+    for key, seeds in (("seeds", evaluation.seeds), ("milestones.seeds", evaluation.of_milestones.seeds)):
+        if len(set(seeds)) < len(seeds):
+            raise UserError(
+                f"{source}: evaluation.{key}: a seed is listed twice, so the same trial would count twice. Give others."
+            )
     if "base" in experiment.methods:
         raise UserError(
             f"{source}: methods: 'base' is the untrained backbone, which is always evaluated. Remove it here."
@@ -156,6 +158,8 @@ def _check_names(experiment: Experiment, methods: dict[str, Method], source: str
         _pick(ablations.methods, methods, "ablations.methods", source, "methods.yaml")
     against = experiment.data.decontamination.benchmarks or ()
     _check_listed(experiment, "benchmarks", against, f"{source}: data.decontamination.benchmarks")
+    of_milestones = experiment.evaluation.milestones.benchmarks or ()
+    _check_listed(experiment, "benchmarks", of_milestones, f"{source}: evaluation.milestones.benchmarks")
 
 
 def _check_listed(experiment: Experiment, section: str, names: Iterable[str], where: str) -> None:

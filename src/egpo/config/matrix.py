@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from egpo.common.paths import BASE, BASE_SEED, Model
+from egpo.common.paths import BASE, BASE_SEED, Milestone, Model
 from egpo.config.experiment import Experiment
 
 
@@ -57,6 +57,29 @@ def benchmarks_of(experiment: Experiment, method: str) -> tuple[str, ...]:
     if method == BASE or method in experiment.methods or experiment.ablations is None:
         return experiment.benchmarks
     return experiment.ablations.benchmarks
+
+
+def milestone_steps(experiment: Experiment) -> tuple[int, ...]:
+    """The steps after which each training keeps a model, evenly spread between its start and its end."""
+    count, steps = experiment.training.milestones, experiment.total_steps
+    return tuple(round(steps * number / (count + 1)) for number in range(1, count + 1))
+
+
+def milestone_benchmarks(experiment: Experiment, method: str) -> tuple[str, ...]:
+    """The benchmarks that the milestones of a method are evaluated on: chosen ones, of those of the method."""
+    chosen = experiment.evaluation.milestones.benchmarks
+    return tuple(name for name in benchmarks_of(experiment, method) if chosen is None or name in chosen)
+
+
+def milestones_of(experiment: Experiment, model: Model) -> list[Milestone]:
+    """The milestones of a training that are evaluated."""
+    asked = model[1] != BASE and milestone_benchmarks(experiment, model[1])
+    return [(*model, step) for step in milestone_steps(experiment)] if asked else []
+
+
+def evaluated_milestones(experiment: Experiment) -> list[Milestone]:
+    """The milestones of the trainings of both tables."""
+    return [milestone for model in trained_models(experiment) for milestone in milestones_of(experiment, model)]
 
 
 def every_benchmark(experiment: Experiment) -> tuple[str, ...]:

@@ -29,6 +29,12 @@ class Training(Section):
     sample_groups: Annotated[int, Field(ge=0, strict=True)] = Field(
         2, description="Groups of each step whose texts are kept in samples.jsonl."
     )
+    milestones: Annotated[int, Field(ge=0, strict=True)] = Field(
+        0,
+        # A default that is not dumped is no part of what finished jobs are compared with.
+        exclude_if=lambda count: count == 0,
+        description="Models that each training keeps on its way, at evenly spread steps, to be evaluated too.",
+    )
     nodes: Count = Field(1, description="More than one: on Slurm, or on a Ray cluster of yours (docs/cluster.md).")
     gpus_per_node: Count = 1
     gpu_gib: Positive = Field(80, description="Memory of one GPU, for the estimate of what fits.")

@@ -21,6 +21,7 @@ from egpo.common.stages import STAGES
 from egpo.config.experiment import Catalogue
 from egpo.config.matrix import (
     diagnosed_models,
+    evaluated_milestones,
     evaluated_models,
     table1_models,
     table2_models,
@@ -41,7 +42,8 @@ class Entry:
         inputs: keys of INPUTS.
         settings: keys of SETTINGS.
         thinking: further outputs, where a model thinks.
-        needs: a section of the experiment, or a backbone with a warm-up; without it the entry is not made.
+        needs: a section of the experiment, a backbone with a warm-up, or milestones of trainings; without it the entry
+            is not made.
         local: runs on the machine of Snakemake, not as a job of a cluster.
     """
 
@@ -51,7 +53,7 @@ class Entry:
     inputs: tuple[str, ...]
     settings: tuple[str, ...] = ("catalogue",)
     thinking: tuple[str, ...] = ()
-    needs: Literal["ablations", "uncertainty", "warm_up"] | None = None
+    needs: Literal["ablations", "uncertainty", "warm_up", "milestones"] | None = None
     memory_mb: int = 8000
     minutes: int = 30
     local: bool = False
@@ -153,6 +155,21 @@ _ALL = (
         **SHORT,
     ),
     Entry("learned", "tables.learned.write_learned", _names("learned", *PAGE), ("trained",), **SHORT),
+    Entry(
+        "accuracy_by_step",
+        "tables.accuracy_by_step.write_accuracy_by_step",
+        _names("accuracy_by_step", *PAGE),
+        ("records", "ablated", "milestones", "metrics"),
+        needs="milestones",
+    ),
+    Entry(
+        "accuracy_by_step_figure",
+        "figures.accuracy_by_step.accuracy_by_step_figure",
+        _names("accuracy_by_step", *FIGURE),
+        ("by_step",),
+        needs="milestones",
+        **SHORT,
+    ),
     Entry("measured", "tables.measured.write_measured", _names("measured", *PAGE), ("metrics",), **SHORT),
     Entry("accuracy_figure", "figures.overview.accuracy_figure", _names("accuracy", *FIGURE), ("table1",), **SHORT),
     Entry(
@@ -206,6 +223,7 @@ CAPTIONS = {
     "case_study": "The problem that training changed most, with a response of each model (Figure 4).",
     "learning_curve": "Mean reward of the rollouts by training step.",
     "learned": "Problems that came more than once: right at the first and at the last time.",
+    "accuracy_by_step": "Accuracy by training step, with intervals.",
     "measured": "Time, memory, and how far actor and vLLM were apart, by training.",
     "accuracy": "Accuracy by benchmark and method, with intervals.",
     "forest": "What the main method is above each other one, with intervals.",
@@ -235,7 +253,11 @@ def _warmed(catalogue: Catalogue) -> list[str]:
 
 
 def _has(catalogue: Catalogue, what: str) -> bool:
-    return bool(_warmed(catalogue)) if what == "warm_up" else getattr(catalogue.experiment, what) is not None
+    if what == "warm_up":
+        return bool(_warmed(catalogue))
+    if what == "milestones":
+        return bool(evaluated_milestones(catalogue.experiment))
+    return getattr(catalogue.experiment, what) is not None
 
 
 # --- what entries are made from ---------------------------------------------------------------------
@@ -289,6 +311,11 @@ INPUTS: dict[str, Callable[[Catalogue, Paths], Files]] = {
         if model[1] == catalogue.experiment.main_method
     },
     "trained": _of_models("train_model", "responses", trained_models),
+    "milestones": lambda catalogue, paths: {
+        milestone: paths.output("evaluate_milestone", "records", **wildcards_of(milestone))
+        for milestone in evaluated_milestones(catalogue.experiment)
+    },
+    "by_step": lambda catalogue, paths: paths.tables / "accuracy_by_step.csv",
     "replayed": lambda catalogue, paths: paths.tables / "replay.csv",
     "rollouts": _of_models("roll_out", "rollouts", diagnosed_models),
     "measures": _of_models("measure_rollouts", "measures", diagnosed_models),

@@ -229,7 +229,8 @@ def write_report(
             "Training",
             [
                 *tables("warm_up", folded=True),
-                *figures("learning_curve"),
+                *figures("learning_curve", "accuracy_by_step"),
+                *tables("accuracy_by_step", folded=True),
                 step_metrics(catalogue, metrics),
                 *tables("measured", folded=True),
             ],

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from egpo.common.files import read_json, write_json, write_text
-from egpo.training import checkpoints, responses
+from egpo.common.errors import UserError
+from egpo.common.files import write_text
+from egpo.training import checkpoints, export, responses
 from egpo.training.limits import Limits
 from egpo.training.nodes import check_nodes
 from egpo.training.prepare import prepare
@@ -25,8 +25,8 @@ def train(config: DictConfig, out: Path, work: Path, limits: Limits, report: Cal
 
     Args:
         config: from egpo.training.settings.verl_config, for this `work`.
-        out: gets verl.yaml at once; at the end model/ (Hugging Face format), metrics.jsonl, responses.parquet and
-            samples.jsonl.
+        out: gets verl.yaml at once, milestones/ on the way, and at the end model/ (both in Hugging Face format),
+            metrics.jsonl, responses.parquet and samples.jsonl.
         work: folder of checkpoints, metrics and heartbeat.
         limits: when the training is stopped.
         report: called with each line of progress.
@@ -41,13 +41,20 @@ def train(config: DictConfig, out: Path, work: Path, limits: Limits, report: Cal
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "verl.yaml", as_text(config))
     steps = total_steps(config)
+    if (last := max(export.milestones(config), default=0)) >= steps:
+        raise UserError(
+            f"training.milestones: a model is to be kept after step {last}, but with this data a training has {steps} "
+            "steps. Give fewer milestones, or total_training_steps."
+        )
     start = prepare(config, work, report)
     with open_dict(config):
         config.trainer.val_before_train = start == 0
     if start < steps:
         OmegaConf.save(config, work / "verl.yaml", resolve=True)
         watch(config, work, start, steps, limits, report)
-    _export(config, checkpoints.folder_of(config.trainer.default_local_dir, steps), out)
+    export.export(config, steps, out / "model")
+    write_text(out / "metrics.jsonl", Path(config.egpo_run.metrics).read_text())
+    responses.join(Path(config.egpo_run.work), out)
     checkpoints.keep_last(config.trainer.default_local_dir, 1)
     report(f"{steps} steps done, the model is in {out / 'model'}")
 
@@ -60,28 +67,3 @@ def total_steps(config: DictConfig) -> int:
 
     rows = read_metadata(config.data.train_files).num_rows
     return rows // config.data.train_batch_size * config.trainer.total_epochs
-
-
-def _forget_attention(file: Path) -> None:
-    """Take the training's kind of attention out of a model's config.json: transformers alone does not know it."""
-    kept = {key: value for key, value in read_json(file).items() if key.lstrip("_") != "attn_implementation"}
-    write_json(file, kept)
-
-
-def _export(config: DictConfig, checkpoint: Path, out: Path) -> None:
-    """Copy the checkpoint's model, the metrics and the responses to `out`; a model that is there is complete."""
-    source = checkpoint / "actor" / "huggingface"
-    if not list(source.glob("*.safetensors")):
-        raise RuntimeError(f"{source} holds no model: verl has not written the last checkpoint as expected")
-    parts, model = out / ".model.part", out / "model"
-    shutil.rmtree(parts, ignore_errors=True)
-    shutil.copytree(source, parts)
-    original = Path(config.actor_rollout_ref.model.path)
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
-        if (original / name).exists():  # training does not change these: keep the original files
-            shutil.copy2(original / name, parts / name)
-    _forget_attention(parts / "config.json")
-    shutil.rmtree(model, ignore_errors=True)
-    parts.rename(model)
-    write_text(out / "metrics.jsonl", Path(config.egpo_run.metrics).read_text())
-    responses.join(Path(config.egpo_run.work), out)

@@ -11,13 +11,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from egpo.common.files import read_json, sha256, write_json
 from egpo.common.hashing import stable_hash
-from egpo.training import checkpoints, responses
+from egpo.training import checkpoints, export, responses
 from egpo.training.names import SIZES
 from egpo.training.progress import ERROR, FAILURE, HEARTBEAT, STOP, forget_after
 
 
 def prepare(config: DictConfig, work: Path, report: Callable[[str], None]) -> int:
-    """Make `work` ready for a training. Work of other settings, code or inputs is set aside as `<work>.old-<n>`.
+    """Make `work` ready for a training. What cannot be resumed is set aside as `<work>.old-<n>`.
+
+    That is work of other settings, code or inputs, and work past a milestone whose model was not kept.
 
     Args:
         config: verl's settings of the training.
@@ -29,14 +31,14 @@ def prepare(config: DictConfig, work: Path, report: Callable[[str], None]) -> in
     work.mkdir(parents=True, exist_ok=True)
     mark, identity = work / "identity.json", _identity(config)
     if mark.exists() and read_json(mark) != identity:
-        old = _set_aside(work)
-        report(
-            "settings, code or inputs differ from those of the checkpoints: starting anew. "
-            f"The old work is kept in {old}; once it is not needed: rm -r {old}"
-        )
-        work.mkdir()
-    write_json(mark, identity)
+        _set_aside(work, "settings, code or inputs differ from those of the checkpoints", report)
     start = checkpoints.repair(config.trainer.default_local_dir, report)
+    if lacking := export.lacking(config, start):
+        steps = ", ".join(map(str, lacking))
+        _set_aside(work, f"no model was kept after step {steps}, as training.milestones now asks for", report)
+        start = 0
+    write_json(mark, identity)
+    export.forget_after(config, start)
     forget_after(Path(config.egpo_run.metrics), start if start else -1)
     responses.forget_after(work, start)
     for stale in (ERROR, FAILURE, HEARTBEAT, STOP):
@@ -52,6 +54,7 @@ def _identity(config: DictConfig) -> str:
     files = [Path(config.data.train_files), Path(config.data.val_files), *sorted(model.glob("*.safetensors"))]
     config = config.copy()
     with open_dict(config):
+        config.egpo_run.pop("milestones", None)  # they are copies of checkpoints
         # These do not change results, or only by rounding: a training that ran out of memory resumes with less.
         for key in ("trainer.save_freq", "egpo_run.sample_groups", *SIZES):
             OmegaConf.update(config, key, None)
@@ -59,7 +62,9 @@ def _identity(config: DictConfig) -> str:
     return stable_hash([settings, [sha256(file) for file in files]])
 
 
-def _set_aside(work: Path) -> Path:
-    """Rename `work` to the first `<work>.old-<n>` that is free."""
+def _set_aside(work: Path, why: str, report: Callable[[str], None]) -> None:
+    """Rename `work` to the first `<work>.old-<n>` that is free, and make an empty one."""
     names = (work.with_name(f"{work.name}.old-{number}") for number in itertools.count(1))
-    return work.rename(next(name for name in names if not name.exists()))
+    old = work.rename(next(name for name in names if not name.exists()))
+    report(f"{why}: starting anew. The old work is kept in {old}; once it is not needed: rm -r {old}")
+    work.mkdir()

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from egpo.common.errors import UserError
 from egpo.common.files import write_text
+from egpo.training.export import milestones
 from egpo.training.names import ADDRESS, RUN_FOLDER
 from egpo.training.nodes import gather
 from egpo.training.progress import ERROR, FAILURE, SAVED_AND_ENDED, Stopped
@@ -116,6 +117,16 @@ def _agent_loop_manager(on_cpu: bool) -> Any:
     )
 
 
+def _trainer_class(config: DictConfig) -> Any:
+    if milestones(config):
+        from egpo.verl_plugin.milestones import MilestoneTrainer
+
+        return MilestoneTrainer
+    from verl.trainer.ppo.v1 import get_trainer_cls
+
+    return get_trainer_cls(config.trainer.v1.trainer_mode)
+
+
 def run(config: DictConfig) -> None:
     """Check the settings, then train to the end.
 
@@ -140,9 +151,7 @@ def run(config: DictConfig) -> None:
     check(config)
     check_registered()
     print(additions(config), flush=True)
-    from verl.trainer.ppo.v1 import get_trainer_cls
-
-    trainer = get_trainer_cls(config.trainer.v1.trainer_mode)(config=config)
+    trainer = _trainer_class(config)(config=config)
     trainer.init()
     manager = _agent_loop_manager(on_cpu).create(
         config=config,

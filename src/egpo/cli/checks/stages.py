@@ -30,12 +30,16 @@ def trainings(catalogue: Catalogue, source: str) -> Iterator[str]:
             )
         if training.platform == "cpu" and gpus > 1:
             yield f"{where}training.gpus_per_node: {gpus} GPUs, but platform: cpu. Set platform: cuda, or 1 GPU."
-        rows = mine.data.quotas.total - mine.data.validation_rows
-        steps = training.total_training_steps or rows // training.train_batch_size * (training.total_epochs or 0)
+        steps = mine.total_steps
         if training.save_freq > steps:
             yield (
                 f"{where}training.save_freq: {training.save_freq} is more than the {steps} steps of a training, so "
                 f"a failure would lose all of it: give at most {steps}."
+            )
+        if training.milestones >= steps:
+            yield (
+                f"{where}training.milestones: {training.milestones} models cannot be kept on the way of {steps} steps: "
+                f"give at most {steps - 1}."
             )
         if training.overrides:
             yield from overrides(training, backbone, where)
@@ -56,7 +60,8 @@ def evaluations(experiment: Experiment, source: str) -> Iterator[str]:
                 f"{where}evaluation.tensor_parallel_size: {evaluation.tensor_parallel_size} does not divide "
                 f"evaluation.gpus, which is {evaluation.gpus}. Make gpus a multiple of it."
             )
-        if evaluation.temperature == 0 and (len(evaluation.seeds) > 1 or mine.uncertainty is not None):
+        seeds = max(len(evaluation.seeds), len(evaluation.of_milestones.seeds))
+        if evaluation.temperature == 0 and (seeds > 1 or mine.uncertainty is not None):
             yield (
                 f"{where}evaluation.temperature: 0 gives the same answer for every seed: raise it, or give one seed "
                 "and no `uncertainty`."

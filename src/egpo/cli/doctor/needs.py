@@ -49,6 +49,8 @@ def needs_of(catalogue: Catalogue) -> list[Need]:
     for rule, stage in STAGES.items():
         if stage.needs is None or (rule == "roll_out" and experiment.uncertainty is None):
             continue
+        if rule == "evaluate_milestone" and not experiment.training.milestones:
+            continue
         # Only the experiment's backbones are trained; the others are evaluated alone, or lend their tokenizer.
         names = experiment.backbones if stage.needs == "train" else catalogue.backbones
         each = [_need(rule, catalogue, name) for name in names]

@@ -74,7 +74,12 @@ def checkpoint_gib(size: Architecture) -> float:
 
 def training_gib(size: Architecture | None) -> float:
     """What a training leaves on disk: the checkpoints that are kept, and its model. size: None for a synthetic one."""
-    return TINY_GIB if size is None else KEPT * checkpoint_gib(size) + FP32 * size.parameters / GIB
+    return TINY_GIB if size is None else KEPT * checkpoint_gib(size) + model_gib(size)
+
+
+def model_gib(size: Architecture | None) -> float:
+    """An exported model. size: None for a synthetic one, which TINY_GIB contains."""
+    return 0.0 if size is None else FP32 * size.parameters / GIB
 
 
 def present_gib(folder: Path) -> float:

@@ -41,8 +41,13 @@ class Job:
 
     @property
     def model(self) -> Model:
-        """Of a training, an evaluation or rollouts."""
+        """Of a training, an evaluation or rollouts; of a milestone, that of its training."""
         return self.wildcards["backbone"], self.wildcards["method"], int(self.wildcards["seed"])
+
+    @property
+    def is_milestone(self) -> bool:
+        """Whether it evaluates a model on the way of a training."""
+        return "step" in self.wildcards
 
     @property
     def stage(self) -> Stage | None:

@@ -8,8 +8,9 @@ from egpo.backbones.architecture import of_backbone
 from egpo.cli.plan import cost
 from egpo.cli.plan.dry_run import Job
 from egpo.cli.plan.hours import LIMIT, Costed, answers_of
-from egpo.common.paths import Paths
+from egpo.common.paths import Model, Paths, milestone_folder
 from egpo.config.experiment import Catalogue
+from egpo.config.matrix import milestone_steps
 from egpo.training.fit import fit
 from egpo.training.memory import BF16, GIB
 
@@ -27,6 +28,11 @@ def row_name(job: Job) -> str:
     return f"{job.stage.group} {job.wildcards['backbone']}" if job.unit else job.stage.group
 
 
+def _kept(model: Model, paths: Paths) -> float:
+    """GiB of the milestones that a training has kept already."""
+    return cost.present_gib(milestone_folder(paths.training(*model), 0).parent)
+
+
 def disk_gib(jobs: Iterable[Job], catalogue: Catalogue) -> dict[str, float]:
     """GiB that the jobs will write, by what they are; without the checkpoints that are there already."""
     jobs, paths = list(jobs), Paths(catalogue.experiment.experiment)
@@ -35,7 +41,11 @@ def disk_gib(jobs: Iterable[Job], catalogue: Catalogue) -> dict[str, float]:
     fetched = [sizes[job.wildcards["backbone"]] for job in jobs if job.rule == "backbone_fetch"]
     return {
         "trainings (two checkpoints and the model of each; at its end one)": sum(
-            max(0.0, cost.training_gib(size) - cost.present_gib(paths.training(*model)))
+            max(0.0, cost.training_gib(size) - cost.present_gib(paths.training(*model)) + _kept(model, paths))
+            for model, size in trainings.items()
+        ),
+        "milestones of trainings": sum(
+            max(0.0, len(milestone_steps(catalogue.experiment)) * cost.model_gib(size) - _kept(model, paths))
             for model, size in trainings.items()
         ),
         "a checkpoint under way": max(map(cost.checkpoint_gib, filter(None, trainings.values())), default=0.0),

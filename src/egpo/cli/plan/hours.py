@@ -13,7 +13,7 @@ from egpo.cli.plan.dry_run import Job
 from egpo.cli.status.progress import total_steps
 from egpo.common.paths import Paths
 from egpo.config.experiment import Catalogue
-from egpo.config.matrix import benchmarks_of
+from egpo.config.matrix import benchmarks_of, milestone_benchmarks
 from egpo.training.checkpoints import complete_steps
 
 MEASURED, ESTIMATE, LIMIT = "measured", "estimate", "limit"
@@ -41,8 +41,10 @@ def answers_of(job: Job, catalogue: Catalogue) -> int:
     if job.unit == "shards" and experiment.uncertainty is not None:
         return experiment.data.heldout_rows * experiment.uncertainty.rollouts_per_prompt
     backbone, method, _ = job.model
-    questions = sum(catalogue.benchmarks[name].num_questions for name in benchmarks_of(experiment, method))
-    return questions * len(experiment.of(backbone).evaluation.seeds)
+    evaluation, names = experiment.of(backbone).evaluation, benchmarks_of(experiment, method)
+    if job.is_milestone:
+        evaluation, names = evaluation.of_milestones, milestone_benchmarks(experiment, method)
+    return sum(catalogue.benchmarks[name].num_questions for name in names) * len(evaluation.seeds)
 
 
 def steps_done(folder: Path) -> int:
@@ -93,13 +95,18 @@ def costed(job: Job, catalogue: Catalogue) -> Costed:
 def as_run(jobs: Iterable[Costed]) -> list[Costed]:
     """The jobs with an evaluation's hours as it takes them: it makes the rollouts of its model too."""
     jobs = list(jobs)
-    evaluated = {one.job.model for one in jobs if one.job.unit == "answers"}
+    evaluated = {one.job.model for one in jobs if _of_a_final_model(one.job)}
     moved = {one.job.model: one for one in jobs if one.job.unit == "shards" and one.job.model in evaluated}
     return [
-        _with_rollouts(one, moved.get(one.job.model)) if one.job.unit == "answers" else one
+        _with_rollouts(one, moved.get(one.job.model)) if _of_a_final_model(one.job) else one
         for one in jobs
         if one not in moved.values()
     ]
+
+
+def _of_a_final_model(job: Job) -> bool:
+    """Whether it is an evaluation that can make rollouts too."""
+    return job.unit == "answers" and not job.is_milestone
 
 
 def _with_rollouts(evaluation: Costed, rollouts: Costed | None) -> Costed:

@@ -15,15 +15,23 @@ from tabulate import tabulate
 
 from egpo.cli.status.ended import Ended, ended_jobs, worker
 from egpo.cli.status.progress import evaluation_columns, rollouts_columns, rows, total_steps, training_columns
-from egpo.common.paths import Model, Paths, wildcards_of
+from egpo.common.paths import Milestone, Model, Paths, wildcards_of
 from egpo.common.stages import STAGES
+from egpo.config.evaluation import Evaluation
 from egpo.config.experiment import Catalogue
-from egpo.config.matrix import benchmarks_of, diagnosed_models, evaluated_models, trained_models
+from egpo.config.matrix import (
+    benchmarks_of,
+    diagnosed_models,
+    evaluated_milestones,
+    evaluated_models,
+    milestone_benchmarks,
+    trained_models,
+)
 from egpo.training.measured import warning
 from egpo.training.progress import read_lines
 
 WIDTH, NAME = 100, 38  # of the terminal and of a job's name, in characters
-Table = dict[Model, list[str]]
+Table = dict[Model | Milestone, list[str]]
 
 
 def _state(output: Path, failed: set[Path]) -> str:
@@ -43,8 +51,8 @@ class _Reader:
         self.catalogue, self.experiment, self.failed = catalogue, catalogue.experiment, failed
         self.paths = Paths(self.experiment.experiment)
 
-    def _job(self, rule: str, model: Model) -> tuple[Path, Path, str]:
-        """Folder, log and state of a model's job."""
+    def _job(self, rule: str, model: Model | Milestone) -> tuple[Path, Path, str]:
+        """Folder, log and state of a job of a model or of a milestone."""
         wildcards = wildcards_of(model)
         output = self.paths.output(rule, **wildcards)
         return output.parent, self.paths.log(rule, **wildcards), _state(output, self.failed)
@@ -55,10 +63,20 @@ class _Reader:
         return training_columns(folder, state, total_steps(training, self.experiment.data, train_file))
 
     def evaluation(self, model: Model) -> list[str]:
-        folder, log, state = self._job("evaluate_model", model)
-        names = benchmarks_of(self.experiment, model[1])
+        evaluation = self.experiment.of(model[0]).evaluation
+        return self._evaluation("evaluate_model", model, benchmarks_of(self.experiment, model[1]), evaluation)
+
+    def milestone(self, milestone: Milestone) -> list[str]:
+        evaluation = self.experiment.of(milestone[0]).evaluation.of_milestones
+        names = milestone_benchmarks(self.experiment, milestone[1])
+        return self._evaluation("evaluate_milestone", milestone, names, evaluation)
+
+    def _evaluation(
+        self, rule: str, model: Model | Milestone, names: Iterable[str], evaluation: Evaluation
+    ) -> list[str]:
+        folder, log, state = self._job(rule, model)
         questions = {name: self.catalogue.benchmarks[name].num_questions for name in names}
-        return evaluation_columns(folder, log, state, questions, self.experiment.of(model[0]).evaluation.seeds)
+        return evaluation_columns(folder, log, state, questions, evaluation.seeds)
 
     def rollouts(self, model: Model) -> list[str]:
         assert self.experiment.uncertainty is not None, "no model is diagnosed without"
@@ -67,9 +85,9 @@ class _Reader:
         return rollouts_columns(folder, log, state, -(-problems // self.experiment.uncertainty.problems_per_shard))
 
 
-def _name(model: Model) -> str:
+def _name(model: Model | Milestone) -> str:
     """The end of a long name is what distinguishes it from others."""
-    name = " ".join(map(str, model))
+    name = " ".join(map(str, model[:3])) + "".join(f" step {step}" for step in model[3:])
     return name if len(name) <= NAME else f"…{name[1 - NAME :]}"
 
 
@@ -112,16 +130,19 @@ def status(catalogue: Catalogue) -> str:
     experiment, paths = catalogue.experiment, Paths(catalogue.experiment.experiment)
     ended = ended_jobs(paths, catalogue)
     read = _Reader(catalogue, {one.output for one in ended})
-    trainings = {model: read.training(model) for model in trained_models(experiment)}
-    evaluations = {model: read.evaluation(model) for model in evaluated_models(experiment)}
-    rollouts = {model: read.rollouts(model) for model in diagnosed_models(experiment)}
+    trainings: Table = {model: read.training(model) for model in trained_models(experiment)}
+    evaluations: Table = {
+        **{model: read.evaluation(model) for model in evaluated_models(experiment)},
+        **{milestone: read.milestone(milestone) for milestone in evaluated_milestones(experiment)},
+    }
+    rollouts: Table = {model: read.rollouts(model) for model in diagnosed_models(experiment)}
     driver = worker(paths.root / "driver")
     parts = [
         f"{paths.root}: " + (f"run by {driver}" if driver else "no Snakemake is running it"),
         _table("Training", "train_model", ["Reward", "s/step"], trainings),
         _table("Evaluation", "evaluate_model", ["Trials"], evaluations),
         _table("Rollouts", "roll_out", [], rollouts) if rollouts else "",
-        _apart(trainings, paths),
+        _apart(trained_models(experiment), paths),
         _causes(ended) if ended else "",
         _totals(trainings, paths),
     ]
