@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from egpo.common.files import read_json, sha256, write_json
 from egpo.common.hashing import stable_hash
-from egpo.training import checkpoints, responses
+from egpo.training import checkpoints, responses, trackers
 from egpo.training.names import SIZES
 from egpo.training.progress import ERROR, FAILURE, HEARTBEAT, STOP, forget_after
 
@@ -36,6 +36,7 @@ def prepare(config: DictConfig, work: Path, report: Callable[[str], None]) -> in
         )
         work.mkdir()
     write_json(mark, identity)
+    trackers.name_run(work)
     start = checkpoints.repair(config.trainer.default_local_dir, report)
     forget_after(Path(config.egpo_run.metrics), start if start else -1)
     responses.forget_after(work, start)
@@ -53,7 +54,7 @@ def _identity(config: DictConfig) -> str:
     config = config.copy()
     with open_dict(config):
         # These do not change results, or only by rounding: a training that ran out of memory resumes with less.
-        for key in ("trainer.save_freq", "egpo_run.sample_groups", *SIZES):
+        for key in ("trainer.save_freq", "egpo_run.sample_groups", *trackers.KEYS, *SIZES):
             OmegaConf.update(config, key, None)
     settings: Any = OmegaConf.to_container(config, resolve=True)
     return stable_hash([settings, [sha256(file) for file in files]])

@@ -14,6 +14,7 @@ from egpo.config.training import Training
 from egpo.training.fit import fit
 from egpo.training.limits import Limits
 from egpo.training.shuffled import write_shuffled
+from egpo.training.trackers import Tracked
 
 
 def run(
@@ -28,6 +29,7 @@ def run(
     code: str,
     limits: Limits,
     memory_gib: float,
+    tracked: Tracked,
     report: Callable[[str], None],
 ) -> None:
     """Train, export, and write `out/manifest.json` last.
@@ -40,6 +42,7 @@ def run(
         code: version of the code; checkpoints of another version are not resumed.
         limits: when the training is stopped.
         memory_gib: of this machine, for a training on a CPU.
+        tracked: where the training is tracked, which changes nothing of it.
         report: called with each line of progress.
 
     Raises:
@@ -60,6 +63,7 @@ def run(
     config = verl_config(training, method, backbone, model, train_file, validation_file, seed, work, sizes)
     with open_dict(config):
         config.egpo_run.code = code  # a part of what checkpoints must agree with
+    tracked.add_to(config)
     for line in (sizes.line, *(f"warning: {warning}" for warning in sizes.warnings)):
         report(line)
     train(config, out, work, limits, report)
