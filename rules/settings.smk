@@ -11,7 +11,7 @@ rule verl_settings:
         name="verl settings",
         models=[[*model, backbone_model(model[0])] for model in trained_models(EXPERIMENT)],
         files=[str(PATHS.output("data_pool", name)) for name in ("train", "validation")],
-        catalogue=plain(CATALOGUE),
+        catalogue=CATALOGUE.model_dump(mode="json", exclude={"experiment": {"trackers"}}),
         code=stage_code("verl_settings"),
     script:
         "../workflow/scripts/verl_settings.py"

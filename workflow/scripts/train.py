@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from egpo.common.paths import Paths
 from egpo.config.backbones import Backbone
 from egpo.config.methods import Method
 from egpo.config.training import Training
@@ -10,6 +11,7 @@ from egpo.runtime.job import job_context
 from egpo.runtime.lease import hold
 from egpo.training.limits import Limits
 from egpo.training.run import run
+from egpo.training.trackers import Tracked
 
 with (
     job_context(snakemake.params.name, snakemake.log[0]) as report,
@@ -18,6 +20,13 @@ with (
 ):
     asked = snakemake.resources
     unhashed = {name: asked[name] for name in ("save_freq", "sample_groups", "gpu_gib")}  # they do not change results
+    given, model = snakemake.config, snakemake.wildcards
+    tracked = Tracked(
+        names=tuple(given.get("trackers", ())),
+        project=given["experiment"],
+        run=f"{model.backbone}/{model.method}/seed-{model.seed}",
+        folder=Paths(given["experiment"]).trackers,
+    )
     run(
         training=Training.model_validate(snakemake.params.training | unhashed),
         method=Method.model_validate(snakemake.params.method),
@@ -31,5 +40,6 @@ with (
         milestones=[int(Path(file).stem.removeprefix("step-")) for file in snakemake.output.milestones],
         memory_gib=asked.mem_mb / 1024,
         limits=Limits(time=asked.minutes * 60, grace=asked.grace_minutes * 60, stall=asked.stall_seconds),
+        tracked=tracked,
         report=report,
     )

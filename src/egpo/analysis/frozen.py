@@ -14,7 +14,17 @@ TEST = (
     "paired difference of accuracy over the same questions, training seeds as the outer unit (egpo.analysis.statistics."
     "paired), two-sided, corrected by Holm within a family"
 )
-UNFROZEN = {"experiment", "note", "jobs", "by_backbone", "define", "claims", "extra_models", "training_seeds"}
+UNFROZEN = {
+    "experiment",
+    "note",
+    "jobs",
+    "by_backbone",
+    "define",
+    "claims",
+    "extra_models",
+    "training_seeds",
+    "trackers",
+}
 MACHINE = {
     "training": {
         "platform",

@@ -14,7 +14,7 @@ from egpo.cli.checks.backbones import files, lengths, worked_examples
 from egpo.cli.checks.data import benchmarks, data
 from egpo.cli.checks.memory import memory
 from egpo.cli.checks.methods import methods
-from egpo.cli.checks.stages import evaluations, trainings
+from egpo.cli.checks.stages import evaluations, trackers, trainings
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
 from egpo.config.experiment import Catalogue, Experiment
@@ -55,6 +55,7 @@ def check(catalogue: Catalogue, source: str) -> None:
         _frozen_plan(experiment, source),
         trainings(catalogue, source),
         evaluations(experiment, source),
+        trackers(experiment, source),
     )
     if lines := list(dict.fromkeys(line for part in parts for line in part)):
         raise UserError("\n".join(lines))

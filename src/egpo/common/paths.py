@@ -115,6 +115,11 @@ class Paths:
         return self.folder("verl_settings")
 
     @property
+    def trackers(self) -> Path:
+        """What trackers store of all trainings (`trackers`)."""
+        return self.root / "trackers"
+
+    @property
     def tables(self) -> Path:
         return self.root / "tables"
 

@@ -24,7 +24,7 @@ PLUMBING = (
     *("config/", "runtime/"),
     *("common/errors.py", "common/files.py", "common/paths.py", "common/provenance.py", "common/stages.py"),
     *("inference/progress.py", "training/checkpoints.py", "training/progress.py"),
-    *("training/responses.py", "verl_plugin/record.py"),
+    *("training/responses.py", "training/trackers.py", "verl_plugin/record.py", "verl_plugin/tracking.py"),
     # Sizes by the memory change a result by rounding alone.
     *("training/fit.py", "training/memory.py", "training/memory_cpu.py"),
 )

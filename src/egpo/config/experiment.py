@@ -17,6 +17,7 @@ from egpo.config.section import Name, Section, Seed
 from egpo.config.training import Training, TrainingOverlay
 
 Scorer = Literal["evalscope", "verifier"]
+Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow", "swanlab"]
 
 
 class Overlay(Section):
@@ -78,6 +79,11 @@ class Experiment(Section):
     training: Training
     evaluation: Evaluation
     jobs: Jobs = Jobs()
+    trackers: tuple[Tracker, ...] = Field(
+        (),
+        description="Where to watch trainings, beside their metrics.jsonl. A change trains nothing again. "
+        "No network is used unless the tracker's own environment variables ask for it.",
+    )
     by_backbone: dict[Name, Overlay] = Field(
         {}, description="GPUs, nodes, time and memory of one backbone, laid over training, evaluation and jobs."
     )

@@ -130,7 +130,7 @@ def _check_values(experiment: Experiment, source: str) -> None:
         raise UserError(
             f"{source}: data.heldout_rows: 0, but `uncertainty` needs held-out rows: raise it, or remove `uncertainty`."
         )
-    for key in ("training_seeds", "backbones", "methods", "benchmarks"):
+    for key in ("training_seeds", "backbones", "methods", "benchmarks", "trackers"):
         values = getattr(experiment, key)
         if len(set(values)) < len(values):
             raise UserError(f"{source}: {key}: an entry is listed twice. Remove one of them.")

@@ -335,7 +335,7 @@ INPUTS: dict[str, Callable[[Catalogue, Paths], Files]] = {
 
 # Without what changes no result: the jobs' hours and memory.
 SETTINGS: dict[str, Callable[[Catalogue], Any]] = {
-    "catalogue": lambda catalogue: catalogue.model_dump(mode="json", exclude={"experiment": {"jobs"}}),
+    "catalogue": lambda catalogue: catalogue.model_dump(mode="json", exclude={"experiment": {"jobs", "trackers"}}),
     "method": lambda catalogue: catalogue.methods[catalogue.experiment.main_method].model_dump(mode="json"),
     "rollouts_per_prompt": lambda catalogue: catalogue.experiment.training.rollouts_per_prompt,
     "note": lambda catalogue: catalogue.experiment.note,

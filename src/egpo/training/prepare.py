@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from egpo.common.files import read_json, sha256, write_json
 from egpo.common.hashing import stable_hash
-from egpo.training import checkpoints, export, responses
+from egpo.training import checkpoints, export, responses, trackers
 from egpo.training.names import SIZES
 from egpo.training.progress import ERROR, FAILURE, HEARTBEAT, STOP, forget_after
 
@@ -38,6 +38,7 @@ def prepare(config: DictConfig, work: Path, report: Callable[[str], None]) -> in
         _set_aside(work, f"no model was kept after step {steps}, as training.milestones now asks for", report)
         start = 0
     write_json(mark, identity)
+    trackers.name_run(work)
     export.forget_after(config, start)
     forget_after(Path(config.egpo_run.metrics), start if start else -1)
     responses.forget_after(work, start)
@@ -56,7 +57,7 @@ def _identity(config: DictConfig) -> str:
     with open_dict(config):
         config.egpo_run.pop("milestones", None)  # they are copies of checkpoints
         # These do not change results, or only by rounding: a training that ran out of memory resumes with less.
-        for key in ("trainer.save_freq", "egpo_run.sample_groups", *SIZES):
+        for key in ("trainer.save_freq", "egpo_run.sample_groups", *trackers.KEYS, *SIZES):
             OmegaConf.update(config, key, None)
     settings: Any = OmegaConf.to_container(config, resolve=True)
     return stable_hash([settings, [sha256(file) for file in files]])

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from egpo.runtime.guard import descendants
 from egpo.runtime.processes import SET_CHILD_SUBREAPER, prctl
 from egpo.runtime.short_folder import short_folder
+from egpo.training import trackers
 from egpo.training.cpu import cpu_environment
 from egpo.training.names import ADDRESS, RUN_FOLDER
 
@@ -45,10 +46,11 @@ def environment(config: DictConfig, folder: str) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one into the home folder
         "VLLM_API_KEY": secrets.token_hex(32),  # given to nobody: verl talks to its vLLM through Ray
+        **trackers.defaults(config),
     }
     # Slurm may set the variables of all vendors' GPUs at once, which verl refuses.
     user = {key: value for key, value in os.environ.items() if key not in OTHER_VENDORS}
-    needed = {"TENSORBOARD_DIR": config.egpo_run.tensorboard, RUN_FOLDER: folder}
+    needed = {"TENSORBOARD_DIR": config.egpo_run.tensorboard, RUN_FOLDER: folder, **trackers.same_run(config)}
     if config.trainer.nnodes == 1:  # the training starts a new Ray
         user.pop(ADDRESS, None)
         needed["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # makes Ray listen on the loopback interface only

@@ -15,6 +15,7 @@ from egpo.training.export import mark_milestones
 from egpo.training.fit import fit
 from egpo.training.limits import Limits
 from egpo.training.shuffled import write_shuffled
+from egpo.training.trackers import Tracked
 
 
 def run(
@@ -29,6 +30,7 @@ def run(
     code: str,
     limits: Limits,
     memory_gib: float,
+    tracked: Tracked,
     report: Callable[[str], None],
     milestones: Sequence[int] = (),
 ) -> None:
@@ -42,6 +44,7 @@ def run(
         code: version of the code; checkpoints of another version are not resumed.
         limits: when the training is stopped.
         memory_gib: of this machine, for a training on a CPU.
+        tracked: where the training is tracked, which changes nothing of it.
         report: called with each line of progress.
         milestones: the steps after which a model is kept.
 
@@ -65,6 +68,7 @@ def run(
         config.egpo_run.code = code  # a part of what checkpoints must agree with
         if milestones:
             config.egpo_run.milestones = list(milestones)
+    tracked.add_to(config)
     for line in (sizes.line, *(f"warning: {warning}" for warning in sizes.warnings)):
         report(line)
     train(config, out, work, limits, report)

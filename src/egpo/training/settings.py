@@ -108,7 +108,7 @@ def _experiment(training: Training, backbone: Backbone, seed: int) -> dict[str, 
         "trainer.test_freq": training.test_freq,
         "trainer.resume_mode": "auto",
         "ray_kwargs.ray_init.include_dashboard": False,
-        "trainer.logger": ["tensorboard"],
+        "trainer.logger": [],  # egpo.training.trackers adds them
         "critic.enable": False,
         "trainer.project_name": "egpo",
         "trainer.experiment_name": "training",

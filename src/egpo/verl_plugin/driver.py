@@ -159,7 +159,12 @@ def run(config: DictConfig) -> None:
         teacher_client=trainer.get_teacher_client(),
         reward_loop_worker_handles=trainer.get_reward_handles(),
     )
-    trainer.fit(manager)
+    try:
+        trainer.fit(manager)
+    except Exception:
+        if hasattr(trainer, "logger"):  # trackers store what they have
+            trainer.logger.finish(exit_code=1)
+        raise
     trainer.logger.finish()
     del server, workers  # they end with their handles
 

@@ -31,7 +31,7 @@ from egpo.common.errors import UserError
 from egpo.methods.entropy import scope_mask
 from egpo.training import checkpoints, responses
 from egpo.training.progress import AGAIN, STOP, Heartbeat, MetricsLog, NotFinite, Stopped
-from egpo.verl_plugin import estimator, record
+from egpo.verl_plugin import estimator, record, tracking
 from egpo.verl_plugin.agent_loop import group_name
 
 NAME = "egpo"
@@ -60,6 +60,8 @@ class EgpoTrainer(PPOTrainerSync):
     def __init__(self, config: DictConfig) -> None:
         with open_dict(config):
             config.trainer.v1.trainer_mode = "sync"  # the base class compares this literal
+            # verl would start them where a failure ends the training.
+            self.trackers, config.trainer.logger = tuple(config.trainer.logger), []
         self.settings = config.egpo_run
         self.heartbeat = Heartbeat(self.settings.heartbeat)
         self.stop = Path(self.settings.heartbeat).with_name(STOP)
@@ -168,9 +170,10 @@ class EgpoTrainer(PPOTrainerSync):
         super().on_init_end()
 
     def _log_lines(self) -> None:
-        """Add the file of metrics to verl's loggers."""
+        """Add trackers, and after them the file of metrics, to verl's loggers."""
         loggers: dict[str, Any] = self.logger.logger
         if NAME not in loggers:
+            loggers.update(tracking.start(self.trackers, self.config, self.global_steps))
             loggers[NAME] = MetricsLog(self.settings.metrics, self._on_logged)
 
     def _on_logged(self, step: int) -> None:

@@ -26,6 +26,7 @@ RESERVED = {
     "trainer.total_epochs": "training.total_epochs",
     "trainer.save_freq": "training.save_freq",
     "trainer.test_freq": "training.test_freq",
+    "trainer.logger": "trackers",
     "trainer.nnodes": "training.nodes",
     "trainer.n_gpus_per_node": "training.gpus_per_node",
     "trainer.device": "training.platform",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from egpo.cli.checks.overrides import overrides
 from egpo.config.experiment import Catalogue, Experiment
+from egpo.training.trackers import remedy
 
 
 def _each(experiment: Experiment, source: str) -> Iterator[tuple[Experiment, str]]:
@@ -66,3 +67,10 @@ def evaluations(experiment: Experiment, source: str) -> Iterator[str]:
                 f"{where}evaluation.temperature: 0 gives the same answer for every seed: raise it, or give one seed "
                 "and no `uncertainty`."
             )
+
+
+def trackers(experiment: Experiment, source: str) -> Iterator[str]:
+    """Trackers whose package is not installed."""
+    for name in experiment.trackers:
+        if (way := remedy(name)) is not None:
+            yield f"{source}: trackers: the package of '{name}' is not installed. {way}, or take '{name}' out."
