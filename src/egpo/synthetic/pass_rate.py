@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 import torch
@@ -18,10 +19,10 @@ PROBLEMS, ROLLOUTS = 128, 8
 BATCH = 32
 
 
-def fixed_problems() -> list[Problem]:
-    """Problems in training wordings, the same at every measurement."""
+def fixed_problems(weights: Sequence[float] | None = None) -> list[Problem]:
+    """Problems in training wordings, the same at every measurement; weights: of the levels."""
     rng = Random("pass rate")
-    return [draw_problem(rng, "train") for _ in range(PROBLEMS)]
+    return [draw_problem(rng, "train", weights=weights) for _ in range(PROBLEMS)]
 
 
 @torch.no_grad()

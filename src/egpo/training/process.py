@@ -16,6 +16,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from egpo.runtime import forks
 from egpo.runtime.guard import descendants
 from egpo.runtime.processes import SET_CHILD_SUBREAPER, prctl
 from egpo.training.cpu import cpu_environment
@@ -55,7 +56,7 @@ def environment(config: DictConfig, folder: str) -> dict[str, str]:
 
 
 @contextmanager
-def guarded(config: DictConfig, settings: Path) -> Iterator[subprocess.Popen[bytes]]:
+def guarded(config: DictConfig, settings: Path) -> Iterator[subprocess.Popen[bytes] | forks.Fork]:
     """Run egpo.verl_plugin.driver under egpo.runtime.guard.
 
     Leaving the block ends the guard, and with it everything that the training has started.
@@ -73,7 +74,7 @@ def guarded(config: DictConfig, settings: Path) -> Iterator[subprocess.Popen[byt
     command += [sys.executable, "-m", "egpo.verl_plugin.driver", str(settings)]
     before = set(descendants(os.getpid()))
     prctl(SET_CHILD_SUBREAPER, 1)
-    guard = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment(config, folder), start_new_session=True)
+    guard = forks.popen(command, stdin=subprocess.PIPE, env=environment(config, folder), start_new_session=True)
     try:
         yield guard
     finally:
