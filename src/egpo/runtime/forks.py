@@ -136,8 +136,8 @@ def _become(
     """Run the module as a new Python would, and end this process."""
     code = 1
     try:
-        for number in (signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if start_new_session:
             os.setsid()

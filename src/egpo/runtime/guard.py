@@ -94,9 +94,7 @@ def main(folder: str, command: list[str]) -> int:
     """Run `command` under guard; returns its exit code, 128 + n where signal n ended it."""
     prctl(SET_CHILD_SUBREAPER, 1)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # inherited by the whole tree
-    process = forks.popen(
-        command, stdin=subprocess.DEVNULL, preexec_fn=lambda: prctl(SET_PDEATHSIG, signal.SIGKILL)
-    )
+    process = forks.popen(command, stdin=subprocess.DEVNULL, preexec_fn=lambda: prctl(SET_PDEATHSIG, signal.SIGKILL))
     code = None
     while code is None:
         code = _reap().get(process.pid)

@@ -23,6 +23,18 @@ from egpo.training.cpu import cpu_environment
 from egpo.training.names import ADDRESS, RUN_FOLDER
 
 SECONDS_TO_END = 60  # for the guard to end a process tree
+DEFAULTS = {
+    "TOKENIZERS_PARALLELISM": "true",
+    "NCCL_DEBUG": "WARN",
+    "VLLM_LOGGING_LEVEL": "WARN",
+    "VLLM_DISABLE_COMPILE_CACHE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "HF_HUB_OFFLINE": "1",  # everything is in local folders
+    "RAY_AUTH_MODE": "token",
+}
+OWN_RAY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # makes Ray listen on the loopback interface only
 OTHER_VENDORS = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
 
@@ -33,16 +45,7 @@ def environment(config: DictConfig, folder: str) -> dict[str, str]:
         config: verl's settings of the training.
         folder: for Ray's session and sockets.
     """
-    defaults = {
-        "TOKENIZERS_PARALLELISM": "true",
-        "NCCL_DEBUG": "WARN",
-        "VLLM_LOGGING_LEVEL": "WARN",
-        "VLLM_DISABLE_COMPILE_CACHE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_DEDUP_LOGS": "0",
-        "HF_HUB_OFFLINE": "1",  # everything is in local folders
-        "RAY_AUTH_MODE": "token",
+    secret = {
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one into the home folder
         "VLLM_API_KEY": secrets.token_hex(32),  # given to nobody: verl talks to its vLLM through Ray
     }
@@ -51,8 +54,8 @@ def environment(config: DictConfig, folder: str) -> dict[str, str]:
     needed = {"TENSORBOARD_DIR": config.egpo_run.tensorboard, RUN_FOLDER: folder}
     if config.trainer.nnodes == 1:  # the training starts a new Ray
         user.pop(ADDRESS, None)
-        needed["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # makes Ray listen on the loopback interface only
-    return {**defaults, **user, **needed, **(cpu_environment() if config.trainer.device == "cpu" else {})}
+        needed |= OWN_RAY
+    return {**DEFAULTS, **secret, **user, **needed, **(cpu_environment() if config.trainer.device == "cpu" else {})}
 
 
 @contextmanager
