@@ -102,9 +102,13 @@ def bundle(request: Request) -> int:
 
 def study(request: Request) -> int:
     """Train and measure what a study has no row of yet, one training after the other, and append the rows to a CSV."""
-    from egpo.cli.study import study
+    from egpo.cli.study import page, power, study
 
     given = request.more
+    if given["page"]:
+        return page(request.catalogue(), given["out"], given["page"])
+    if given["power"]:
+        return power(request.catalogue(), given["out"], given["power"])
     chosen = {name: given[name] for name in ("out", "methods", "seeds", "at_once", "commit")}
     return study(request.catalogue(), request.files, **chosen)
 
@@ -182,6 +186,10 @@ def _add_study(one: argparse.ArgumentParser) -> None:
     one.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="default: `training_seeds`")
     one.add_argument("--at-once", type=int, default=1, metavar="N", help="trainings at the same time (default: 1)")
     one.add_argument("--commit", action="store_true", help="commit the CSV after each row")
+    one.add_argument("--page", type=_absolute, metavar="FILE", help="write tables into this page, and train nothing")
+    one.add_argument(
+        "--power", type=float, metavar="POINTS", help="say how many seeds a difference needs, and train nothing"
+    )
 
 
 def _add_replay(commands: Any) -> None:

@@ -10,16 +10,57 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from egpo.analysis.frozen import freeze as plan_of
 from egpo.common.errors import UserError
 from egpo.common.files import write_json
 from egpo.common.paths import ROOT, Paths
 from egpo.config.experiment import Catalogue
+from egpo.config.files import read_yaml
+from egpo.config.frozen import Frozen, Planned
+from egpo.config.section import parse
 from egpo.runtime import lease
 from egpo.runtime.without_torch import without_torch
 from egpo.training.cpu import cpu_environment
 from egpo.training.process import DEFAULTS, OWN_RAY
 
 MOST_TRIALS = 9  # each question's right answers are a digit in the CSV
+
+
+def page(catalogue: Catalogue, out: Path, file: Path) -> int:
+    """Write the tables of the rows in `out` into a page, and the figures beside the rows.
+
+    Raises:
+        UserError: the CSV or the page is not as expected.
+    """
+    from egpo.study import rows
+    from egpo.study.page import write
+
+    write(catalogue, rows.read(out), _planned(catalogue), file, out.parent)
+    print(f"{file}, with figures in {out.parent}")
+    return 0
+
+
+def _planned(catalogue: Catalogue) -> tuple[Planned, ...]:
+    """The comparisons of the frozen plan; those of the configuration where there is none yet."""
+    file = catalogue.experiment.claims
+    if file is None:
+        return plan_of(catalogue, "").comparisons
+    return parse(Frozen, read_yaml(ROOT / file), file).comparisons
+
+
+def power(catalogue: Catalogue, out: Path, gain: float) -> int:
+    """Print how many training seeds a difference of `gain` points needs, by the rows in `out`.
+
+    Raises:
+        UserError: no pair of methods has two seeds in common.
+    """
+    from egpo.study import pilot, rows
+
+    found = list(pilot.lines(rows.read(out), gain, len(catalogue.experiment.evaluation.seeds)))
+    if not found:
+        raise UserError(f"{out}: no two methods have two seeds in common: run the pilot first.")
+    print("\n".join(found))
+    return 0
 
 
 def study(

@@ -37,7 +37,8 @@ def differences(compared: pd.DataFrame, labels: dict[str, str], out: Path, name:
         found = row["p_holm"] < 0.05
         axis.plot(row["difference"], place, "o", color=colour, markerfacecolor=colour if found else "white")
     axis.axvline(0, color=FAINT, linewidth=0.8)
-    axis.set_yticks(range(len(known)), [f"{labels[a]} − {labels[b]}" for a, b in zip(known["first"], known["second"])])
+    names = [f"{labels[row['first']]} less {labels[row['second']]}" for row in known.to_dict("records")]
+    axis.set_yticks(range(len(known)), names)
     axis.set_ylim(-0.6, len(known) - 0.4)
     axis.set_xlabel("difference of sampled accuracy (points)")
     for family in families:

@@ -68,7 +68,7 @@ def sections(
     label = {name: one.label for name, one in catalogue.methods.items()}
     for backbone in dict.fromkeys(table["backbone"]):
         rows = results.finished(table, backbone)
-        yield from ["", *_counted(table[table["backbone"] == backbone], label)]
+        yield from ["", *_counted(table[table["backbone"] == backbone], catalogue)]
         if not len(rows):
             continue
         yield from ["", "### Accuracy", "", *_accuracies(rows, label)]
@@ -85,18 +85,22 @@ def sections(
         yield from ["", "### How it was made", "", *_made(table[table["backbone"] == backbone])]
 
 
-def _counted(table: pd.DataFrame, label: dict[str, str]) -> list[str]:
-    """How many trainings there are, and what has failed."""
+def _counted(table: pd.DataFrame, catalogue: Catalogue) -> list[str]:
+    """How many trainings there are, what has failed, and the regime that they start in."""
     ok = table["status"] == "ok"
     lines = [f"{ok.sum()} trainings on {table['backbone'].iloc[0]}; {(~ok).sum()} attempts failed."]
-    for row in table[~ok].itertuples():
-        lines.append(f"- {label[row.method]}, seed {row.seed}, attempt {row.attempt}: {row.reason}")
-    first = table[ok & table["method"].isin(["grpo", "egpo"])]  # others may leave out uniform groups of their updates
+    lines += [
+        f"- {catalogue.methods[row['method']].label}, seed {row['seed']}, attempt {row['attempt']}: {row['reason']}"
+        for row in table[~ok].to_dict("records")
+    ]
+    # Dynamic sampling leaves uniform groups out of the record.
+    whole = [name for name in set(table["method"]) if not catalogue.methods[name].dynamic_sampling]
+    first = table[ok & table["method"].isin(whole)]
     if len(first):
         values = (100 * first[["first_pass_rate", "first_correct", "first_incorrect"]].astype(float).mean()).tolist()
         lines.append(
-            "In the first step of GRPO and EGPO, before any update, {:.0f}% of the rollouts were right, {:.0f}% of the "
-            "groups entirely correct, and {:.0f}% entirely incorrect.".format(*values)
+            "In the first step, before any update, {:.0f}% of the rollouts were right, {:.0f}% of the groups entirely "
+            "correct, and {:.0f}% entirely incorrect.".format(*values)
         )
     return lines
 
@@ -131,7 +135,9 @@ def _accuracies(rows: pd.DataFrame, label: dict[str, str]) -> list[str]:
                 f"{mine['length'].astype(float).mean():.1f}",
             ]
         )
-    note = "Percent of the held-out questions; in brackets the 95% interval of the mean over training seeds; sd: over seeds."
+    note = (
+        "Percent of the held-out questions; in brackets 95% intervals of the mean over training seeds; sd: over seeds."
+    )
     return [*markdown_table(heads, body), "", note]
 
 
@@ -171,8 +177,8 @@ def _gaps(rows: pd.DataFrame, label: dict[str, str], main: str) -> list[str]:
             ]
         )
     note = (
-        "Mean entropy of the sampled responses to the held-out questions, nats per token, and the gap of the rollouts in "
-        "the last quarter of the steps; 95% intervals over training seeds, paired by seed in the differences."
+        "Mean entropy of the sampled responses to the held-out questions, nats per token, and the gap of the rollouts "
+        "in the last quarter of the steps; 95% intervals over training seeds, paired by seed in the differences."
     )
     return [*markdown_table(heads, body), "", note]
 
@@ -186,8 +192,8 @@ def _gradients(rows: pd.DataFrame, label: dict[str, str]) -> list[str]:
         cells = [f"{value:.0f}%" for value in shares] + [f"{value:.2f}" for value in weights]
         body.append([label[method], *cells, f"{mine['generated'].astype(float).mean():.1f}"])
     note = (
-        "Means over steps and seeds. Of NSR: the share of the sum of absolute advantages that lies on entirely-incorrect "
-        "groups. The next three: of the groups in the updates."
+        "Means over steps and seeds. Of NSR: the share of the sum of absolute advantages that lies on "
+        "entirely-incorrect groups. The next three: of the groups in the updates."
     )
     return [*markdown_table(heads, body), "", note]
 

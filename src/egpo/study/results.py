@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from egpo.analysis.power import MOST_SEEDS, POWER, parts_of
-from egpo.analysis.power import seeds_needed as seeds_needed_unpaired
-from egpo.analysis.statistics import LEVEL, holm, paired_by_seed, residual_variance
+from egpo.analysis.statistics import LEVEL, holm, paired_by_seed
 from egpo.common.errors import UserError
 from egpo.config.frozen import Planned
 
@@ -69,7 +68,7 @@ def compare(table: pd.DataFrame, planned: Sequence[Planned], outcome: str, trial
     made = []
     for one in planned:
         first, second, seeds = pair(finished(table, one.backbone), one.first, one.second, outcome, trials)
-        row = {"family": one.family, "backbone": one.backbone, "first": one.first, "second": one.second}
+        row: dict[str, Any] = {"family": one.family, "backbone": one.backbone, "first": one.first, "second": one.second}
         row |= {"expected": one.expected, "seeds": len(seeds)}
         if len(seeds) > 1:
             found = paired_by_seed(first, second)
@@ -124,64 +123,3 @@ def by_seed(rows: pd.DataFrame, first: str, second: str, column: str) -> Mean:
     """The mean over seeds of a column's difference between two methods, on the seeds that both have."""
     one, other = (rows[rows["method"] == method].set_index("seed")[column].astype(float) for method in (first, second))
     return mean((one - other).dropna())
-
-
-# --- the pilot -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Variances:
-    """Of the difference of two methods on one seed and question, as shares squared.
-
-    Attributes:
-        seed: between training seeds.
-        question: between questions.
-        rest: of seeds on questions, with that of the trials.
-        seeds: that these come from.
-    """
-
-    seed: float
-    question: float
-    rest: float
-    seeds: int
-
-
-def variances(first: np.ndarray, second: np.ndarray) -> Variances:
-    """The ANOVA estimators of crossed random effects in the differences, 0 where they come out negative."""
-    cells = first.mean(axis=2) - second.mean(axis=2)
-    seeds, questions = cells.shape
-    rest = residual_variance(cells)
-    seed = float(cells.mean(axis=1).var(ddof=1)) - rest / questions
-    question = float(cells.mean(axis=0).var(ddof=1)) - rest / seeds
-    return Variances(max(0.0, seed), max(0.0, question), rest, seeds)
-
-
-def power(of: Variances, seeds: int, questions: int, gain: float, level: float = LEVEL) -> float:
-    """Chance that `paired_by_seed` finds a difference of `gain` (a share) with this number of seeds."""
-    over_questions = (of.question + of.rest / seeds) / questions
-    between, noise = (of.seed + of.rest / questions) / seeds, of.rest / (seeds * questions)
-    variance = over_questions + of.seed / seeds
-    terms = between**2 / (seeds - 1) + noise**2 / ((seeds - 1) * (questions - 1))
-    degrees = max(1.0, variance**2 / (over_questions**2 / (questions - 1) + terms))
-    critical, shift = stats.t.ppf(1 - level / 2, degrees), gain / math.sqrt(variance)
-    return float(stats.nct.sf(critical, degrees, shift) + np.nan_to_num(stats.nct.cdf(-critical, degrees, shift)))
-
-
-def seeds_needed(of: Variances, questions: int, gain: float, chance: float = POWER) -> int | None:
-    """Training seeds, at least two, with which `gain` is found with this chance; None if MOST_SEEDS are too few."""
-    for seeds in range(2, MOST_SEEDS + 1):
-        if power(of, seeds, questions, gain) >= chance:
-            return seeds
-    return None
-
-
-def unpaired_seeds_needed(first: np.ndarray, second: np.ndarray, gain: float) -> int | None:
-    """The same by `egpo power`, for trainings that share no seeds."""
-    return seeds_needed_unpaired(parts_of(first, second), first.shape[1], first.shape[2], gain)
-
-
-def bounds(of: Variances, chance: float = 0.9) -> list[Variances]:
-    """The variances with the lower and with the upper bound of the seeds' part, by chi-square: few seeds say little."""
-    degrees = of.seeds - 1
-    factors = [degrees / float(stats.chi2.ppf(part, degrees)) for part in ((1 + chance) / 2, (1 - chance) / 2)]
-    return [replace(of, seed=of.seed * factor) for factor in factors]
