@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from egpo.common.paths import BASE
 from egpo.report.figures.style import COLOURS, LINES, caption, panels
 from egpo.study.results import mean
 from egpo.study.rows import CURVE, POINTS
@@ -55,7 +56,7 @@ def differences(compared: pd.DataFrame, labels: dict[str, str], out: Path, name:
 
 def curves(rows: pd.DataFrame, labels: dict[str, str], out: Path, name: str) -> None:
     """Greedy accuracy on the validation rows in ten points; bands are 95% intervals of the mean over seeds."""
-    methods = list(dict.fromkeys(rows["method"]))
+    methods = [name for name in dict.fromkeys(rows["method"]) if name != BASE]
     columns = min(4, len(methods))
     figure, axes = panels(-(-len(methods) // columns), columns, height=1.9, width=2.2, sharex=True, sharey=True)
     x = np.arange(POINTS + 1) / POINTS * 100

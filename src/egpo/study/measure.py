@@ -12,7 +12,7 @@ import pandas as pd
 
 from egpo.analysis.learning import VALIDATION, quarter, read_metric
 from egpo.common.files import read_json, sha256
-from egpo.common.paths import Paths
+from egpo.common.paths import BASE, Paths
 from egpo.common.provenance import stage_code
 from egpo.config.backbones import Backbone
 from egpo.config.evaluation import Evaluation
@@ -91,13 +91,25 @@ def answers(model: Path, backbone: Backbone, settings: Evaluation, questions: Qu
     return pd.DataFrame(rows)
 
 
-def measure(catalogue: Catalogue, backbone: str, folder: Path, questions: Questions) -> Row:
-    """What is measured on a finished training in `folder`: its own record, and its answers to the questions."""
-    settings = catalogue.experiment.of(backbone).evaluation
+def measure(
+    catalogue: Catalogue, backbone: str, method: str, seed: int, questions: Questions, report: Report
+) -> tuple[Row, Path | None]:
+    """Train, and answer the questions with the trained model; only the latter for the untrained one.
+
+    Returns:
+        What is measured, and the training's work folder, which is no longer needed.
+    """
+    experiment = catalogue.experiment
+    if method == BASE:
+        folder, row = Paths(experiment.experiment).backbone(backbone), {}
+    else:
+        folder = train(catalogue, backbone, method, seed, report)
+        row = of_training(folder)
+    settings = experiment.of(backbone).evaluation
     greedy = settings.model_copy(update={"temperature": 0.0, "seeds": settings.seeds[:1]})
     given = catalogue.backbones[backbone]
     found = [answers(folder / "model", given, chosen, questions) for chosen in (greedy, settings)]
-    return {**of_training(folder), **of_answers(*found)}
+    return row | of_answers(*found), None if method == BASE else folder / "work"
 
 
 def of_answers(greedy: pd.DataFrame, sampled: pd.DataFrame) -> Row:

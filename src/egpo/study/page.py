@@ -13,6 +13,7 @@ import pandas as pd
 from egpo.analysis.comparisons import p_text
 from egpo.common.errors import UserError
 from egpo.common.files import write_text
+from egpo.common.paths import BASE
 from egpo.config.experiment import Catalogue
 from egpo.config.frozen import Planned
 from egpo.report.document import markdown_table
@@ -48,7 +49,7 @@ def write(catalogue: Catalogue, table: pd.DataFrame, planned: tuple[Planned, ...
 
 def draw(catalogue: Catalogue, table: pd.DataFrame, planned: tuple[Planned, ...], trials: int, out: Path) -> None:
     """Every figure for which there are rows."""
-    labels = {name: one.label for name, one in catalogue.methods.items()}
+    labels = _labels(catalogue)
     for backbone in dict.fromkeys(table["backbone"]):
         rows = results.finished(table, backbone)
         if len(rows):
@@ -65,10 +66,10 @@ def sections(
     if not len(table):
         yield "There are no rows yet."
         return
-    label = {name: one.label for name, one in catalogue.methods.items()}
+    label = _labels(catalogue)
     for backbone in dict.fromkeys(table["backbone"]):
         rows = results.finished(table, backbone)
-        yield from ["", *_counted(table[table["backbone"] == backbone], catalogue)]
+        yield from ["", f"### Rows of {backbone}", "", *_counted(table[table["backbone"] == backbone], catalogue)]
         if not len(rows):
             continue
         yield from ["", "### Accuracy", "", *_accuracies(rows, label)]
@@ -85,10 +86,15 @@ def sections(
         yield from ["", "### How it was made", "", *_made(table[table["backbone"] == backbone])]
 
 
+def _labels(catalogue: Catalogue) -> dict[str, str]:
+    return {BASE: "untrained", **{name: one.label for name, one in catalogue.methods.items()}}
+
+
 def _counted(table: pd.DataFrame, catalogue: Catalogue) -> list[str]:
     """How many trainings there are, what has failed, and the regime that they start in."""
+    table = table[table["method"] != BASE]
     ok = table["status"] == "ok"
-    lines = [f"{ok.sum()} trainings on {table['backbone'].iloc[0]}; {(~ok).sum()} attempts failed."]
+    lines = [f"{ok.sum()} trainings; {(~ok).sum()} attempts failed."]
     lines += [
         f"- {catalogue.methods[row['method']].label}, seed {row['seed']}, attempt {row['attempt']}: {row['reason']}"
         for row in table[~ok].to_dict("records")
@@ -106,7 +112,7 @@ def _counted(table: pd.DataFrame, catalogue: Catalogue) -> list[str]:
 
 
 def _per_method(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for method in dict.fromkeys(rows["method"]):
+    for method in sorted(dict.fromkeys(rows["method"]), key=lambda name: name != BASE):  # the untrained model first
         yield method, rows[rows["method"] == method]
 
 
@@ -115,6 +121,11 @@ def _interval(one: Mean, digits: int = 1) -> str:
         return ""
     text = f"{one.value:.{digits}f}"
     return text if math.isnan(one.low) else f"{text} [{one.low:.{digits}f}, {one.high:.{digits}f}]"
+
+
+def _number(value: float, digits: int = 1, more: str = "") -> str:
+    """A number with its unit; nothing for nan."""
+    return "" if math.isnan(value) else f"{value:.{digits}f}{more}"
 
 
 def _accuracies(rows: pd.DataFrame, label: dict[str, str]) -> list[str]:
@@ -128,10 +139,10 @@ def _accuracies(rows: pd.DataFrame, label: dict[str, str]) -> list[str]:
                 label[method],
                 str(len(mine)),
                 _interval(sampled),
-                f"{sampled.sd:.1f}",
+                _number(sampled.sd),
                 _interval(greedy),
-                f"{start:.1f}",
-                f"{end:.1f}",
+                _number(start),
+                _number(end),
                 f"{mine['length'].astype(float).mean():.1f}",
             ]
         )
@@ -171,7 +182,7 @@ def _gaps(rows: pd.DataFrame, label: dict[str, str], main: str) -> list[str]:
                 label[method],
                 *(f"{mine[name].astype(float).mean():.3f}" for name in ("entropy_correct", "entropy_incorrect")),
                 _interval(results.mean(mine["gap"].astype(float)), 3),
-                "" if method == main else _interval(results.by_seed(rows, method, main, "gap"), 3),
+                "" if method in (main, BASE) else _interval(results.by_seed(rows, method, main, "gap"), 3),
                 f"{mine['auc'].astype(float).mean():.3f}",
                 _interval(results.mean(mine["training_gap"].astype(float)), 3),
             ]
@@ -186,10 +197,10 @@ def _gaps(rows: pd.DataFrame, label: dict[str, str], main: str) -> list[str]:
 def _gradients(rows: pd.DataFrame, label: dict[str, str]) -> list[str]:
     heads = ["Method", "of NSR", *SHARES.values(), "weight of correct", "of incorrect", "groups generated for a step"]
     body = []
-    for method, mine in _per_method(rows):
+    for method, mine in _per_method(rows[rows["method"] != BASE]):
         shares = [results.mean(100 * mine[name].astype(float)).value for name in ("nsr_share", *SHARES)]
         weights = [mine[name].astype(float).mean() for name in ("weight_correct", "weight_incorrect")]
-        cells = [f"{value:.0f}%" for value in shares] + [f"{value:.2f}" for value in weights]
+        cells = [_number(value, 0, "%") for value in shares] + [_number(value, 2) for value in weights]
         body.append([label[method], *cells, f"{mine['generated'].astype(float).mean():.1f}"])
     note = (
         "Means over steps and seeds. Of NSR: the share of the sum of absolute advantages that lies on "

@@ -13,6 +13,7 @@ import pandas as pd
 
 from egpo.common.errors import UserError
 from egpo.common.files import write_text
+from egpo.common.paths import BASE, BASE_SEED
 
 POINTS = 10  # of a learning curve, after the start
 CURVE = tuple(f"curve_{point}" for point in range(POINTS + 1))
@@ -102,7 +103,7 @@ ATTEMPTS = 2
 def left(
     table: pd.DataFrame, backbones: Iterable[str], methods: Iterable[str], seeds: Iterable[int]
 ) -> list[tuple[str, str, int, int]]:
-    """(backbone, method, seed, attempt) of what is still to be trained, all methods of a seed before the next seed.
+    """(backbone, method, seed, attempt) of what has no row yet: the untrained model, then all methods, seed by seed.
 
     So a study that is stopped early has whole blocks, in which the methods met the same problems in the same order.
     """
@@ -110,5 +111,6 @@ def left(
     keys = list(zip(table["backbone"], table["method"], table["seed"], strict=True))
     tried = Counter(keys)
     done = {key for key, status in zip(keys, table["status"], strict=True) if status == "ok"}
-    wanted = [(backbone, method, seed) for seed in seeds for backbone in backbones for method in methods]
+    wanted = [(backbone, BASE, BASE_SEED) for backbone in backbones]
+    wanted += [(backbone, method, seed) for seed in seeds for backbone in backbones for method in methods]
     return [(*key, tried[key] + 1) for key in wanted if key not in done and tried[key] < ATTEMPTS]

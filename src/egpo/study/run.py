@@ -121,15 +121,15 @@ def _train_and_measure(request: Request, training: Training, result: Path) -> No
             try:
                 from egpo.study import measure
 
-                folder = measure.train(request.catalogue, backbone, method, seed, report)
                 questions = measure.read_questions(request.questions)
-                row = {"status": "ok", **measure.measure(request.catalogue, backbone, folder, questions)}
+                row, work = measure.measure(request.catalogue, backbone, method, seed, questions, report)
                 spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
                 row["cpu_seconds"] = sum(usage.ru_utime + usage.ru_stime for usage in spent)
                 row["seconds"] = time.monotonic() - start
-                write_json(result, row | measure.inputs(request.catalogue, backbone))
+                write_json(result, {"status": "ok"} | row | measure.inputs(request.catalogue, backbone))
                 report(f"greedy {row['greedy']:.3f}, sampled {row['sampled']:.3f}, {duration(row['seconds'])}")
-                shutil.rmtree(folder / "work", ignore_errors=True)
+                if work is not None:
+                    shutil.rmtree(work, ignore_errors=True)
             except Exception as error:
                 write_json(result, {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:300]})
                 raise
