@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -153,6 +154,7 @@ def _become(
             os.environ.update(env)
         _new_random_numbers()
         sys.argv = command
+        warnings.filterwarnings("ignore", "'.*' found in sys.modules", RuntimeWarning)  # it is there on purpose
         runpy.run_module(command[0], run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
