@@ -6,7 +6,7 @@ TESTS := $(BIN)/python -m pytest -m "not slow and not full and not slurm" \
 	--numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help env demo demo-full demo-real coverage bench bench-advantage bench-answers bench-evaluation bench-filling bench-step bench-data bench-dry-run bench-memory bench-warm-up test test-slow test-slurm gpu-versions test-gpu-versions kit-packages kit-dry-run audit-packages lint format lock schemas
+.PHONY: help env demo demo-full demo-real coverage bench bench-advantage bench-answers bench-evaluation bench-filling bench-step bench-data bench-dry-run bench-memory bench-warm-up study study-inputs study-pilot study-page test test-slow test-slurm gpu-versions test-gpu-versions kit-packages kit-dry-run audit-packages lint format lock schemas
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -31,6 +31,23 @@ demo-real: env .real/model/complete ## a small real model on real problems, on a
 	@$(BIN)/python workflow/real_problems.py $(REAL)
 	@$(SNAKEMAKE) all --configfile config/real.yaml --quiet rules host reason
 	@echo "Report: results/real/report.html; its tables and figures lie beside it"
+
+# STUDY_ARGUMENTS: e.g. "--commit --at-once 2".
+STUDY := $(BIN)/egpo study config/study.yaml
+
+study-inputs: env
+	@$(SNAKEMAKE) results/study/data/train.parquet results/study/backbones/tiny-hard/manifest.json \
+		results/study/benchmarks/made.json --configfile config/study.yaml --quiet rules host reason
+
+study: study-inputs ## the trainings of docs/study.md that have no row yet; hours, and the same command goes on
+	@$(STUDY) --out docs/study/trainings.csv $(STUDY_ARGUMENTS)
+
+study-pilot: study-inputs ## its pilot: two methods with three seeds of their own, and how many seeds 3 points need
+	@$(STUDY) --out docs/study/pilot.csv --methods grpo egpo --seeds 101 102 103 $(STUDY_ARGUMENTS)
+	@$(STUDY) --out docs/study/pilot.csv --power 3
+
+study-page: env ## tables and figures of docs/study.md, from its rows alone
+	@$(STUDY) --out docs/study/trainings.csv --page docs/study.md
 
 # The tools for the benchmarks' comparisons have their own folders, because they need other versions than .venv has.
 .audit/complete: envs/audit.txt | env

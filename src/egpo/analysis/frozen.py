@@ -14,6 +14,10 @@ TEST = (
     "paired difference of accuracy over the same questions, training seeds as the outer unit (egpo.analysis.statistics."
     "paired), two-sided, corrected by Holm within a family"
 )
+STUDY_TEST = (
+    "difference of sampled accuracy over all questions of the benchmarks together, trainings paired by seed, seeds and "
+    "questions crossed (egpo.analysis.statistics.paired_by_seed), two-sided, corrected by Holm within a family"
+)
 UNFROZEN = {
     "experiment",
     "note",
@@ -55,9 +59,35 @@ def settings_of(catalogue: Catalogue) -> dict[str, Any]:
 
 
 def freeze(catalogue: Catalogue, date: str) -> Frozen:
-    """The plan of an experiment: every comparison of its tables, on all its benchmarks."""
+    """The plan of an experiment: every comparison of its tables, on all its benchmarks; of a study, its own."""
     experiment = catalogue.experiment
-    comparisons = tuple(
+    planned = _of_study(catalogue) if experiment.study else _of_tables(catalogue)
+    plan = Frozen(
+        frozen=date,
+        hash="",
+        test=STUDY_TEST if experiment.study else TEST,
+        level=LEVEL,
+        comparisons=planned,
+        training_seeds=experiment.training_seeds,
+        trials=len(experiment.evaluation.seeds),
+        settings=settings_of(catalogue),
+    )
+    return plan.model_copy(update={"hash": plan.content_hash()})
+
+
+def _of_study(catalogue: Catalogue) -> tuple[Planned, ...]:
+    experiment = catalogue.experiment
+    return tuple(
+        Planned(backbone=backbone, benchmarks=experiment.benchmarks, family=family, **one.model_dump())
+        for backbone in experiment.backbones
+        for family, compared in (experiment.study or {}).items()
+        for one in compared
+    )
+
+
+def _of_tables(catalogue: Catalogue) -> tuple[Planned, ...]:
+    experiment = catalogue.experiment
+    return tuple(
         Planned(
             backbone=backbone,
             first=first,
@@ -67,17 +97,6 @@ def freeze(catalogue: Catalogue, date: str) -> Frozen:
         )
         for family, backbone, first, second, benchmarks in pairs(catalogue)
     )
-    plan = Frozen(
-        frozen=date,
-        hash="",
-        test=TEST,
-        level=LEVEL,
-        comparisons=comparisons,
-        training_seeds=experiment.training_seeds,
-        trials=len(experiment.evaluation.seeds),
-        settings=settings_of(catalogue),
-    )
-    return plan.model_copy(update={"hash": plan.content_hash()})
 
 
 def _changed(planned: Any, now: Any, key: str = "") -> Iterator[str]:

@@ -169,9 +169,33 @@ def paired(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Differ
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"{first.shape[1]} questions against {second.shape[1]}")
     differences = first.mean(axis=(0, 2)) - second.mean(axis=(0, 2))
+    return _difference(differences, [_seed_share(model) for model in (first, second)], level)
+
+
+def paired_by_seed(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Difference:
+    """`paired`, for trainings of two methods that share their seeds: the same problems in the same order.
+
+    The units are the differences of the two trainings of a seed, on each question: seeds and questions count as random
+    and crossed. What the two trainings of a seed have in common is not in the standard error.
+
+    Args:
+        first, second: (seeds, questions, trials); the trainings at one place have one seed.
+
+    Raises:
+        ValueError: seeds or questions differ in number, or there is one seed.
+    """
+    if first.shape[:2] != second.shape[:2] or first.shape[0] < 2:
+        raise ValueError(
+            f"(seeds, questions) {first.shape[:2]} against {second.shape[:2]}: equal ones, two seeds or more"
+        )
+    cells = first.mean(axis=2) - second.mean(axis=2)
+    return _difference(cells.mean(axis=0), [_seed_share(cells[:, :, None])], level)
+
+
+def _difference(differences: np.ndarray, shares: list[tuple[float, float]], level: float) -> Difference:
+    """From the (questions,) differences, and what `_seed_share` says of the training seeds."""
     mean, questions = float(differences.mean()), differences.size
     over_questions = float(differences.var(ddof=1) / questions) if questions > 1 else 0.0
-    shares = [_seed_share(model) for model in (first, second)]
     variance = over_questions + sum(share for share, _ in shares)
     se = math.sqrt(variance)
     if se < NO_SPREAD:

@@ -107,7 +107,20 @@ def bundle(request: Request) -> int:
     return bundle(request.catalogue(), request.more["out"], request.more["push"])
 
 
-COMMANDS = {command.__name__: command for command in (check, plan, status, doctor, fetch, power, freeze, bundle)}
+def study(request: Request) -> int:
+    """Train and measure what a study has no row of yet, one training after the other, and append the rows to a CSV."""
+    from egpo.cli.study import page, power, study
+
+    given = request.more
+    if given["page"]:
+        return page(request.catalogue(), given["out"], given["page"])
+    if given["power"]:
+        return power(request.catalogue(), given["out"], given["power"])
+    chosen = {name: given[name] for name in ("out", "methods", "seeds", "at_once", "commit")}
+    return study(request.catalogue(), request.files, **chosen)
+
+
+COMMANDS = {command.__name__: command for command in (check, plan, status, doctor, fetch, power, freeze, bundle, study)}
 
 # --- the command line --------------------------------------------------------------------------------
 
@@ -157,6 +170,8 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument(
                 "--out", type=Path, default=Path("claims.yaml"), help="the plan's file (default: claims.yaml)"
             )
+        if command is study:
+            _add_study(one)
     _add_replay(commands)
     text = "Check a bundle: its hashes, and every table, figure and card again from its records."
     commands.add_parser("verify", help=text, description=text).add_argument("folder", type=_absolute, metavar="FOLDER")
@@ -170,6 +185,18 @@ def _add_power(one: argparse.ArgumentParser) -> None:
     one.add_argument("--sd-seed", type=float, metavar="POINTS", help="standard deviation between training seeds")
     one.add_argument("--sd-question", type=float, metavar="POINTS", help="of the methods' difference, by question")
     one.add_argument("--accuracy", type=float, metavar="PERCENT", help="which gives the variance of an answer")
+
+
+def _add_study(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--out", type=_absolute, required=True, metavar="CSV", help="the rows, one for each training")
+    one.add_argument("--methods", nargs="+", metavar="METHOD", help="default: `methods` of the experiment")
+    one.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="default: `training_seeds`")
+    one.add_argument("--at-once", type=int, default=1, metavar="N", help="trainings at the same time (default: 1)")
+    one.add_argument("--commit", action="store_true", help="commit the CSV after each row")
+    one.add_argument("--page", type=_absolute, metavar="FILE", help="write tables into this page, and train nothing")
+    one.add_argument(
+        "--power", type=float, metavar="POINTS", help="say how many seeds a difference needs, and train nothing"
+    )
 
 
 def _add_replay(commands: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from egpo.config.data import ProblemSet
-from egpo.config.section import Count, Section, Seed, Share
+from egpo.config.section import Count, Levels, Section, Seed, Share
 
 
 class Architecture(Section):
@@ -126,6 +126,10 @@ class WarmUp(Section):
     pass_rate: tuple[Share, Share] = Field((0.45, 0.65), description="Range that the pass rate should fall in.")
     group_share: Share = Field(
         0.1, description="Share that each kind of group should have: mixed, entirely correct, entirely incorrect."
+    )
+    level_weights: Levels | None = Field(
+        None,
+        description="Shares of the five levels in the problems that this is measured on; give those of `data.source`.",
     )
 
 

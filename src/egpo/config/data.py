@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from egpo.config.section import Count, Name, Section, Seed, Share
+from egpo.config.section import Count, Levels, Name, Section, Seed, Share
 
 
 class StandInSource(Section):
@@ -19,6 +19,9 @@ class StandInSource(Section):
     default_rows: Count
     extended_rows: Count
     rows_per_shard: Count = 1000
+    level_weights: Levels | None = Field(
+        None, description="Shares of the five levels of difficulty; default: those of egpo.synthetic.problems."
+    )
     planted: bool = Field(
         False, description="Add the hard cases of egpo.synthetic.planted, and their table planted.csv."
     )

@@ -44,6 +44,16 @@ class Definitions(Section):
     benchmarks: dict[Name, Benchmark] = Field({})
 
 
+class Compared(Section):
+    """Two methods that a study compares on the same training seeds."""
+
+    first: Name
+    second: Name
+    expected: Literal["above", "below", "different"] = Field(
+        "above", description="What would count for the paper's claim: the first above the second, below it, or either."
+    )
+
+
 class ExtraModel(Section):
     """A model that is evaluated next to the experiment's models, and not trained."""
 
@@ -88,6 +98,10 @@ class Experiment(Section):
         {}, description="GPUs, nodes, time and memory of one backbone, laid over training, evaluation and jobs."
     )
     define: Definitions = Definitions()
+    study: dict[str, tuple[Compared, ...]] | None = Field(
+        None,
+        description="What `egpo study` and its plan compare, by family; p-values are corrected within a family.",
+    )
     claims: str | None = Field(
         None, description="A plan that `egpo freeze` wrote before the run; the page of claims compares it with the run."
     )

@@ -17,6 +17,7 @@ class Planned(Section):
     first: str
     second: str
     benchmarks: tuple[str, ...]
+    family: str = Field("", description="Of a study: the comparisons that are corrected together.")
     expected: Literal["above", "below", "different"] = Field(
         "above", description="What would count for the claim: the first above the second, below it, or either."
     )
@@ -36,4 +37,8 @@ class Frozen(Section):
 
     def content_hash(self) -> str:
         """The hash of this content."""
-        return stable_hash(self.model_dump(mode="json", exclude={"hash"}))
+        values = self.model_dump(mode="json", exclude={"hash"})
+        for one in values["comparisons"]:
+            if not one["family"]:  # plans that are older than this key have no other hash
+                del one["family"]
+        return stable_hash(values)

@@ -156,6 +156,9 @@ def _check_names(experiment: Experiment, methods: dict[str, Method], source: str
         _check_listed(experiment, "backbones", [ablations.backbone], f"{source}: ablations.backbone")
         _check_listed(experiment, "benchmarks", ablations.benchmarks, f"{source}: ablations.benchmarks")
         _pick(ablations.methods, methods, "ablations.methods", source, "methods.yaml")
+    for family, compared in (experiment.study or {}).items():
+        named = (name for one in compared for name in (one.first, one.second))
+        _check_listed(experiment, "methods", named, f"{source}: study.{family}")
     against = experiment.data.decontamination.benchmarks or ()
     _check_listed(experiment, "benchmarks", against, f"{source}: data.decontamination.benchmarks")
     of_milestones = experiment.evaluation.milestones.benchmarks or ()

@@ -24,7 +24,7 @@ from egpo.common.errors import UserError
 from egpo.common.hashing import digest
 from egpo.config.backbones import Backbone
 from egpo.config.evaluation import Evaluation
-from egpo.runtime import out_of_memory
+from egpo.runtime import forks, out_of_memory
 from egpo.runtime.gpus import DEVICES
 
 Messages = list[dict[str, str]]
@@ -158,7 +158,7 @@ class Engine:
         self._last_words = ""
         self._kills = out_of_memory.kills()
         self._connection, theirs = Pipe()
-        self._process = subprocess.Popen(
+        self._process = forks.popen(
             [sys.executable, "-m", "egpo.inference.engine_process", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
             env=environment(model, settings, devices),

@@ -16,16 +16,16 @@ import runpy
 import select
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from egpo.runtime import fork_client
+from egpo.runtime import fork_client, forks
 from egpo.runtime.processes import SET_PDEATHSIG, prctl
 
 MESSAGE = 2**20  # bytes, more than a command line and an environment have
+NO_JOB = "ffffffff"
 BACKLOG = 64  # workers that Ray may ask for at the same time
 
 
@@ -40,9 +40,9 @@ def start(modules: Iterable[str]) -> int:
         listener.listen(BACKLOG)
         number = listener.fileno()
         # Ray reads these two once, when it is imported. Workers get their job with their first task.
-        ray = {"RAY_JOB_ID": "ffffffff", "RAY_RAYLET_PID": str(os.getpid())}
+        ray = {"RAY_JOB_ID": NO_JOB, "RAY_RAYLET_PID": str(os.getpid())}
         command = [sys.executable, "-m", __spec__.name, str(number), *modules]
-        return subprocess.Popen(command, pass_fds=[number], env={**os.environ, **ray}).pid
+        return forks.popen(command, pass_fds=[number], env={**os.environ, **ray}).pid
 
 
 def watch(server: int) -> None:

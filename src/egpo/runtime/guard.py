@@ -21,6 +21,7 @@ import sys
 import time
 from pathlib import Path
 
+from egpo.runtime import forks
 from egpo.runtime.processes import SET_CHILD_SUBREAPER, SET_PDEATHSIG, prctl
 
 SECONDS_TO_TIDY = 3  # for multiprocessing's resource trackers, which unlink the shared memory of killed processes
@@ -93,9 +94,7 @@ def main(folder: str, command: list[str]) -> int:
     """Run `command` under guard; returns its exit code, 128 + n where signal n ended it."""
     prctl(SET_CHILD_SUBREAPER, 1)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # inherited by the whole tree
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, preexec_fn=lambda: prctl(SET_PDEATHSIG, signal.SIGKILL)
-    )
+    process = forks.popen(command, stdin=subprocess.DEVNULL, preexec_fn=lambda: prctl(SET_PDEATHSIG, signal.SIGKILL))
     code = None
     while code is None:
         code = _reap().get(process.pid)

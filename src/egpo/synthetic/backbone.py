@@ -89,7 +89,7 @@ def warm_up(backbone: Backbone, tokenizer: PreTrainedTokenizerFast, report: Repo
     """A synthetic backbone's model, trained from random weights, and where that ended."""
     source = synthetic(backbone)
     teacher = Teacher(make_model(source, tokenizer, backbone.max_model_len), tokenizer, source, backbone.thinks)
-    problems = fixed_problems()
+    problems = fixed_problems(source.warm_up.level_weights)
     outcome = teach_until_fair(
         teacher.teach,
         lambda: expected_shares(right_probabilities(teacher.average, tokenizer, problems, backbone.thinks)),

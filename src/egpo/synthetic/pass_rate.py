@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect
+from collections.abc import Sequence
+from itertools import accumulate
 from random import Random
 
 import torch
@@ -11,17 +14,26 @@ from egpo.backbones.sampling import KINDS, Shares, group_shares, is_right, sampl
 from egpo.backbones.supervised import as_text, batch_of, response_losses
 from egpo.config.backbones import WarmUp
 from egpo.data.verl_rows import prompt
-from egpo.synthetic.problems import Problem, correct_generation, draw_problem
+from egpo.synthetic.problems import LEVELS, Problem, correct_generation, draw_problem
 from egpo.synthetic.warm_up import encode
 
 PROBLEMS, ROLLOUTS = 128, 8
 BATCH = 32
 
 
-def fixed_problems() -> list[Problem]:
-    """Problems in training wordings, the same at every measurement."""
+def fixed_problems(weights: Sequence[float] | None = None) -> list[Problem]:
+    """Problems in training wordings, the same at every measurement.
+
+    Args:
+        weights: shares of the levels, which the problems then have as nearly as their number allows; None to draw the
+            levels like all training problems.
+    """
     rng = Random("pass rate")
-    return [draw_problem(rng, "train") for _ in range(PROBLEMS)]
+    levels: Sequence[int | None] = [None] * PROBLEMS
+    if weights is not None:
+        bounds = list(accumulate(weights))
+        levels = [LEVELS[bisect(bounds, (place + 0.5) / PROBLEMS * bounds[-1])] for place in range(PROBLEMS)]
+    return [draw_problem(rng, "train", level=level) for level in levels]
 
 
 @torch.no_grad()

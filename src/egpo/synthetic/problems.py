@@ -6,6 +6,7 @@ of training and of evaluation are disjoint.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -72,16 +73,23 @@ def draw_terms(rng: Random, level: int) -> tuple[int, ...]:
     return tuple(rng.randint(10 ** (size - 1), 10**size - 1) for size in sizes)
 
 
-def draw_problem(rng: Random, split: str, wording: str | None = None, level: int | None = None) -> Problem:
+def draw_problem(
+    rng: Random,
+    split: str,
+    wording: str | None = None,
+    level: int | None = None,
+    weights: Sequence[float] | None = None,
+) -> Problem:
     """A random problem.
 
     Args:
         split: "train" or "held-out", which share no wording.
         wording: "sums" or "stories"; drawn evenly if None.
-        level: 1 to 5; drawn by LEVEL_WEIGHTS if None.
+        level: 1 to 5; drawn by `weights` if None.
+        weights: of the levels; LEVEL_WEIGHTS if None.
     """
     wording = wording or rng.choice(("sums", "stories"))
-    level = level or rng.choices(LEVELS, LEVEL_WEIGHTS)[0]
+    level = level or rng.choices(LEVELS, weights or LEVEL_WEIGHTS)[0]
     terms = draw_terms(rng, level)
     words = [str(term) for term in terms]
     template = rng.choice({"sums": SUMS, "stories": STORIES}[wording][split])

@@ -50,7 +50,7 @@ def _rng(source: StandInSource, subset: str, index: int, what: str = "row") -> R
 
 
 def _problem(source: StandInSource, subset: str, index: int, split: str = "train") -> Problem:
-    return draw_problem(_rng(source, subset, index, "problem"), split)
+    return draw_problem(_rng(source, subset, index, "problem"), split, weights=source.level_weights)
 
 
 def _changed(text: str, rng: Random) -> str:

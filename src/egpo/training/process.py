@@ -16,6 +16,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from egpo.runtime import forks
 from egpo.runtime.guard import descendants
 from egpo.runtime.processes import SET_CHILD_SUBREAPER, prctl
 from egpo.runtime.short_folder import short_folder
@@ -24,6 +25,18 @@ from egpo.training.cpu import cpu_environment
 from egpo.training.names import ADDRESS, RUN_FOLDER
 
 SECONDS_TO_END = 60  # for the guard to end a process tree
+DEFAULTS = {
+    "TOKENIZERS_PARALLELISM": "true",
+    "NCCL_DEBUG": "WARN",
+    "VLLM_LOGGING_LEVEL": "WARN",
+    "VLLM_DISABLE_COMPILE_CACHE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "HF_HUB_OFFLINE": "1",  # everything is in local folders
+    "RAY_AUTH_MODE": "token",
+}
+OWN_RAY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # makes Ray listen on the loopback interface only
 OTHER_VENDORS = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
 
@@ -34,16 +47,7 @@ def environment(config: DictConfig, folder: str) -> dict[str, str]:
         config: verl's settings of the training.
         folder: for Ray's session and sockets.
     """
-    defaults = {
-        "TOKENIZERS_PARALLELISM": "true",
-        "NCCL_DEBUG": "WARN",
-        "VLLM_LOGGING_LEVEL": "WARN",
-        "VLLM_DISABLE_COMPILE_CACHE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_DEDUP_LOGS": "0",
-        "HF_HUB_OFFLINE": "1",  # everything is in local folders
-        "RAY_AUTH_MODE": "token",
+    secret = {
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one into the home folder
         "VLLM_API_KEY": secrets.token_hex(32),  # given to nobody: verl talks to its vLLM through Ray
         **trackers.defaults(config),
@@ -53,12 +57,12 @@ def environment(config: DictConfig, folder: str) -> dict[str, str]:
     needed = {"TENSORBOARD_DIR": config.egpo_run.tensorboard, RUN_FOLDER: folder, **trackers.same_run(config)}
     if config.trainer.nnodes == 1:  # the training starts a new Ray
         user.pop(ADDRESS, None)
-        needed["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # makes Ray listen on the loopback interface only
-    return {**defaults, **user, **needed, **(cpu_environment() if config.trainer.device == "cpu" else {})}
+        needed |= OWN_RAY
+    return {**DEFAULTS, **secret, **user, **needed, **(cpu_environment() if config.trainer.device == "cpu" else {})}
 
 
 @contextmanager
-def guarded(config: DictConfig, settings: Path) -> Iterator[subprocess.Popen[bytes]]:
+def guarded(config: DictConfig, settings: Path) -> Iterator[subprocess.Popen[bytes] | forks.Fork]:
     """Run egpo.verl_plugin.driver under egpo.runtime.guard.
 
     Leaving the block ends the guard, and with it everything that the training has started.
@@ -75,7 +79,7 @@ def guarded(config: DictConfig, settings: Path) -> Iterator[subprocess.Popen[byt
     command += [sys.executable, "-m", "egpo.verl_plugin.driver", str(settings)]
     before = set(descendants(os.getpid()))
     prctl(SET_CHILD_SUBREAPER, 1)
-    guard = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment(config, folder), start_new_session=True)
+    guard = forks.popen(command, stdin=subprocess.PIPE, env=environment(config, folder), start_new_session=True)
     try:
         yield guard
     finally:

@@ -19,17 +19,10 @@ from ray.exceptions import RayError
 from egpo.common.files import write_text
 from egpo.runtime import fork_client, fork_server
 from egpo.training.progress import ERROR
+from egpo.verl_plugin.cpu.modules import MODULES
 from egpo.verl_plugin.cpu.server import SERVER, CpuServer
 
 SECONDS_FOR_LOGS = 2  # Ray forwards the output of its workers with a delay
-MODULES = (
-    "egpo.verl_plugin.quick_start",
-    "verl.trainer.ppo.v1",
-    "verl.workers.engine_workers",
-    "verl.workers.engine.fsdp",
-    "verl.workers.rollout.vllm_rollout.vllm_async_server",
-    "egpo.verl_plugin.cpu.rollouts",
-)
 
 
 def prepare() -> None:

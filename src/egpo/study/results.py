@@ -1,0 +1,125 @@
+"""What the rows of a study say: paired differences between methods, and means of a method over its seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from egpo.analysis.statistics import LEVEL, holm, paired_by_seed
+from egpo.common.errors import UserError
+from egpo.config.frozen import Planned
+
+OUTCOMES = {"sampled": "sampled_right", "greedy": "greedy_right"}  # accuracy by the column with its answers
+
+
+def finished(table: pd.DataFrame, backbone: str) -> pd.DataFrame:
+    """The rows of trainings that have ended well, on one backbone."""
+    return table[(table["backbone"] == backbone) & (table["status"] == "ok")]
+
+
+def answers(rows: pd.DataFrame, method: str, column: str, trials: int) -> dict[int, np.ndarray]:
+    """(questions, trials) booleans of each training seed of a method, from the digits of the CSV.
+
+    Which of a question's trials was right is not kept: the right ones come first, which no statistic here looks at.
+
+    Raises:
+        UserError: a digit is above the number of trials.
+    """
+    found = {}
+    for seed, text in rows.loc[rows["method"] == method, ["seed", column]].itertuples(index=False):
+        counts = np.frombuffer(text.replace("|", "").encode(), dtype=np.uint8) - ord("0")
+        if counts.max(initial=0) > trials:
+            raise UserError(
+                f"{column}: method {method}, seed {seed} has a question with more than {trials} right trials."
+            )
+        found[int(seed)] = np.arange(trials) < counts[:, None]
+    return found
+
+
+def pair(
+    rows: pd.DataFrame, first: str, second: str, outcome: str, trials: int
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Answers (seeds, questions, trials) of two methods on the seeds that both have, and these seeds."""
+    trials = 1 if outcome == "greedy" else trials
+    one, other = (answers(rows, method, OUTCOMES[outcome], trials) for method in (first, second))
+    seeds = sorted(one.keys() & other.keys())
+    if not seeds:
+        return np.zeros((0, 0, trials)), np.zeros((0, 0, trials)), []
+    return np.stack([one[seed] for seed in seeds]), np.stack([other[seed] for seed in seeds]), seeds
+
+
+def compare(table: pd.DataFrame, planned: Sequence[Planned], outcome: str, trials: int) -> pd.DataFrame:
+    """A row for each comparison that is planned, in points of accuracy; nan with fewer than two common seeds.
+
+    Args:
+        table: of egpo.study.rows.
+        outcome: a key of OUTCOMES.
+        trials: of each question, sampled.
+
+    Returns:
+        family, backbone, first, second, expected, seeds, difference, se, low, high, p_value, p_holm, verdict.
+    """
+    made = []
+    for one in planned:
+        first, second, seeds = pair(finished(table, one.backbone), one.first, one.second, outcome, trials)
+        row: dict[str, Any] = {"family": one.family, "backbone": one.backbone, "first": one.first, "second": one.second}
+        row |= {"expected": one.expected, "seeds": len(seeds)}
+        if len(seeds) > 1:
+            found = paired_by_seed(first, second)
+            points = {"difference": found.mean, "se": found.se, "low": found.low, "high": found.high}
+            row |= {name: 100 * value for name, value in points.items()} | {"p_value": found.p_value}
+        made.append(row)
+    columns = ["family", "backbone", "first", "second", "expected", "seeds"]
+    result = pd.DataFrame(made).reindex(columns=[*columns, "difference", "se", "low", "high", "p_value"])
+    result["p_holm"] = result.groupby(["backbone", "family"], sort=False)["p_value"].transform(
+        lambda values: holm(values.to_numpy(float))
+    )
+    result["verdict"] = [
+        verdict(difference, p_value, expected)
+        for difference, p_value, expected in result[["difference", "p_holm", "expected"]].itertuples(index=False)
+    ]
+    return result
+
+
+def verdict(difference: float, p_value: float, expected: str) -> str:
+    """What a comparison says of the paper's claim: for, against, or open where no difference was found."""
+    if not p_value < LEVEL:  # nan as well
+        return "open"
+    if expected == "different":
+        return "a difference"
+    return "for" if (difference > 0) == (expected == "above") else "against"
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over training seeds with its 95% interval (Student's t); nan bounds for one seed."""
+
+    value: float
+    low: float
+    high: float
+    sd: float
+    seeds: int
+
+
+def mean(values: Sequence[float] | pd.Series) -> Mean:
+    """The mean of what each training seed has; nan is left out."""
+    known = np.array([value for value in values if not math.isnan(value)], dtype=float)
+    if not len(known):
+        return Mean(math.nan, math.nan, math.nan, math.nan, 0)
+    if len(known) == 1:
+        return Mean(float(known[0]), math.nan, math.nan, math.nan, 1)
+    sd = float(known.std(ddof=1))
+    half = float(stats.t.ppf(0.975, len(known) - 1)) * sd / math.sqrt(len(known))
+    return Mean(float(known.mean()), float(known.mean()) - half, float(known.mean()) + half, sd, len(known))
+
+
+def by_seed(rows: pd.DataFrame, first: str, second: str, column: str) -> Mean:
+    """The mean over seeds of a column's difference between two methods, on the seeds that both have."""
+    one, other = (rows[rows["method"] == method].set_index("seed")[column].astype(float) for method in (first, second))
+    return mean((one - other).dropna())

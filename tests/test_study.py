@@ -1,0 +1,229 @@
+"""A study: its rows, what is found in simulated ones, its page. Its trainings: tests/test_study_run.py."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from egpo.analysis.frozen import freeze
+from egpo.analysis.statistics import paired, paired_by_seed
+from egpo.cli import study as command
+from egpo.cli.check import load_checked
+from egpo.common.errors import UserError
+from egpo.common.paths import ROOT
+from egpo.config.files import read_yaml
+from egpo.config.frozen import Frozen, Planned
+from egpo.study import page, pilot, results, rows
+
+SEEDS, QUESTIONS, TRIALS = 12, 300, 4
+STUDY = load_checked(read_yaml(ROOT / "config" / "study.yaml"), "config/study.yaml")
+
+
+def simulated(
+    rng: np.random.Generator, gains: dict[str, float], seeds: int = SEEDS, sd_seed: float = 0.03
+) -> pd.DataFrame:
+    """Rows of a study in which a method's accuracy is 0.5 plus its gain, on average.
+
+    What varies: the questions; a seed, for all methods alike and for each on its own; each method on each question with
+    each seed; the trials.
+    """
+    base = rng.normal(0, 0.25, QUESTIONS)
+    made = []
+    for seed in range(1, seeds + 1):
+        block = rng.normal(0, sd_seed)
+        for method, gain in gains.items():
+            cell = base + gain + block + rng.normal(0, sd_seed) + rng.normal(0, 0.1, QUESTIONS)
+            chance = np.clip(0.5 + cell, 0, 1)
+            right = rng.binomial(TRIALS, chance)
+            row = {
+                "backbone": "tiny-hard",
+                "method": method,
+                "seed": seed,
+                "attempt": 1,
+                "status": "ok",
+                "greedy": (chance > 0.5).mean(),
+                "sampled": right.mean() / TRIALS,
+                "greedy_right": "".join(str(int(one)) for one in chance > 0.5),
+                "sampled_right": "".join(map(str, right[:100])) + "|" + "".join(map(str, right[100:])),
+                **{name: 0.3 + 0.01 * place for place, name in enumerate(rows.CURVE)},
+                "gap": 0.1 + gain + rng.normal(0, 0.01),
+                **{name: 0.25 for name in ("nsr_share", "mixed", "entirely_correct", "entirely_incorrect")},
+            }
+            made.append(row)
+    return pd.DataFrame(made).reindex(columns=list(rows.COLUMNS))
+
+
+def planned(*pairs: tuple[str, str]) -> list[Planned]:
+    return [
+        Planned(backbone="tiny-hard", first=first, second=second, benchmarks=("sums",), family="one")
+        for first, second in pairs
+    ]
+
+
+# --- rows ------------------------------------------------------------------------------------------
+
+
+def test_rows_are_appended_and_read_again(tmp_path):
+    file = tmp_path / "new" / "rows.csv"
+    assert rows.read(file).empty
+    row = {"backbone": "b", "method": "grpo", "seed": 1, "attempt": 1, "status": "ok", "greedy_right": "0110|01"}
+    rows.append(file, {**row, "sampled": 1 / 3, "gap": math.nan})
+    rows.append(file, {**row, "seed": 2, "status": "failed", "reason": 'a, "b"\nand c'})
+    table = rows.read(file)
+    assert list(table["seed"]) == [1, 2] and table["greedy_right"][0] == "0110|01"
+    assert table["sampled"][0] == pytest.approx(1 / 3, rel=1e-4) and math.isnan(table["gap"][0])
+    assert table["reason"][1] == 'a, "b" and c'
+    assert len(file.read_text().splitlines()) == 3
+
+
+def test_a_row_of_other_columns_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no columns"):
+        rows.append(tmp_path / "rows.csv", {"accuracy": 1})
+    (tmp_path / "old.csv").write_text("method,seed\ngrpo,1\n")
+    with pytest.raises(UserError, match="other columns"):
+        rows.read(tmp_path / "old.csv")
+
+
+def test_what_has_a_row_is_not_trained_again_and_what_failed_once_more():
+    table = pd.DataFrame(
+        [("b", "grpo", 1, "ok"), ("b", "egpo", 1, "failed"), ("b", "dapo", 1, "failed"), ("b", "dapo", 1, "failed")],
+        columns=["backbone", "method", "seed", "status"],
+    )
+    left = rows.left(table, ["b"], ["grpo", "egpo", "dapo"], [1, 2])
+    assert left == [
+        ("b", "base", 0, 1),
+        ("b", "egpo", 1, 2),
+        ("b", "grpo", 2, 1),
+        ("b", "egpo", 2, 1),
+        ("b", "dapo", 2, 1),
+    ]
+
+
+# --- statistics ------------------------------------------------------------------------------------
+
+
+def test_differences_are_those_of_hand_and_pairing_takes_out_what_seeds_share():
+    rng = np.random.default_rng(1)
+    second = rng.random((6, 40, 1)) + rng.normal(0, 2, (6, 1, 1))  # seeds differ much, and both methods alike
+    first = second + 0.1 + rng.normal(0, 0.01, (6, 40, 1))
+    found = paired_by_seed(first, second)
+    assert found.mean == pytest.approx((first - second).mean())
+    assert found.low < 0.1 < found.high and found.se < 0.01 < paired(first, second).se
+    with pytest.raises(ValueError, match="two seeds or more"):
+        paired_by_seed(first[:1], second[:1])
+    with pytest.raises(ValueError, match="equal"):
+        paired_by_seed(first, second[:5])
+
+
+def test_one_trial_and_one_question_value_is_the_paired_t_test():
+    from scipy.stats import ttest_rel
+
+    rng = np.random.default_rng(2)
+    first, second = (np.repeat(rng.normal(0, 1, (8, 1, 1)), 5, axis=1) for _ in range(2))
+    found, known = paired_by_seed(first, second), ttest_rel(first[:, 0, 0], second[:, 0, 0])
+    assert found.p_value == pytest.approx(known.pvalue) and found.degrees == pytest.approx(7)
+
+
+def test_no_effect_is_found_about_as_often_as_the_level():
+    """Both of a family of two: a false alarm anywhere in it in at most about 5%; without Holm about 5% in each."""
+    rng = np.random.default_rng(3)
+    raw, family, many = 0, 0, 400
+    for _ in range(many):
+        table = simulated(rng, {"grpo": 0, "dapo": 0, "egpo": 0}, seeds=8)
+        found = results.compare(table, planned(("egpo", "grpo"), ("egpo", "dapo")), "sampled", TRIALS)
+        raw += (found["p_value"] < 0.05).sum()
+        family += bool((found["p_holm"] < 0.05).any())
+    assert 0.02 < raw / (2 * many) < 0.075
+    assert family / many < 0.08
+
+
+def test_a_known_effect_is_found_with_its_sign_and_size():
+    rng = np.random.default_rng(4)
+    differences, hits, inside = [], 0, 0
+    for _ in range(60):
+        table = simulated(rng, {"grpo": 0, "egpo": 0.06})
+        row = results.compare(table, planned(("egpo", "grpo")), "sampled", TRIALS).iloc[0]
+        differences.append(row["difference"])
+        hits += row["verdict"] == "for"
+        inside += row["low"] < 5.9 < row["high"]  # chances are cut at 0 and 1, so a little is lost
+    assert np.mean(differences) == pytest.approx(5.9, abs=0.5)
+    assert hits > 50 and inside > 50
+    against = results.compare(simulated(rng, {"grpo": 0.1, "egpo": 0}), planned(("egpo", "grpo")), "sampled", TRIALS)
+    assert against["verdict"].item() == "against"
+
+
+def test_only_seeds_that_both_have_are_compared_and_failures_are_left_out():
+    table = simulated(np.random.default_rng(5), {"grpo": 0, "egpo": 0}, seeds=4)
+    table.loc[(table["method"] == "grpo") & (table["seed"] == 2), "status"] = "failed"
+    found = results.compare(table, planned(("egpo", "grpo"), ("c5", "egpo")), "greedy", TRIALS)
+    assert list(found["seeds"]) == [3, 0]
+    assert math.isnan(found["difference"][1]) and found["verdict"][1] == "open"
+
+
+def test_a_digit_above_the_trials_is_an_error():
+    table = simulated(np.random.default_rng(6), {"grpo": 0, "egpo": 0}, seeds=2)
+    with pytest.raises(UserError, match="more than 2 right trials"):
+        results.pair(table, "egpo", "grpo", "sampled", 2)
+
+
+def test_power_of_the_paired_test_is_that_of_simulations():
+    of = pilot.Variances(seed=0.03**2, question=0.02**2, rest=0.3**2, seeds=3)
+    rng, found, many = np.random.default_rng(7), 0, 600
+    for _ in range(many):
+        cells = 0.03 + rng.normal(0, 0.03, (10, 1)) + rng.normal(0, 0.02, 100) + rng.normal(0, 0.3, (10, 100))
+        found += paired_by_seed(cells[:, :, None], np.zeros((10, 100, 1))).p_value < 0.05
+    assert found / many == pytest.approx(pilot.power(of, 10, 100, 0.03), abs=0.06)
+    needed = pilot.seeds_needed(of, 100, 0.03)
+    assert needed is not None and pilot.power(of, needed - 1, 100, 0.03) < 0.8 <= pilot.power(of, needed, 100, 0.03)
+
+
+def test_the_pilot_says_how_many_seeds_a_difference_needs(tmp_path, capsys):
+    table = simulated(np.random.default_rng(8), {"grpo": 0, "egpo": 0}, seeds=3)
+    table.to_csv(tmp_path / "pilot.csv", index=False)
+    assert command.power(STUDY, tmp_path / "pilot.csv", 3.0) == 0
+    said = capsys.readouterr().out
+    assert "egpo less grpo, training seeds 1, 2, 3" in said and "seeds for 3 points in 80%" in said
+    with pytest.raises(UserError, match="run the pilot first"):
+        command.power(STUDY, tmp_path / "none.csv", 3.0)
+
+
+# --- plan and page ---------------------------------------------------------------------------------
+
+
+def test_the_plan_of_a_study_is_its_own_comparisons():
+    plan = freeze(STUDY, "2026-01-01")
+    assert {one.family for one in plan.comparisons} == set(STUDY.experiment.study)
+    assert "paired by seed" in plan.test and plan.comparisons[0].first == "egpo"
+    again = Frozen.model_validate(yaml.safe_load(yaml.safe_dump(plan.model_dump(mode="json"))))
+    assert again.content_hash() == plan.hash
+
+
+def test_the_page_is_made_from_the_rows_alone(tmp_path):
+    methods = {name: 0.05 * (name == "egpo") for name in STUDY.experiment.methods}
+    folder = tmp_path / "study"
+    folder.mkdir()
+    text = tmp_path / "study.md"
+    text.write_text("# A study\n\n{}\nold\n{}\n\nafter\n".format(*page.MARKS))
+    table = simulated(np.random.default_rng(9), methods, seeds=3)
+    table.to_csv(folder / "rows.csv", index=False)
+    assert command.page(STUDY, folder / "rows.csv", text) == 0
+    made = text.read_text()
+    assert made.startswith("# A study") and made.endswith("after\n") and "old" not in made
+    assert "EGPO less GRPO" in made and "### Rows of tiny-hard" in made and "30 trainings; 0 attempts failed" in made
+    for name in ("differences", "curves", "gaps"):
+        picture = folder / f"tiny-hard-{name}.png"
+        assert picture.exists() and f"study/{picture.name}" in made
+    first = {file.name: file.read_bytes() for file in [text, *folder.iterdir()]}
+    command.page(STUDY, folder / "rows.csv", text)
+    assert first == {file.name: file.read_bytes() for file in [text, *folder.iterdir()]}
+
+
+def test_a_page_without_marks_is_left_alone(tmp_path):
+    (tmp_path / "page.md").write_text("nothing")
+    with pytest.raises(UserError, match="needs the lines"):
+        command.page(STUDY, Path(tmp_path / "rows.csv"), tmp_path / "page.md")
