@@ -23,6 +23,7 @@ from egpo.inference.engines import Engines
 from egpo.study.rows import CURVE, POINTS, Row
 from egpo.training.limits import Limits
 from egpo.training.run import run
+from egpo.training.trackers import Tracked
 from egpo.uncertainty.measures import auc, entropy, gap
 
 Report = Callable[[str], None]
@@ -50,6 +51,7 @@ def train(catalogue: Catalogue, backbone: str, method: str, seed: int, report: R
         code=stage_code("train_model", platform=own.training.platform),
         limits=Limits(needs.minutes * 60, needs.grace_minutes * 60, needs.stall_minutes * 60),
         memory_gib=needs.memory_gib,
+        tracked=Tracked((), catalogue.experiment.experiment, f"{backbone}/{method}/seed-{seed}", paths.trackers),
         report=report,
     )
     return out

@@ -6,6 +6,7 @@ import os
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -48,7 +49,7 @@ class Background:
         while (given := self._given.get()) is not None:
             data, step = given
             if logger is not None:
-                self._try(f"failed at step {step}", lambda data=data, step=step: logger.log(data=data, step=step))
+                self._try(f"failed at step {step}", partial(logger.log, data=data, step=step))
         if logger is not None:
             self._try("failed at its end", lambda: logger.finish(self._exit_code))
 
@@ -77,7 +78,7 @@ def start(names: tuple[str, ...], config: DictConfig, step: int) -> dict[str, Ba
         step: the first step that will be logged.
     """
     settings: Any = OmegaConf.to_container(config, resolve=True)  # the trainer may write to config
-    return {name: Background(name, lambda name=name: _logger(name, settings, step)) for name in names}
+    return {name: Background(name, partial(_logger, name, settings, step)) for name in names}
 
 
 def _logger(name: str, settings: dict[str, Any] | None, step: int) -> Any:
