@@ -40,6 +40,7 @@ def load(values: dict[str, Any], source: str) -> Catalogue:
     backbones = _read_catalogue("backbones", Backbone, experiment.define.backbones)
     benchmarks = _read_catalogue("benchmarks", Benchmark, experiment.define.benchmarks)
     _check_values(experiment, source)
+    asked = _pick(experiment.benchmarks, benchmarks, "benchmarks", source, "benchmarks.yaml")
     _check_names(experiment, methods, source)
     trained = _pick(experiment.backbones, backbones, "backbones", source, "backbones.yaml")
     trained |= _pick([experiment.data.tokenizer], backbones, "data.tokenizer", source, "backbones.yaml")
@@ -48,7 +49,7 @@ def load(values: dict[str, Any], source: str) -> Catalogue:
         experiment=experiment,
         methods=methods,
         backbones=trained | _extra_models(experiment, backbones, source),
-        benchmarks=_pick(experiment.benchmarks, benchmarks, "benchmarks", source, "benchmarks.yaml"),
+        benchmarks=asked,
     )
     _check_folders(catalogue, source)
     return catalogue
