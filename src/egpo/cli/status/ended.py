@@ -70,6 +70,7 @@ def stage_logs(paths: Paths, catalogue: Catalogue) -> Iterator[Logged]:
         "backbone": one_of(catalogue.backbones),
         "method": one_of([BASE, *catalogue.methods]),
         "seed": SEED,
+        "benchmark": one_of(catalogue.benchmarks),
     }
     for rule in STAGES:
         for log, wildcards in existing(paths.log(rule), values):
