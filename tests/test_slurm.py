@@ -87,6 +87,7 @@ def wait_for_step(step: int, run: subprocess.Popen) -> None:
 def outcome() -> dict[str, object]:
     """Tables and the scores of all answers, which must not depend on where and how often jobs ran."""
     tables = {path.name: path.read_text() for path in sorted((RESULTS / "tables").glob("*.csv"))}
+    del tables["measured.csv"]  # seconds and memory
     records = {
         str(path.relative_to(RESULTS)): pd.read_parquet(path).drop(columns=["seconds"], errors="ignore")
         for path in sorted(RESULTS.glob("evaluate/**/records.parquet"))
@@ -123,10 +124,11 @@ def test_from_an_empty_folder_to_the_report(configuration, undisturbed, cluster)
 
 
 def kill_the_training(cluster: slurm_cluster.Cluster) -> None:
+    mine = ["-m", "egpo.verl_plugin.driver", str((TRAINING / "work").relative_to(ROOT))]
     (trainer,) = (
         process
         for process in psutil.process_iter(["cmdline"])
-        if (process.info["cmdline"] or [])[1:3] == ["-m", "egpo.verl_plugin.driver"]
+        if (found := process.info["cmdline"] or [])[1:3] == mine[:2] and found[3].startswith(mine[2])
     )
     trainer.kill()
 

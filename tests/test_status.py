@@ -360,7 +360,15 @@ def test_what_slurm_ended_is_told_by_slurms_own_log(catalogue):
 def test_an_evaluation_under_way_counts_answers_and_trials(catalogue, held):
     experiment, model = catalogue.experiment, catalogue.benchmarks
     work = Path("results/demo/evaluate/tiny-math/egpo/seed-1/work")
-    trials = list_trials({}, catalogue.backbones["tiny-math"], dict(model), {}, experiment.evaluation, work, "code")
+    trials = list_trials(
+        {},
+        catalogue.backbones["tiny-math"],
+        dict(model),
+        dict.fromkeys(model, work),
+        experiment.evaluation,
+        work,
+        "code",
+    )
     whole, under_way = trials[0], trials[-1]
     write_json(whole.work / "finished.json", {"key": whole.key})
     predictions = under_way.work / "evalscope" / "predictions" / "model"

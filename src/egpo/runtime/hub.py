@@ -15,6 +15,7 @@ from typing import Literal
 from egpo.common.errors import UserError
 
 OFFLINE = "HF_HUB_OFFLINE"  # of huggingface_hub, datasets and transformers
+TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads it
 OF_THE_USER = "EGPO_HF_HUB_OFFLINE"  # the user's own value of it
 
 
@@ -29,8 +30,9 @@ def allow() -> None:
     if OF_THE_USER not in os.environ:
         return
     os.environ[OFFLINE] = os.environ[OF_THE_USER]
-    if "huggingface_hub" in sys.modules:  # it reads the variable once, when it is imported
-        raise RuntimeError("huggingface_hub was imported before egpo.runtime.hub.allow()")
+    for module in ("huggingface_hub.constants", "datasets.config"):  # they read the variable once, at their import
+        if module in sys.modules:
+            setattr(sys.modules[module], OFFLINE, os.environ[OFFLINE].upper() in TRUE)
 
 
 def snapshot(

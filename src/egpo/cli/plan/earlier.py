@@ -23,7 +23,7 @@ from egpo.training.progress import read_lines
 from egpo.training.settings import ROLLOUT
 
 EVERY = Paths("{experiment}")
-VALUES = {"experiment": ANY, "backbone": ANY, "method": ANY, "seed": SEED, "step": SEED}
+VALUES = {"experiment": ANY, "backbone": ANY, "method": ANY, "seed": SEED, "step": SEED, "benchmark": ANY}
 
 
 def _median(seconds: list[float]) -> float | None:

@@ -71,6 +71,7 @@ def stage_logs(paths: Paths, catalogue: Catalogue) -> Iterator[Logged]:
         "method": one_of([BASE, *catalogue.methods]),
         "seed": SEED,
         "step": SEED,
+        "benchmark": one_of(catalogue.benchmarks),
     }
     for rule in STAGES:
         for log, wildcards in existing(paths.log(rule), values):
