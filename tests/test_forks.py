@@ -26,7 +26,8 @@ if sys.argv[1] == "fork":
     forks.import_once(["decimal"], hidden=["HIDDEN"])
     assert forks.ready()
 signal.signal(signal.SIGTERM, lambda *_: None)
-mine, given = os.open("/dev/null", os.O_RDONLY), os.open("/dev/null", os.O_RDONLY)
+null = os.open("/dev/null", os.O_RDONLY)
+mine, given = os.dup2(null, 20), os.dup2(null, 21)
 environment = {name: value for name, value in os.environ.items() if name != "B"} | {"A": "2"}
 started = forks.popen([sys.executable, "-m", "worker_of_a_test", "3", "x"], stdin=subprocess.PIPE,
                       env=environment, pass_fds=[given], start_new_session=True)
