@@ -57,7 +57,7 @@ def benchmark(**keys: Any) -> dict:
     entry = {
         "label": "Own",
         "adapter": "math_500",
-        "source": {"kind": "hub"},
+        "source": {"kind": "hub", "repo": "someone/mine"},
         "num_questions": 3,
         "num_fewshot": 0,
         **keys,
