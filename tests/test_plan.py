@@ -119,7 +119,7 @@ def test_the_demo_is_planned_with_keys_of_the_command_line(tmp_path, demo, capfd
     text = capfd.readouterr().out
     assert text.startswith("results/only-planned: ")
     rows = re.findall(r"^(train|evaluate|rollouts) tiny-math +(\d+) +1 core ", text, flags=re.MULTILINE)
-    assert rows == [("train", "1"), ("evaluate", "2"), ("rollouts", "2")], text
+    assert rows == [("train", "1"), ("evaluate", "4"), ("rollouts", "2")], text  # two milestones
     assert not (ROOT / "results" / "only-planned").exists()
 
 

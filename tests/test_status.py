@@ -216,7 +216,7 @@ def held():
 def columns(text: str, table: str, model: str) -> list[str]:
     """The columns of a model's row in one of the tables."""
     (part,) = (part for part in text.split("\n\n") if part.startswith(f"{table} "))
-    (row,) = (line for line in part.splitlines() if line.startswith(f"{model} "))
+    (row,) = (line for line in part.splitlines() if re.match(rf"{re.escape(model)} {{2,}}", line))
     return re.split(" {2,}", row.removeprefix(model).strip())
 
 
