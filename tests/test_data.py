@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import datasets
+import huggingface_hub
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,7 +27,6 @@ from egpo.config.data import Data, HubSource, RowReason
 from egpo.config.files import read_yaml
 from egpo.config.loader import with_preset
 from egpo.data import reference_answers as answers
-from egpo.data import source as source_module
 from egpo.data import wording
 from egpo.data.filters import REASONS, ParsedRow, bucket, flags
 from egpo.data.lengths import counted, load_tokenizer, parse
@@ -592,7 +592,7 @@ def test_the_hub_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def refuse(*_: object, **__: object) -> None:
         raise ConnectionError("no route to host")
 
-    monkeypatch.setattr(source_module, "snapshot_download", refuse)
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", refuse)
     hub = HubSource(kind="hub", repo="open-r1/OpenR1-Math-220k", revision="main")
     with pytest.raises(UserError, match="cannot fetch open-r1/OpenR1-Math-220k at main"):
         prepare(hub, tmp_path, quiet)

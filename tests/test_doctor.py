@@ -497,11 +497,9 @@ def test_the_checks_of_an_experiment(monkeypatch):
     assert {"GPUs", "torch", "vLLM", "cores and memory"} <= set(names(PAPER))
 
 
-def test_a_hub_models_remedy_is_a_command_that_snakemake_takes(monkeypatch):
-    """The target stands before --configfile, which takes every word that follows for a file."""
+def test_a_hub_models_remedy_is_egpo_fetch(monkeypatch):
     found = {}
     monkeypatch.setattr(models, "on_hub", lambda what, kind, repo, revision, remedy: found.setdefault(what, remedy))
     checks = dict(all_checks(PAPER, ["config/paper.yaml"], slurm=False))
     checks["model deepseek-r1-7b"]()
-    target = "results/paper/backbones/deepseek-r1-7b/manifest.json"
-    assert f"snakemake --cores 1 {target} --configfile config/paper.yaml`" in found["model deepseek-r1-7b"]
+    assert "Run `egpo fetch config/paper.yaml` where there is a network" in found["model deepseek-r1-7b"]

@@ -277,7 +277,7 @@ def test_secrets_of_the_environment_are_in_no_settings_parameters_or_manifest(se
 def test_evalscope_hides_the_judges_key_in_what_it_writes_of_a_task(secrets_set, tmp_path):
     from egpo.evaluation.harness import task
 
-    made = task("some-model", "minerva", judged(), None, 1, tmp_path)
+    made = task("some-model", "minerva", judged(), tmp_path, 1, tmp_path)
     key = made.judge.models[0]["api_key"] if isinstance(made.judge.models[0], dict) else made.judge.models[0].api_key
     assert key.get_secret_value() == SECRETS["SOME_JUDGES_KEY"], "the judge is asked with it"
     for text in (str(made), repr(made), json.dumps(made.to_dict(), default=str)):

@@ -237,7 +237,10 @@ def test_work_of_other_settings_is_set_aside_whole(inputs, tmp_path):
     for number, learning_rate in enumerate((1e-6, 2e-6, 3e-6)):
         with lease.hold(work, print) as held:
             assert prepare(small(inputs, out, "egpo", learning_rate=learning_rate), work, reports.append) == 0
-            assert [path.name for path in work.iterdir() if path.name != "metrics.jsonl"] == ["identity.json"]
+            assert [path.name for path in sorted(work.iterdir()) if path.name != "metrics.jsonl"] == [
+                "identity.json",
+                "run-id",
+            ]
             held.beat()
             assert not held.lost and lease.holder(work)["pid"] == os.getpid()
             folder = checkpoints.folder_of(work / "checkpoints", 1) / "actor"
