@@ -255,6 +255,8 @@ EDITS = {
         "  milestones: 2\n",
         {"train_model", *AFTER_A_TRAINING, "ceilings"},
     ),
+    "a tracker": ("small.yaml", "trackers:\n- tensorboard\n", "trackers:\n- wandb\n", set()),
+    "how trainings are tracked": ("src/egpo/verl_plugin/tracking.py", *CODE, set()),
     "a schema's description": (
         "src/egpo/config/training.py",
         'description="Responses',

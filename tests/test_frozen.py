@@ -56,7 +56,7 @@ def test_what_was_done_otherwise_is_named(plan, changes, words):
 
 def test_another_machine_is_no_deviation(plan):
     jobs = {"train": {"minutes": 9999, "cpus": 1, "memory_gib": 3}}
-    assert deviations(read(plan), small_catalogue(jobs=jobs, note="another note")) == []
+    assert deviations(read(plan), small_catalogue(jobs=jobs, note="another note", trackers=["wandb"])) == []
 
 
 def test_a_method_that_means_something_else_is_a_deviation(plan):

@@ -58,6 +58,8 @@ def all_checks(catalogue: Catalogue, files: list[str], slurm: bool) -> Iterator[
 
     yield "packages", lambda: software.packages(cuda)
     yield "C compiler", lambda: software.compiler(cuda)
+    if experiment.trackers:
+        yield "trackers", lambda: software.trackers(experiment.trackers)
     if not login:
         yield "cores and memory", lambda: machine.capacity(needs)
         yield "/dev/shm", lambda: machine.shared_memory(cuda)

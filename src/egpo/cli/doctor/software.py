@@ -7,12 +7,16 @@ import runpy
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from sysconfig import get_paths
 
 from egpo.cli.doctor.finding import Finding, answer, failed, ok
 from egpo.common.paths import ROOT
+from egpo.config.experiment import Tracker
+from egpo.training.trackers import remedy
+
+SECONDS_TO_IMPORT = 120  # a tracker, the first time and on a busy machine
 
 
 def packages(cuda: bool) -> Finding:
@@ -54,3 +58,17 @@ def compiler(cuda: bool) -> Finding:
         remedy = "Install the C library's and Python's headers (Debian: libc6-dev, python3.11-dev)"
         return failed("C compiler", f"{found} cannot compile: {said}", remedy)
     return ok("C compiler", found)
+
+
+def trackers(names: Iterable[Tracker]) -> list[Finding]:
+    """Whether the packages of the trackers are there, and can be imported."""
+    found = []
+    for name in names:
+        what = f"tracker {name}"
+        if (way := remedy(name)) is not None:
+            found.append(failed(what, "its package is not installed", way))
+            continue
+        well, said = answer(sys.executable, "-c", f"import {name}; print({name}.__version__)", seconds=SECONDS_TO_IMPORT)
+        remedy_of = f"See the error of `python -c 'import {name}'`, or take it out of `trackers`"
+        found.append(ok(what, said.strip().splitlines()[-1]) if well else failed(what, said, remedy_of))
+    return found
