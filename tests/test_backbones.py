@@ -218,7 +218,7 @@ def outcome_of(rates: list[float], **changes) -> tuple[make.Outcome, list[int], 
 
     Unit test with a fake of the measurements: `rates` are their pass rates, one after the other.
     """
-    settings = WARM_UP.model_copy(update={"steps": 5 * make.EVERY, "pass_rate": (0.4, 0.7), **changes})
+    settings = WARM_UP.model_copy(update={"steps": 5 * WARM_UP.measure_every, "pass_rate": (0.4, 0.7), **changes})
     taught, lines = [], []
     every = {"mixed": 0.4, "entirely_correct": 0.3, "entirely_incorrect": 0.3}
     left = iter(rates)
@@ -247,15 +247,15 @@ def outcome_of(rates: list[float], **changes) -> tuple[make.Outcome, list[int], 
 )
 def test_a_backbone_is_trained_until_it_is_a_fair_start(rates, measurements, fair):
     outcome, taught, lines = outcome_of(rates)
-    assert taught == [make.EVERY] * measurements and len(lines) == measurements
+    assert taught == [WARM_UP.measure_every] * measurements and len(lines) == measurements
     assert outcome.steps == sum(taught)
     assert (outcome.missing == []) == fair
     assert outcome.shares["pass_rate"] == rates[measurements - 1]
 
 
 def test_the_maximum_of_steps_need_not_be_a_multiple():
-    outcome, taught, _ = outcome_of([0.1, 0.1], steps=make.EVERY + 5)
-    assert taught == [make.EVERY, 5] and outcome.steps == make.EVERY + 5
+    outcome, taught, _ = outcome_of([0.1, 0.1], steps=WARM_UP.measure_every + 5)
+    assert taught == [WARM_UP.measure_every, 5] and outcome.steps == WARM_UP.measure_every + 5
 
 
 def test_an_outcome_says_what_it_found():

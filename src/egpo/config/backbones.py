@@ -127,6 +127,7 @@ class WarmUp(Section):
     group_share: Share = Field(
         0.1, description="Share that each kind of group should have: mixed, entirely correct, entirely incorrect."
     )
+    measure_every: Count = Field(40, description="Steps between measurements.")
     level_weights: Levels | None = Field(
         None,
         description="Shares of the five levels in the problems that this is measured on; give those of `data.source`.",

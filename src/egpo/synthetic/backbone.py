@@ -26,7 +26,6 @@ from egpo.synthetic.pass_rate import (
 from egpo.synthetic.warm_up import Teacher, make_model
 
 Report = Callable[[str], None]
-EVERY = 40  # steps between measurements
 
 
 def synthetic(backbone: Backbone) -> SyntheticModel:
@@ -69,7 +68,7 @@ def teach_until_fair(
     """
     done, start = 0, time.monotonic()
     while True:
-        steps = min(EVERY, warm_up.steps - done)
+        steps = min(warm_up.measure_every, warm_up.steps - done)
         loss = teach(steps)
         done += steps
         expected = expect()
