@@ -68,7 +68,9 @@ def trackers(names: Iterable[Tracker]) -> list[Finding]:
         if (way := remedy(name)) is not None:
             found.append(failed(what, "its package is not installed", way))
             continue
-        well, said = answer(sys.executable, "-c", f"import {name}; print({name}.__version__)", seconds=SECONDS_TO_IMPORT)
+        well, said = answer(
+            sys.executable, "-c", f"import {name}; print({name}.__version__)", seconds=SECONDS_TO_IMPORT
+        )
         remedy_of = f"See the error of `python -c 'import {name}'`, or take it out of `trackers`"
         found.append(ok(what, said.strip().splitlines()[-1]) if well else failed(what, said, remedy_of))
     return found
