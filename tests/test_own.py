@@ -38,7 +38,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", DOCS, flags=re.DOTALL)
 
 
-MODEL, WARM_UP, DATASET, SETS, METHOD, BENCHMARK = (yaml.safe_load(block) for block in blocks("yaml"))
+MODEL, WARM_UP, DATASET, SETS, METHOD, BENCHMARK, TRACKERS = (yaml.safe_load(block) for block in blocks("yaml"))
 (FUNCTION,) = blocks("python")
 ROW, QUESTION = (json.loads(block) for block in blocks("json"))
 COMMANDS = re.findall(r"^    (\.venv/bin/.*)$", DOCS, flags=re.MULTILINE)
@@ -458,3 +458,7 @@ def test_a_question_with_a_separator_of_lines_stays_one(demo, places, tmp_path):
 def test_the_dataset_that_the_docs_show_has_its_columns():
     assert {DATASET["data"]["source"][key] for key in ("problem", "answer")} == set(ROW)
     assert ROW["answer"].rpartition(DATASET["data"]["source"]["answer_after"])[2].strip() == "480"
+
+
+def test_the_trackers_of_the_docs(demo):
+    assert load(demo | TRACKERS, "mine.yaml").experiment.trackers == tuple(TRACKERS["trackers"])
