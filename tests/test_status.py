@@ -386,6 +386,11 @@ def test_an_evaluation_under_way_counts_answers_and_trials(catalogue, held):
     assert columns(status(catalogue), "Evaluation", "tiny-math egpo 1") == done
 
 
+def test_milestones_are_evaluations_of_their_own(catalogue):
+    questions = sum(benchmark.num_questions for benchmark in catalogue.benchmarks.values())
+    assert columns(status(catalogue), "Evaluation", "tiny-math egpo 1 step 19")[:2] == ["waiting", f"0/{questions}"]
+
+
 def test_rollouts_count_shards(catalogue):
     size = catalogue.experiment.uncertainty.problems_per_shard
     problems = [
