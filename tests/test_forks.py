@@ -37,14 +37,23 @@ print(json.dumps({"code": started.wait(60), "poll": started.poll(), "mine": mine
 """
 
 
+def python(folder: Path, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a script that can import the modules in `folder`."""
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env={**os.environ, "PYTHONPATH": path, **variables},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
 def run(folder: Path, how: str) -> tuple[dict, dict]:
     """What the worker and what its parent say."""
     (folder / "worker_of_a_test.py").write_text(WORKER)
-    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": path, "A": "1", "B": "1", "HIDDEN": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", PARENT, how], env=environment, capture_output=True, text=True, timeout=300, check=True
-    )
+    done = python(folder, PARENT, how, A="1", B="1", HIDDEN="1")
+    done.check_returncode()
     worker, parent = done.stdout.splitlines()
     return json.loads(worker), json.loads(parent)
 
@@ -67,14 +76,7 @@ def test_an_error_ends_the_fork_and_shows_itself(tmp_path):
         "import sys\nfrom egpo.runtime import forks\nforks.import_once([])\n"
         "print(forks.popen([sys.executable, '-m', 'bad_worker_of_a_test']).wait())"
     )
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = python(tmp_path, script)
     assert done.stdout == "1\n" and "RuntimeError: broken worker" in done.stderr
 
 
@@ -85,12 +87,5 @@ def test_a_fork_that_does_not_end_can_be_killed(tmp_path):
         "one = forks.popen([sys.executable, '-m', 'slow_worker_of_a_test'])\n"
         "try:\n    one.wait(0.2)\nexcept subprocess.TimeoutExpired:\n    one.kill()\n    print(one.wait(60))"
     )
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = python(tmp_path, script)
     assert done.stdout.splitlines()[-1] == "-9", done.stderr

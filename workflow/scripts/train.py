@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from egpo.common.paths import Paths
 from egpo.config.backbones import Backbone
 from egpo.config.methods import Method
 from egpo.config.training import Training
@@ -20,13 +19,8 @@ with (
 ):
     asked = snakemake.resources
     unhashed = {name: asked[name] for name in ("save_freq", "sample_groups", "gpu_gib")}  # they do not change results
-    given, model = snakemake.config, snakemake.wildcards
-    tracked = Tracked(
-        names=tuple(given.get("trackers", ())),
-        project=given["experiment"],
-        run=f"{model.backbone}/{model.method}/seed-{model.seed}",
-        folder=Paths(given["experiment"]).trackers,
-    )
+    given, chosen = snakemake.config, snakemake.wildcards
+    seed = int(chosen.seed)
     run(
         training=Training.model_validate(snakemake.params.training | unhashed),
         method=Method.model_validate(snakemake.params.method),
@@ -34,12 +28,12 @@ with (
         model=Path(snakemake.params.model),
         train_file=Path(snakemake.input.train),
         validation_file=Path(snakemake.input.validation),
-        seed=int(snakemake.wildcards.seed),
+        seed=seed,
         out=Path(snakemake.params.folder),
         code=snakemake.params.code,
         milestones=[int(Path(file).stem.removeprefix("step-")) for file in snakemake.output.milestones],
         memory_gib=asked.mem_mb / 1024,
         limits=Limits(time=asked.minutes * 60, grace=asked.grace_minutes * 60, stall=asked.stall_seconds),
-        tracked=tracked,
+        tracked=Tracked.of(given.get("trackers", ()), given["experiment"], chosen.backbone, chosen.method, seed),
         report=report,
     )

@@ -20,10 +20,10 @@ def existing(template: Path, values: dict[str, str]) -> Iterator[tuple[Path, dic
 
     Args:
         template: a path with wildcards as `{name}`, from the working directory.
-        values: the regular expression of each wildcard.
+        values: the regular expressions of wildcards; the others are names of files.
     """
     escaped = re.escape(str(template))
-    pattern = re.sub(r"\\\{(\w+)\\\}", lambda found: f"(?P<{found[1]}>{values[found[1]]})", escaped)
+    pattern = re.sub(r"\\\{(\w+)\\\}", lambda found: f"(?P<{found[1]}>{values.get(found[1], ANY)})", escaped)
     for file in sorted(Path().glob(re.sub(r"\{\w+\}", "*", str(template)))):
         if match := re.fullmatch(pattern, str(file)):
             yield file, match.groupdict()

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from egpo.config.data import ProblemSet
-from egpo.config.section import Count, Levels, Section, Seed, Share
+from egpo.config.section import Count, Levels, Repo, Section, Seed, Share
 
 
 class Architecture(Section):
@@ -72,7 +72,7 @@ class HubModel(Section):
     """A model on the Hugging Face Hub."""
 
     kind: Literal["hub"]
-    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hub.")
+    repo: Repo = Field(description="owner/name on the Hub.")
     revision: str = Field("main", description="Branch, tag or commit; the commit that it resolves to is recorded.")
     architecture: Architecture | None = Field(
         None,

@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from egpo.config.section import Count, Section, Seed
+from egpo.config.section import Count, Repo, Section, Seed
 
 
 class HubBenchmark(Section):
     """A dataset on the Hugging Face Hub in the format that evalscope reads for this benchmark."""
 
     kind: Literal["hub"]
-    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hub.")
+    repo: Repo = Field(description="owner/name on the Hub.")
     revision: str = Field("main", description="Branch, tag or commit; the commit that it resolves to is recorded.")
 
 

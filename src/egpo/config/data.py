@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from egpo.config.section import Count, Levels, Name, Section, Seed, Share
+from egpo.config.section import Count, Levels, Name, Repo, Section, Seed, Share
 
 
 class StandInSource(Section):
@@ -38,7 +38,7 @@ class HubSource(Section):
     """A dataset with the schema of OpenR1-Math on the Hugging Face Hub."""
 
     kind: Literal["hub"]
-    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    repo: Repo
     revision: str
 
 

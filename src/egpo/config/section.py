@@ -15,6 +15,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Repo = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]  # owner/name on the Hugging Face Hub
 Levels = tuple[Share, Share, Share, Share, Share]  # of the five levels of synthetic problems
 
 

@@ -72,10 +72,10 @@ def snapshot(
             ignore_patterns=ignore_patterns,
         )
     except Exception as error:  # the Hub's errors and those of every network layer below it
+        said = (str(error).strip() or "no message").splitlines()[0]
         raise UserError(
-            f"{key}: cannot fetch {repo} at {revision} from the Hugging Face Hub ({type(error).__name__}: "
-            f"{str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}). Check the name; run "
-            "`egpo fetch` where there is a network (what is fetched stays), or give a copy with {kind: local, "
-            "path: ...}."
+            f"{key}: cannot fetch {repo} at {revision} from the Hugging Face Hub ({type(error).__name__}: {said}). "
+            "Check the name; run `egpo fetch` where there is a network (what is fetched stays), or give a copy with "
+            "{kind: local, path: ...}."
         ) from error
     return commit

@@ -51,7 +51,7 @@ def train(catalogue: Catalogue, backbone: str, method: str, seed: int, report: R
         code=stage_code("train_model", platform=own.training.platform),
         limits=Limits(needs.minutes * 60, needs.grace_minutes * 60, needs.stall_minutes * 60),
         memory_gib=needs.memory_gib,
-        tracked=Tracked((), catalogue.experiment.experiment, f"{backbone}/{method}/seed-{seed}", paths.trackers),
+        tracked=Tracked.of((), catalogue.experiment.experiment, backbone, method, seed),
         report=report,
     )
     return out

@@ -50,7 +50,6 @@ def environment(config: DictConfig, folder: str) -> dict[str, str]:
     secret = {
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one into the home folder
         "VLLM_API_KEY": secrets.token_hex(32),  # given to nobody: verl talks to its vLLM through Ray
-        **trackers.defaults(config),
     }
     # Slurm may set the variables of all vendors' GPUs at once, which verl refuses.
     user = {key: value for key, value in os.environ.items() if key not in OTHER_VENDORS}
@@ -58,7 +57,8 @@ def environment(config: DictConfig, folder: str) -> dict[str, str]:
     if config.trainer.nnodes == 1:  # the training starts a new Ray
         user.pop(ADDRESS, None)
         needed |= OWN_RAY
-    return {**DEFAULTS, **secret, **user, **needed, **(cpu_environment() if config.trainer.device == "cpu" else {})}
+    defaults = DEFAULTS | trackers.defaults(config) | secret
+    return defaults | user | needed | (cpu_environment() if config.trainer.device == "cpu" else {})
 
 
 @contextmanager

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-
-from omegaconf import DictConfig, OmegaConf, open_dict
+from typing import TYPE_CHECKING
 
 from egpo.common.files import write_text
-from egpo.common.paths import ROOT
+from egpo.common.paths import ROOT, Paths
 from egpo.config.experiment import Tracker
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 RUN_ID = "run-id"  # in a training's work folder: a training that starts anew is another run
 # verl's settings that say where a training is tracked; what checkpoints depend on does not include them.
@@ -45,8 +48,15 @@ class Tracked:
     run: str
     folder: Path
 
+    @classmethod
+    def of(cls, names: Iterable[Tracker], experiment: str, backbone: str, method: str, seed: int) -> Tracked:
+        """A training of an experiment by its own trackers."""
+        return cls(tuple(names), experiment, f"{backbone}/{method}/seed-{seed}", Paths(experiment).trackers)
+
     def add_to(self, config: DictConfig) -> None:
         """Write it into verl's settings."""
+        from omegaconf import OmegaConf, open_dict  # Snakemake, which reads this module at each start, needs none of it
+
         values = (list(self.names), self.project, self.run, str(self.folder.absolute()))
         with open_dict(config):
             for key, value in zip(KEYS, values, strict=True):

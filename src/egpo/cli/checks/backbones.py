@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from egpo.cli.checks.data import problem_places
+from egpo.cli.checks.data import lacking, problem_places
 from egpo.common.errors import UserError
 from egpo.common.files import is_lfs_pointer, lfs_remedy, missing_shards, read_json
 from egpo.common.paths import ROOT
 from egpo.config.backbones import LocalModel
 from egpo.config.experiment import Catalogue
 from egpo.config.loader import place
-
-AGAIN = "copy or download the model again, whole"
 
 
 def lengths(catalogue: Catalogue, source: str) -> Iterator[str]:
@@ -85,7 +83,7 @@ def files(catalogue: Catalogue, source: str) -> Iterator[str]:
         if runs and not any(folder.glob("*.safetensors")):
             yield f"{where}: '{folder}' has no *.safetensors: save the model with save_pretrained."
         yield from (f"{where}: {lfs_remedy(file)}" for file in sorted(folder.iterdir()) if is_lfs_pointer(file))
-        yield from (f"{where}: '{folder}' lacks {name}: {AGAIN}." for name in lost_weights(folder))
+        yield from lacking(where, folder, lost_weights(folder))
         tokenizer = folder / "tokenizer_config.json"
         if not tokenizer.is_file():
             yield f"{where}: '{folder}' has no tokenizer_config.json: save the tokenizer there with save_pretrained."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ from egpo.config.experiment import Catalogue, Experiment
 from egpo.config.loader import place
 from egpo.synthetic.benchmark import FORMATS
 
+NAMED = 3  # files of a longer list
 PAPER = Deduplication(mode="paper")  # its bands are known
 
 
@@ -26,6 +27,13 @@ def adapters() -> list[str]:
     if spec is None or spec.origin is None:
         raise UserError("evalscope is not installed in this environment: run `make env`.")
     return list(json.loads((Path(spec.origin).parent / "benchmarks" / "_index.json").read_text()))
+
+
+def lacking(where: str, place: object, names: Sequence[str]) -> Iterator[str]:
+    """Files of a whole that are not there, in one message."""
+    if names:
+        shown = [*names[:NAMED], *([f"{len(names) - NAMED} more"] if names[NAMED:] else [])]
+        yield f"{where}: '{place}' lacks {', '.join(shown)}: copy or download it again, whole."
 
 
 def benchmarks(catalogue: Catalogue, source: str) -> Iterator[str]:
@@ -53,10 +61,8 @@ def benchmarks(catalogue: Catalogue, source: str) -> Iterator[str]:
                     f"{benchmark.adapter} reads."
                 )
             yield from (f"{where}.source.path: {lfs_remedy(file)}" for file in sorted(lfs_pointers(folder)))
-            yield from (
-                f"{where}.source.path: '{benchmark.source.path}' lacks {name}: copy or download it again, whole."
-                for name in missing_shards(folder.rglob("*"))
-            )
+            lost = missing_shards(folder.rglob("*"))
+            yield from lacking(f"{where}.source.path", benchmark.source.path, lost)
 
 
 def data(experiment: Experiment, source: str) -> Iterator[str]:
@@ -67,11 +73,7 @@ def data(experiment: Experiment, source: str) -> Iterator[str]:
             pointers = sorted(lfs_pointers(ROOT / found.path / name))
             yield from (f"{source}: data.source.path: {lfs_remedy(file)}" for file in pointers)
             shards = list((ROOT / found.path / name).glob("*.parquet"))
-            if lost := missing_shards(shards):
-                yield (
-                    f"{source}: data.source.path: '{found.path}/{name}' lacks {len(lost)} of the shards that the names "
-                    f"of the others count, first {lost[0]}: copy or download it again, whole."
-                )
+            yield from lacking(f"{source}: data.source.path", f"{found.path}/{name}", missing_shards(shards))
             if not shards:
                 yield (
                     f"{source}: data.source.path: '{found.path}' holds no {name}/*.parquet: kind local reads "
@@ -103,9 +105,7 @@ def problem_places(parts: Mapping[str, ProblemSet]) -> Iterator[str]:
                 f"{key}.path: there is no .jsonl or .parquet file at '{part.path}'. Give the path of your "
                 "problems: a file, or a folder of files."
             )
-        yield from (
-            f"{key}.path: '{part.path}' lacks {name}: copy it again, whole." for name in missing_shards(files_of(part))
-        )
+        yield from lacking(f"{key}.path", str(part.path), missing_shards(files_of(part)))
         if part.repo is not None and not part.on_hub and not (ROOT / part.repo).is_dir():
             yield (f"{key}.repo: '{part.repo}' is not a folder. Give that of a dataset, or owner/name.")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from egpo.cli.doctor.finding import Finding, failed, ok, warning
-from egpo.cli.doctor.models import on_hub
+from egpo.cli.doctor.models import fetch_or, on_hub
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT, Paths
 from egpo.config.benchmarks import Benchmark, HubBenchmark, Judge, LocalBenchmark
@@ -38,13 +38,13 @@ def data(section: Data, target: Path, command: str) -> Finding:
         return _problems_on_hub(what, source, command)
     if not isinstance(source, HubSource):
         return ok(what, "will be made here")
-    remedy = f"Run `{command}` where there is a network, or give a copy with data.source: {{kind: local, ...}}"
+    remedy = fetch_or(command, "data.source: {kind: local, ...}")
     return on_hub(what, "dataset", source.repo, source.revision, remedy)
 
 
 def _problems_on_hub(what: str, source: ProblemsSource, command: str) -> Finding:
     """The first dataset that the Hub does not give, or the last one that it gives."""
-    remedy = f"Run `{command}` where there is a network, or give a copy of the dataset as a folder, repo: /its/path"
+    remedy = fetch_or(command, "repo: /its/path, the dataset as a folder")
     wanted = [(part.repo, part.revision) for part in source.parts if part.on_hub]
     found = [on_hub(what, "dataset", str(repo), str(revision), remedy) for repo, revision in wanted]
     return next((finding for finding in found if finding.state != "ok"), found[-1])
@@ -62,8 +62,8 @@ def benchmarks(chosen: dict[str, Benchmark], paths: Paths, command: str) -> list
             remedy = f"Put the data in, as evalscope's {benchmark.adapter} reads it"
             findings.append(failed(f"benchmark {name}", f"{source.path} is empty", remedy))
         elif isinstance(source, HubBenchmark) and not paths.output("benchmark_fetch", benchmark=name).exists():
-            remedy = f"Run `{command}` where there is a network, or give a copy with source: {{kind: local, path: ...}}"
-            findings.append(on_hub(f"benchmark {name}", "dataset", source.repo, source.revision, remedy))
+            found = on_hub(f"benchmark {name}", "dataset", source.repo, source.revision, fetch_or(command))
+            findings.append(found)
     if not findings:
         findings.append(ok("benchmarks", f"{len(chosen)} here, or made here"))
     return findings

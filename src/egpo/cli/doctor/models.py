@@ -33,8 +33,12 @@ def model(name: str, backbone: Backbone, folder: Path, target: Path, command: st
         return assess_model(what, folder, f"Remove {target.parent}: it is made or fetched again")
     if not isinstance(source, HubModel):
         return ok(what, "will be made here")
-    remedy = f"Run `{command}` where there is a network, or give a copy with source: {{kind: local, path: ...}}"
-    return on_hub(what, "model", source.repo, source.revision, remedy)
+    return on_hub(what, "model", source.repo, source.revision, fetch_or(command))
+
+
+def fetch_or(command: str, copy: str = "source: {kind: local, path: ...}") -> str:
+    """The remedy where the Hub does not answer. command: fetches; copy: the key of a copy."""
+    return f"Run `{command}` where there is a network, or give a copy with {copy}"
 
 
 def assess_model(what: str, folder: Path, remedy: str) -> Finding:

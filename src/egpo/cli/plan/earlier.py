@@ -11,7 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from egpo.cli.plan.dry_run import Job
-from egpo.cli.wildcards import ANY, SEED, existing
+from egpo.cli.wildcards import SEED, existing
 from egpo.common.files import read_json
 from egpo.common.paths import Paths
 from egpo.config.backbones import Backbone
@@ -23,7 +23,7 @@ from egpo.training.progress import read_lines
 from egpo.training.settings import ROLLOUT
 
 EVERY = Paths("{experiment}")
-VALUES = {"experiment": ANY, "backbone": ANY, "method": ANY, "seed": SEED, "step": SEED, "benchmark": ANY}
+VALUES = {"seed": SEED, "step": SEED}
 
 
 def _median(seconds: list[float]) -> float | None:
