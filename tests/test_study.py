@@ -18,7 +18,7 @@ from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
 from egpo.config.files import read_yaml
 from egpo.config.frozen import Frozen, Planned
-from egpo.study import page, pilot, results, rows
+from egpo.study import blocks, page, pilot, results, rows
 
 SEEDS, QUESTIONS, TRIALS = 12, 300, 4
 STUDY = load_checked(read_yaml(ROOT / "config" / "study.yaml"), "config/study.yaml")
@@ -47,7 +47,8 @@ def simulated(
             chance = np.clip(0.5 + cell, 0, 1)
             answers = digits(chance > 0.5), digits(rng.binomial(TRIALS, chance))
             made.append(("tiny-hard", method, seed, "ok", *answers))
-    return pd.DataFrame(made, columns=["backbone", "method", "seed", "status", "greedy_right", "sampled_right"])
+    table = pd.DataFrame(made, columns=["backbone", "method", "seed", "status", "greedy_right", "sampled_right"])
+    return table.assign(**dict.fromkeys(rows.ORIGIN, "same"))
 
 
 def whole(rng: np.random.Generator, gains: dict[str, float], seeds: int) -> pd.DataFrame:
@@ -93,12 +94,32 @@ def test_a_row_of_other_columns_is_refused(tmp_path):
         rows.read(tmp_path / "old.csv")
 
 
+def block(seed: int, model: str, **status: str) -> list[dict]:
+    """Rows of trainings of a seed, from the same weights: status by method."""
+    origin = {"model": model, "data": "d", "code": "c"}
+    return [{"backbone": "b", "method": name, "seed": seed, "status": state} | origin for name, state in status.items()]
+
+
+def test_a_seed_that_goes_on_from_other_weights_is_trained_again_as_a_whole():
+    untrained = block(0, "old", base="ok")
+    table = pd.DataFrame(untrained + block(1, "old", grpo="ok", egpo="ok") + block(2, "old", grpo="ok"))
+    methods = ["grpo", "egpo"]
+    old, new = ({"b": (model, "d", "c")} for model in ("old", "new"))
+    assert blocks.left(table, old, methods, [1, 2]) == [("b", "egpo", 2, 1)]
+    again = [("b", "grpo", 2, 1), ("b", "egpo", 2, 1)]
+    assert blocks.left(table, new, methods, [1, 2]) == [("b", "base", 0, 1), *again]
+    whole_again = pd.DataFrame([*table.to_dict("records"), *block(0, "new", base="ok"), *block(2, "new", grpo="ok")])
+    assert blocks.left(whole_again, new, methods, [1, 2]) == [("b", "egpo", 2, 1)]
+    used = blocks.of_blocks(whole_again)  # of two parts of the same size the last
+    assert list(used.loc[used["seed"] == 2, "model"]) == ["new"] and len(used) == 5
+    finished = pd.DataFrame([*whole_again.to_dict("records"), *block(2, "new", egpo="ok")])
+    assert blocks.left(finished, {"b": ("third", "d", "c")}, methods, [1, 2]) == []
+    assert blocks.of_blocks(finished)["seed"].value_counts().to_dict() == {0: 2, 1: 2, 2: 2}
+
+
 def test_what_has_a_row_is_not_trained_again_and_what_failed_once_more():
-    table = pd.DataFrame(
-        [("b", "grpo", 1, "ok"), ("b", "egpo", 1, "failed"), ("b", "dapo", 1, "failed"), ("b", "dapo", 1, "failed")],
-        columns=["backbone", "method", "seed", "status"],
-    )
-    left = rows.left(table, ["b"], ["grpo", "egpo", "dapo"], [1, 2])
+    table = block(1, "m", grpo="ok", egpo="failed") + block(1, "m", dapo="failed") + block(1, "m", dapo="failed")
+    left = blocks.left(pd.DataFrame(table), {"b": ("m", "d", "c")}, ["grpo", "egpo", "dapo"], [1, 2])
     assert left == [
         ("b", "base", 0, 1),
         ("b", "egpo", 1, 2),
@@ -228,7 +249,7 @@ def test_the_page_is_made_from_the_rows_alone(tmp_path):
     assert command.page(STUDY, folder / "rows.csv", text) == 0
     made = text.read_text()
     assert made.startswith("# A study") and made.endswith("after\n") and "old" not in made
-    assert "EGPO less GRPO" in made and "### Rows of tiny-hard" in made and "30 trainings; 0 attempts failed" in made
+    assert "EGPO less GRPO" in made and "### Rows of tiny-hard" in made and "18 trainings; 0 attempts failed" in made
     for name in ("differences", "curves", "gaps"):
         picture = folder / f"tiny-hard-{name}.png"
         assert picture.exists() and f"study/{picture.name}" in made

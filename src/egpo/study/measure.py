@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from egpo.analysis.learning import VALIDATION, quarter, read_metric
-from egpo.common.files import read_json, sha256
+from egpo.common.files import read_json
 from egpo.common.paths import BASE, Paths
 from egpo.common.provenance import stage_code
 from egpo.config.backbones import Backbone
@@ -28,11 +28,6 @@ from egpo.uncertainty.measures import auc, entropy, gap
 
 Report = Callable[[str], None]
 Questions = dict[str, list[dict[str, Any]]]  # by benchmark: `messages` and `target` of each
-
-
-def code_of(platform: str) -> str:
-    """Hashes of the code of a training and of the answers to the questions."""
-    return f"{stage_code('train_model', platform=platform)}-{stage_code('roll_out')}"
 
 
 def train(catalogue: Catalogue, backbone: str, method: str, seed: int, report: Report) -> Path:
@@ -176,16 +171,6 @@ def curve(validation: pd.Series) -> list[float]:
     """
     last = validation.index.max()
     return [float(validation.get(round(point * last / POINTS), np.nan)) for point in range(POINTS + 1)]
-
-
-def inputs(catalogue: Catalogue, backbone: str) -> Row:
-    """The columns that say what a training started from."""
-    paths = Paths(catalogue.experiment.experiment)
-    return {
-        "model": sha256(paths.backbone(backbone) / "model" / "model.safetensors")[:16],
-        "data": sha256(paths.output("data_pool", "train"))[:16],
-        "code": code_of(catalogue.experiment.training.platform),
-    }
 
 
 def read_questions(file: Path) -> Questions:

@@ -18,6 +18,7 @@ from egpo.config.experiment import Catalogue
 from egpo.config.frozen import Planned
 from egpo.report.document import markdown_table
 from egpo.study import figures, results
+from egpo.study.blocks import of_blocks
 from egpo.study.results import Mean
 
 MARKS = "<!-- begin: made by `make study-page` -->", "<!-- end -->"
@@ -92,13 +93,18 @@ def _labels(catalogue: Catalogue) -> dict[str, str]:
 
 def _counted(table: pd.DataFrame, catalogue: Catalogue) -> list[str]:
     """How many trainings there are, what has failed, and the regime that they start in."""
-    table = table[table["method"] != BASE]
+    everything, table = table[table["method"] != BASE], of_blocks(table[table["method"] != BASE])
     ok = table["status"] == "ok"
     lines = [f"{ok.sum()} trainings; {(~ok).sum()} attempts failed."]
     lines += [
         f"- {catalogue.methods[row['method']].label}, seed {row['seed']}, attempt {row['attempt']}: {row['reason']}"
         for row in table[~ok].to_dict("records")
     ]
+    if again := len(everything) - len(table):
+        lines.append(
+            f"Not used: {again} rows of seeds that were stopped half-way, and trained again as a whole from other "
+            "starting weights or with other code."
+        )
     # Dynamic sampling leaves uniform groups out of the record.
     whole = [name for name in set(table["method"]) if not catalogue.methods[name].dynamic_sampling]
     first = table[ok & table["method"].isin(whole)]

@@ -14,13 +14,15 @@ from scipy import stats
 from egpo.analysis.statistics import LEVEL, holm, paired_by_seed
 from egpo.common.errors import UserError
 from egpo.config.frozen import Planned
+from egpo.study.blocks import of_blocks
 
 OUTCOMES = {"sampled": "sampled_right", "greedy": "greedy_right"}  # accuracy by the column with its answers
 
 
 def finished(table: pd.DataFrame, backbone: str) -> pd.DataFrame:
-    """The rows of trainings that have ended well, on one backbone."""
-    return table[(table["backbone"] == backbone) & (table["status"] == "ok")]
+    """The rows of trainings that have ended well, on one backbone, each seed from one block."""
+    table = of_blocks(table[table["backbone"] == backbone])
+    return table[table["status"] == "ok"]
 
 
 def answers(rows: pd.DataFrame, method: str, column: str, trials: int) -> dict[int, np.ndarray]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ import pandas as pd
 
 from egpo.common.errors import UserError
 from egpo.common.files import write_text
-from egpo.common.paths import BASE, BASE_SEED
 
 POINTS = 10  # of a learning curve, after the start
 CURVE = tuple(f"curve_{point}" for point in range(POINTS + 1))
@@ -21,7 +18,7 @@ COLUMNS = {
     "backbone": "",
     "method": "",
     "seed": "of the training: the order of the problems, and what is sampled",
-    "attempt": "1, or 2 for the one repetition of a training that failed",
+    "attempt": "of the block: 1, or 2 for the one repetition of a training that failed",
     "status": "ok or failed",
     "reason": "why it failed",
     "greedy": "accuracy of the trained model on the held-out questions, greedy; share",
@@ -57,6 +54,7 @@ COLUMNS = {
     "command": "",
     "date": "",
 }
+ORIGIN = ["model", "data", "code"]
 Row = dict[str, Any]
 
 
@@ -68,7 +66,7 @@ def read(file: Path) -> pd.DataFrame:
     """
     if not file.exists():
         return pd.DataFrame(columns=list(COLUMNS))
-    table = pd.read_csv(file, dtype={"greedy_right": str, "sampled_right": str, "model": str, "data": str})
+    table = pd.read_csv(file, dtype=dict.fromkeys(("greedy_right", "sampled_right", *ORIGIN), str))
     if list(table.columns) != list(COLUMNS):
         odd = sorted(set(table.columns) ^ set(COLUMNS)) or ["their order"]
         raise UserError(f"{file}: has other columns than this code writes ({', '.join(odd)}): give another --out.")
@@ -95,22 +93,3 @@ def _text(value: Any) -> Any:
     if isinstance(value, float):
         return "" if value != value else f"{value:.5g}"
     return " ".join(value.split()) if isinstance(value, str) else value  # a reason may have several lines
-
-
-ATTEMPTS = 2
-
-
-def left(
-    table: pd.DataFrame, backbones: Iterable[str], methods: Iterable[str], seeds: Iterable[int]
-) -> list[tuple[str, str, int, int]]:
-    """(backbone, method, seed, attempt) of what has no row yet: the untrained model, then all methods, seed by seed.
-
-    So a study that is stopped early has whole blocks, in which the methods met the same problems in the same order.
-    """
-    methods, backbones = list(methods), list(backbones)
-    keys = list(zip(table["backbone"], table["method"], table["seed"], strict=True))
-    tried = Counter(keys)
-    done = {key for key, status in zip(keys, table["status"], strict=True) if status == "ok"}
-    wanted = [(backbone, BASE, BASE_SEED) for backbone in backbones]
-    wanted += [(backbone, method, seed) for seed in seeds for backbone in backbones for method in methods]
-    return [(*key, tried[key] + 1) for key in wanted if key not in done and tried[key] < ATTEMPTS]

@@ -17,17 +17,19 @@ import time
 import traceback
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from egpo.common.files import read_json, write_json
+from egpo.common.files import read_json, sha256, write_json
 from egpo.common.paths import ROOT, Paths
+from egpo.common.provenance import stage_code
 from egpo.config.experiment import Catalogue
 from egpo.runtime import forks
 from egpo.runtime.fork_server import NO_JOB
 from egpo.runtime.job import duration, job_context
 from egpo.runtime.processes import SET_PDEATHSIG, prctl
-from egpo.study import rows
+from egpo.study import blocks, rows
 from egpo.verl_plugin.cpu.modules import MODULES
 
 INTERRUPTED = (130, 143, -signal.SIGTERM, -signal.SIGINT)
@@ -80,8 +82,12 @@ class Request:
 
     def left(self) -> list[Training]:
         """The trainings that have no row yet."""
-        backbones = self.catalogue.experiment.backbones
-        return rows.left(rows.read(self.out), backbones, self.methods, self.seeds)
+        return blocks.left(rows.read(self.out), self.origins, self.methods, self.seeds)
+
+    @cached_property
+    def origins(self) -> dict[str, blocks.Origin]:
+        """By backbone, what a training has in the columns rows.ORIGIN."""
+        return {name: origin(self.catalogue, name) for name in self.catalogue.experiment.backbones}
 
 
 def import_everything() -> None:
@@ -93,6 +99,14 @@ def import_everything() -> None:
     os.environ.update(ray)
     forks.import_once((*MODULES, *FURTHER), hidden=ray)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def origin(catalogue: Catalogue, backbone: str) -> blocks.Origin:
+    """Hashes of the weights and the rows that a training starts from, and of the code that trains and answers."""
+    paths, platform = Paths(catalogue.experiment.experiment), catalogue.experiment.training.platform
+    files = paths.backbone(backbone) / "model" / "model.safetensors", paths.output("data_pool", "train")
+    code = f"{stage_code('train_model', platform=platform)}-{stage_code('roll_out')}"
+    return *(sha256(file)[:16] for file in files), code
 
 
 def commit_of() -> str:
@@ -126,7 +140,7 @@ def _train_and_measure(request: Request, training: Training, result: Path) -> No
                 spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
                 row["cpu_seconds"] = sum(usage.ru_utime + usage.ru_stime for usage in spent)
                 row["seconds"] = time.monotonic() - start
-                write_json(result, {"status": "ok"} | row | measure.inputs(request.catalogue, backbone))
+                write_json(result, {"status": "ok"} | row)
                 report(f"greedy {row['greedy']:.3f}, sampled {row['sampled']:.3f}, {duration(row['seconds'])}")
                 if work is not None:
                     shutil.rmtree(work, ignore_errors=True)
@@ -175,6 +189,7 @@ class Trainings:
         else:
             row = {"status": "failed", "reason": f"ended with code {code}"}
         named = dict(zip(("backbone", "method", "seed", "attempt"), training, strict=True))
+        named |= zip(rows.ORIGIN, self._request.origins[training[0]], strict=True)
         made = {"commit": self._commit, "command": self._request.command, "date": date.today().isoformat()}
         rows.append(self._request.out, named | row | made)
         if self._request.commit:
