@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
+from egpo.analysis.learning import VALIDATION, read_metric
 from egpo.common.paths import ROOT, Paths
 from egpo.config.files import read_yaml
 from egpo.config.loader import load
@@ -34,6 +35,12 @@ def steps(backbone: str, method: str) -> pd.DataFrame:
     """One row a step; a statistic of what did not occur in a step is nan there."""
     metrics = pd.read_json(folder(backbone, method) / "metrics.jsonl", lines=True)
     return metrics[metrics["step"] > 0].set_index("step")
+
+
+def responses(backbone: str, method: str) -> pd.DataFrame:
+    """One row a response, with `right`: 1 where the reward is that of a right response, else 0."""
+    table = pd.read_parquet(folder(backbone, method) / "responses.parquet")
+    return table.assign(right=(table["reward"] > 0).astype(float))
 
 
 def of(method: str) -> list[pd.DataFrame]:
@@ -68,7 +75,8 @@ def test_every_method_has_the_same_budget(backbone, method):
     assert config.data.train_batch_size == config.actor_rollout_ref.actor.ppo_mini_batch_size
     assert config.data.train_batch_size == TRAINING.train_batch_size
     assert config.actor_rollout_ref.rollout.n == TRAINING.rollouts_per_prompt
-    assert (metrics["actor/grad_norm"] > 0).all()
+    if method != "shuffled_answers":  # whose groups are entirely incorrect in most steps
+        assert (metrics["actor/grad_norm"] > 0).all()
     # Nothing but dynamic sampling generates more than a batch.
     if not config.algorithm.filter_groups.enable:
         assert (metrics["egpo/groups/generated"] == TRAINING.train_batch_size).all()
@@ -167,3 +175,56 @@ def test_answer_scope_reads_other_entropies():
     assert (whole["egpo/entropy/undefined"] == 0).all()
     # Copying the result costs a model less doubt than finding it: at the first step both have the same weights.
     assert answer["egpo/entropy/correct/mean"].iloc[0] < whole["egpo/entropy/correct/mean"].iloc[0]
+
+
+# --- controls --------------------------------------------------------------------------------------
+
+
+def control(method: str) -> pd.DataFrame:
+    return responses(ABLATIONS.backbone, method)
+
+
+def within_groups(table: pd.DataFrame, first: str, second: str) -> float:
+    """Correlation of two columns' ranks within the groups."""
+    ranks = table.groupby(["step", "group"], observed=True)[[first, second]].rank()
+    centred = ranks - ranks.groupby([table["step"], table["group"]], observed=True).transform("mean")
+    return float(centred[first].corr(centred[second]))
+
+
+def test_random_rewards_know_the_rates_of_the_groups_alone():
+    table = control("random_reward").astype({"correct": float})
+    assert table["correct"].mean() == pytest.approx(table["right"].mean(), abs=0.05)
+    assert abs(within_groups(table, "correct", "right")) < 0.15
+    assert within_groups(responses(ABLATIONS.backbone, "grpo").astype({"correct": float}), "correct", "right") > 0.999
+
+
+def test_shuffled_answers_reward_next_to_nothing_and_teach_nothing():
+    table, plain = control("shuffled_answers"), responses(ABLATIONS.backbone, "grpo")
+    assert table["right"].mean() < 0.1 < 0.25 < plain["right"].mean()
+    accuracy = read_metric(folder(ABLATIONS.backbone, "shuffled_answers") / "metrics.jsonl", VALIDATION)
+    noise = 2 * (0.5 / EXPERIMENT.data.validation_rows**0.5)
+    assert accuracy.index[0] == 0 and accuracy.iloc[-1] - accuracy.iloc[0] < noise
+
+
+def test_permuted_entropies_leave_the_weights_and_break_what_they_follow():
+    for method, low, high in (("egpo", -1, -0.6), ("permuted_entropy", -0.2, 0.2)):
+        table = responses(ABLATIONS.backbone, method)
+        uniform = table[table["kind"] == "entirely_incorrect"]
+        assert low <= within_groups(uniform, "weight", "entropy_used") <= high
+        assert uniform["weight"].nunique() > 1
+
+
+def test_a_constant_weight_is_one_a_step_and_not_one_for_all():
+    weights = control("constant_weight").groupby("step")["weight"]
+    assert (weights.nunique() == 1).all() and weights.first().nunique() > 1
+
+
+def test_nsr_only_and_without_nsr_move_one_half_each():
+    only, without = control("nsr_only"), control("egpo_without_nsr")
+    for table, share in ((only, 1), (without, 0)):
+        hopeless = table["kind"] == "entirely_incorrect"
+        assert hopeless.any() and (table.loc[hopeless, "advantage"] == -share).all()
+    assert (only.loc[only["kind"] == "mixed", "advantage"] == 0).all()
+    assert (without.loc[without["kind"] == "mixed", "advantage"] != 0).all()
+    (metrics,) = of("egpo_without_nsr")
+    keeps(metrics, correct=True, incorrect=True)
