@@ -6,7 +6,7 @@ TESTS := $(BIN)/python -m pytest -m "not slow and not full and not slurm" \
 	--numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help env demo demo-full demo-real coverage bench bench-advantage bench-answers bench-evaluation bench-filling bench-step bench-data bench-dry-run bench-memory bench-warm-up study study-inputs study-pilot study-page test test-slow test-slurm gpu-versions test-gpu-versions kit-packages kit-dry-run audit-packages lint format lock schemas
+.PHONY: help env demo demo-full demo-real coverage bench bench-advantage bench-answers bench-evaluation bench-filling bench-step bench-extras bench-data bench-dry-run bench-memory bench-warm-up study study-inputs study-pilot study-page test test-slow test-slurm gpu-versions test-gpu-versions kit-packages kit-dry-run audit-packages lint format lock schemas
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -57,7 +57,7 @@ study-page: env ## tables and figures of docs/study.md, from its rows alone
 .bench/complete: envs/bench.txt | env
 	@rm -rf .bench && $(BIN)/python -m pip install --quiet --no-deps --target .bench -r envs/bench.txt && touch $@
 
-bench: bench-advantage bench-answers bench-evaluation bench-filling bench-step bench-data bench-dry-run bench-memory bench-warm-up ## run all benchmarks and compare with other tools, in results/bench/
+bench: bench-advantage bench-answers bench-evaluation bench-filling bench-step bench-extras bench-data bench-dry-run bench-memory bench-warm-up ## run all benchmarks and compare with other tools, in results/bench/
 
 bench-advantage: env ## time of the methods' advantages, compared with verl's
 	@$(BIN)/python benchmarks/advantage.py
@@ -75,6 +75,11 @@ bench-step: env ## start-up and steps of a training; BEFORE=<commit> compares wi
 	@$(SNAKEMAKE) results/demo/data/train.parquet results/demo/backbones/tiny-math/manifest.json \
 		--configfile config/demo.yaml --quiet rules host reason
 	@$(BIN)/python benchmarks/step.py $(if $(BEFORE),--before $(BEFORE))
+
+bench-extras: env ## what milestones and trackers cost a training: time, memory and disk
+	@$(SNAKEMAKE) results/demo/data/train.parquet results/demo/backbones/tiny-math/manifest.json \
+		--configfile config/demo.yaml --quiet rules host reason
+	@$(BIN)/python benchmarks/extras.py
 
 bench-data: env .bench/complete ## near-duplicates compared with other tools, and the data chain at the real size
 	@$(BIN)/python benchmarks/near_duplicates.py

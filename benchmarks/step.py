@@ -36,7 +36,14 @@ from egpo.config.loader import load
 from egpo.training.limits import Limits
 from egpo.training.run import run
 
-demo, out, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+demo, out, steps, extras = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4])
+# An earlier commit does not choose sizes by the memory, and knows no trackers and no milestones.
+known, more = inspect.signature(run).parameters, {"milestones": extras["milestones"]}
+if "memory_gib" in known:
+    more["memory_gib"] = 8
+if "tracked" in known:
+    from egpo.training.trackers import Tracked
+    more["tracked"] = Tracked(tuple(extras["trackers"]), "benchmark", out.name, out / "trackers")
 catalogue = load(read_yaml(Path("config/demo.yaml")), "config/demo.yaml")
 training = catalogue.experiment.training
 run(
@@ -45,8 +52,7 @@ run(
     model=demo / "backbones/tiny-math/model", train_file=demo / "data/train.parquet",
     validation_file=demo / "data/validation.parquet", seed=1, out=out, code="benchmark",
     limits=Limits(time=3600, grace=60, stall=600), report=lambda line: print(line, flush=True),
-    # An earlier commit does not choose sizes by the memory.
-    **({"memory_gib": 8} if "memory_gib" in inspect.signature(run).parameters else {}),
+    **{name: value for name, value in more.items() if name in known},
 )
 """
 
@@ -89,12 +95,19 @@ def lines_of(file: Path) -> list[dict]:
     return [line for line in lines if "timing_s/step" in line]
 
 
-def measure(tree: Path, label: str, steps: int) -> dict:
-    """Run a training with the code in `tree`."""
+def measure(
+    tree: Path, label: str, steps: int, milestones: tuple[int, ...] = (), trackers: tuple[str, ...] = ()
+) -> dict:
+    """Run a training with the code in `tree`.
+
+    Args:
+        milestones: the steps after which a model is kept.
+    """
     out = OUT / "step" / label
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     command = [sys.executable, "-c", JOB, str(DEMO), str(out), str(steps)]
+    command.append(json.dumps({"milestones": milestones, "trackers": trackers}))
     environment = {**os.environ, "PYTHONPATH": str(tree / "src"), "GOMP_SPINCOUNT": "10000"}
     start, first = time.time(), Counter()
     with (OUT / f"step-{label}.log").open("w") as log:
