@@ -31,7 +31,7 @@ from egpo.training.progress import read_lines
 from egpo.training.settings import verl_config
 
 OUT = ROOT / "results" / "bench"
-PROMPTS, ROLLOUTS, RESPONSE = 4, 8, 128
+PROMPTS, ROLLOUTS, RESPONSE = 3, 4, 128  # all together nearly fill the larger micro-batch
 GIB = 20  # that a training may use here
 GIVEN = (12, 16, 24)
 ONE_STEP = {"total_training_steps": 1, "save_freq": 1, "test_freq": 1}
@@ -109,9 +109,9 @@ def random_models() -> tuple[str, bool]:
         f"`make bench-memory`: random models, one step of {PROMPTS} x {ROLLOUTS} responses of at most {RESPONSE} "
         f"tokens, float32. GiB of all processes together; {BASE:.1f} are assumed for everything but the model.",
         "",
-        "| model | million parameters | tokens of a micro batch | layers computed again | estimated | measured | "
-        "seconds of the step |",
-        "| --- | ---: | ---: | --- | ---: | ---: | ---: |",
+        "| model | million parameters | tokens of a micro batch | of the step | layers computed again | estimated | "
+        "measured | seconds of the step |",
+        "| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: |",
     ]
     holds = True
     for name, architecture in MODELS.items():
@@ -131,8 +131,9 @@ def random_models() -> tuple[str, bool]:
             peak, metrics = trial.measure(sizes, place / "out")
             holds &= memory.peak / 2 <= peak <= memory.peak
             lines.append(
-                f"| {name} | {found.parameters / 1e6:,.0f} | {micro_tokens} | {'yes' if recompute else 'no'} | "
-                f"{memory.peak:.1f} | {peak:.1f} | {metrics['timing_s/step']:.0f} |"
+                f"| {name} | {found.parameters / 1e6:,.0f} | {micro_tokens} | "
+                f"{metrics['perf/total_num_tokens']:.0f} | {'yes' if recompute else 'no'} | {memory.peak:.1f} | "
+                f"{peak:.1f} | {metrics['timing_s/step']:.0f} |"
             )
             print(lines[-1], flush=True)
     return "\n".join(lines), holds
