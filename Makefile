@@ -18,7 +18,7 @@ demo: env ## the whole experiment, small, on a CPU
 	@$(SNAKEMAKE) all --configfile config/demo.yaml --quiet rules host reason
 	@echo "Report: results/demo/report.html; its tables and figures lie beside it"
 
-demo-full: env ## every method and ablation on both tiny models, then what their metrics must show
+demo-full: env ## every method, ablation and control on tiny models, then what their metrics must show
 	@$(SNAKEMAKE) all ablations --configfile config/demo.yaml config/demo-full.yaml --quiet rules host reason
 	@$(BIN)/python -m pytest -q -m full tests/test_demo_full.py
 	@echo "Report: results/demo-full/report.html; its tables and figures lie beside it"
