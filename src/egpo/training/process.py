@@ -45,7 +45,7 @@ def environment(config: DictConfig, folder: str) -> dict[str, str]:
 
     Args:
         config: verl's settings of the training.
-        folder: for Ray's session and sockets.
+        folder: for Ray's session and sockets, and other files that end with the training.
     """
     secret = {
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one into the home folder
@@ -57,7 +57,8 @@ def environment(config: DictConfig, folder: str) -> dict[str, str]:
     if config.trainer.nnodes == 1:  # the training starts a new Ray
         user.pop(ADDRESS, None)
         needed |= OWN_RAY
-    defaults = DEFAULTS | trackers.defaults(config) | secret
+    # verl reads the rows by `datasets`, which would keep a copy of them in the home folder.
+    defaults = DEFAULTS | trackers.defaults(config) | {"HF_DATASETS_CACHE": str(Path(folder) / "datasets")} | secret
     return defaults | user | needed | (cpu_environment() if config.trainer.device == "cpu" else {})
 
 
