@@ -3,9 +3,9 @@
     make bench-memory                                        # random models of three sizes, two micro-batches
     .venv/bin/python benchmarks/memory.py config/real.yaml   # that experiment's first model with 12, 16 and 24 GiB
 
-One step. Measured is the largest sum of the proportional set sizes of all processes, looked at twice a second. Writes
-results/bench/memory.md or memory-given.md; ends with code 1 if a training takes more than its estimate or, of the
-random models, less than half of it.
+Two steps: Adam's moments do not exist before the first update. Measured is the largest sum of the proportional set
+sizes of all processes, looked at twice a second. Writes results/bench/memory.md or memory-given.md; ends with code 1 if
+a training takes more than its estimate or, of the random models, less than half of it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ OUT = ROOT / "results" / "bench"
 PROMPTS, ROLLOUTS, RESPONSE = 3, 4, 128  # all together nearly fill the larger micro-batch
 GIB = 20  # that a training may use here
 GIVEN = (12, 16, 24)
-ONE_STEP = {"total_training_steps": 1, "save_freq": 1, "test_freq": 1}
+STEPS = 2
+SHORT = {"total_training_steps": STEPS, "save_freq": STEPS, "test_freq": STEPS}
 
 
 def shape(layers: int, hidden: int, feed_forward: int, heads: int, kv_heads: int, vocabulary: int) -> Architecture:
@@ -69,7 +70,7 @@ class Trial:
     validation_file: Path
 
     def measure(self, sizes: Fit, place: Path) -> tuple[float, dict[str, float]]:
-        """GiB at most, and the metrics of the last step."""
+        """GiB at most, and the metrics of the first step."""
         from kit.memory_watch import MemoryWatch
 
         shutil.rmtree(place, ignore_errors=True)
@@ -80,7 +81,9 @@ class Trial:
         with MemoryWatch("cpu", work / "heartbeat.json") as watch:
             train(config, place, work, Limits(3600, 60, 1200), lambda line: print(line, flush=True))
         print(watch.peaks, flush=True)
-        return max(watch.peaks.values()), read_lines(place / "metrics.jsonl")[-1]
+        return max(watch.peaks.values()), next(
+            line for line in read_lines(place / "metrics.jsonl") if line["step"] == 1
+        )
 
 
 def random_trial(architecture: Architecture, place: Path) -> Trial:
@@ -92,13 +95,13 @@ def random_trial(architecture: Architecture, place: Path) -> Trial:
     backbone = Backbone.model_validate(
         {"label": "random", "source": {"kind": "local", "path": "model"}, "max_evaluation_length": RESPONSE, **lengths}
     )
-    changes = {"train_batch_size": PROMPTS, "rollouts_per_prompt": ROLLOUTS, **ONE_STEP}
+    changes = {"train_batch_size": PROMPTS, "rollouts_per_prompt": ROLLOUTS, **SHORT}
     return Trial(
         demo.experiment.training.model_copy(update=changes),
         demo.methods["grpo"],
         backbone,
         random_model(architecture, place / "model", "cpu", lengths["max_model_len"], "float32"),
-        problems_file(place / "train.parquet", PROMPTS),
+        problems_file(place / "train.parquet", STEPS * PROMPTS),
         problems_file(place / "validation.parquet", 2),
     )
 
@@ -106,7 +109,7 @@ def random_trial(architecture: Architecture, place: Path) -> Trial:
 def random_models() -> tuple[str, bool]:
     """The table of the random models, and whether every estimate holds."""
     lines = [
-        f"`make bench-memory`: random models, one step of {PROMPTS} x {ROLLOUTS} responses of at most {RESPONSE} "
+        f"`make bench-memory`: random models, {STEPS} steps of {PROMPTS} x {ROLLOUTS} responses of at most {RESPONSE} "
         f"tokens, float32. GiB of all processes together; {BASE:.1f} are assumed for everything but the model.",
         "",
         "| model | million parameters | tokens of a micro batch | of the step | layers computed again | estimated | "
@@ -146,7 +149,7 @@ def given_memory(config: str) -> tuple[str, bool]:
     name = experiment.backbones[0]
     backbone = catalogue.backbones[name]
     trial = Trial(
-        experiment.training.model_copy(update=ONE_STEP),
+        experiment.training.model_copy(update=SHORT),
         catalogue.methods[experiment.methods[0]],
         backbone,
         (paths.warm(name) if backbone.warm_up else paths.backbone(name)) / "model",
@@ -154,8 +157,8 @@ def given_memory(config: str) -> tuple[str, bool]:
         paths.output("data_pool", "validation"),
     )
     lines = [
-        f"`benchmarks/memory.py {config}`: {backbone.label}, the first step of {experiment.methods[0]}. GiB of all "
-        "processes together.",
+        f"`benchmarks/memory.py {config}`: {backbone.label}, {STEPS} steps of {experiment.methods[0]}, numbers of the "
+        "first. GiB of all processes together.",
         "",
         "| given | tokens of a micro batch | estimated | measured | mean reward | entropy | gradient norm | seconds of "
         "the step |",
