@@ -16,7 +16,7 @@ from egpo.common.files import write_json
 from egpo.common.paths import ROOT, Paths
 from egpo.config.experiment import Catalogue
 from egpo.config.files import read_yaml
-from egpo.config.frozen import Frozen, Planned
+from egpo.config.frozen import Frozen
 from egpo.config.section import parse
 from egpo.runtime import lease
 from egpo.runtime.without_torch import without_torch
@@ -35,17 +35,11 @@ def page(catalogue: Catalogue, out: Path, file: Path) -> int:
     from egpo.study import rows
     from egpo.study.page import write
 
-    write(catalogue, rows.read(out), _planned(catalogue), file, out.parent)
+    plan = catalogue.experiment.claims
+    frozen = parse(Frozen, read_yaml(ROOT / plan), plan) if plan else plan_of(catalogue, "")  # so far a draft
+    write(catalogue, rows.read(out), frozen, file, out.parent)
     print(f"{file}, with figures in {out.parent}")
     return 0
-
-
-def _planned(catalogue: Catalogue) -> tuple[Planned, ...]:
-    """The comparisons of the frozen plan; those of the configuration where there is none yet."""
-    file = catalogue.experiment.claims
-    if file is None:
-        return plan_of(catalogue, "").comparisons
-    return parse(Frozen, read_yaml(ROOT / file), file).comparisons
 
 
 def power(catalogue: Catalogue, out: Path, gain: float) -> int:

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from egpo.analysis.comparisons import p_text
+from egpo.analysis.frozen import deviations
 from egpo.common.errors import UserError
 from egpo.common.files import write_text
 from egpo.common.paths import BASE
 from egpo.config.experiment import Catalogue
-from egpo.config.frozen import Planned
+from egpo.config.frozen import Frozen, Planned
 from egpo.report.document import markdown_table
 from egpo.study import figures, results
 from egpo.study.blocks import of_blocks
@@ -25,12 +26,12 @@ MARKS = "<!-- begin: made by `make study-page` -->", "<!-- end -->"
 SHARES = {"mixed": "mixed", "entirely_correct": "entirely correct", "entirely_incorrect": "entirely incorrect"}
 
 
-def write(catalogue: Catalogue, table: pd.DataFrame, planned: tuple[Planned, ...], page: Path, out: Path) -> None:
+def write(catalogue: Catalogue, table: pd.DataFrame, plan: Frozen, page: Path, out: Path) -> None:
     """Write the figures into `out`, and the tables between the marks of `page`.
 
     Args:
         table: the rows of the CSV.
-        planned: what is compared.
+        plan: what is compared; with no date, a draft of it.
 
     Raises:
         UserError: the page has no marks.
@@ -40,11 +41,11 @@ def write(catalogue: Catalogue, table: pd.DataFrame, planned: tuple[Planned, ...
     if text.count(begin) != 1 or text.count(end) != 1:
         raise UserError(f"{page}: needs the lines '{begin}' and '{end}' once each, for the tables to stand between.")
     trials = len(catalogue.experiment.evaluation.seeds)
-    lines = list(sections(catalogue, table, planned, trials, out.relative_to(page.parent)))
+    lines = list(sections(catalogue, table, plan, trials, out.relative_to(page.parent)))
     made = re.sub(
         f"{re.escape(begin)}.*{re.escape(end)}", lambda _: "\n".join([begin, *lines, end]), text, flags=re.DOTALL
     )
-    draw(catalogue, table, planned, trials, out)
+    draw(catalogue, table, plan.comparisons, trials, out)
     write_text(page, made)
 
 
@@ -60,12 +61,11 @@ def draw(catalogue: Catalogue, table: pd.DataFrame, planned: tuple[Planned, ...]
             figures.gaps(rows, labels, out, f"{backbone}-gaps")
 
 
-def sections(
-    catalogue: Catalogue, table: pd.DataFrame, planned: tuple[Planned, ...], trials: int, pictures: Path
-) -> Iterator[str]:
-    """Lines of Markdown, for each backbone of the rows."""
+def sections(catalogue: Catalogue, table: pd.DataFrame, plan: Frozen, trials: int, pictures: Path) -> Iterator[str]:
+    """Lines of Markdown: the plan, then each backbone of the rows."""
+    yield from _planned(catalogue, plan)
     if not len(table):
-        yield "There are no rows yet."
+        yield from ["", "There are no rows yet."]
         return
     label = _labels(catalogue)
     for backbone in dict.fromkeys(table["backbone"]):
@@ -74,7 +74,7 @@ def sections(
         if not len(rows):
             continue
         yield from ["", "### Accuracy", "", *_accuracies(rows, label)]
-        mine = [one for one in planned if one.backbone == backbone]
+        mine = [one for one in plan.comparisons if one.backbone == backbone]
         for outcome in results.OUTCOMES:
             compared = results.compare(table, mine, outcome, trials)
             yield from ["", f"### Differences, {outcome}", "", *_differences(compared, label)]
@@ -85,6 +85,20 @@ def sections(
         yield from ["", f"![Gaps]({pictures / f'{backbone}-gaps.png'})"]
         yield from ["", "### What the gradients were of", "", *_gradients(rows, label)]
         yield from ["", "### How it was made", "", *_made(table[table["backbone"] == backbone])]
+
+
+def _planned(catalogue: Catalogue, plan: Frozen) -> Iterator[str]:
+    """Which plan it is, and what was done otherwise."""
+    if not plan.frozen:
+        yield "No plan is frozen yet."
+        return
+    trainings = len(catalogue.experiment.backbones) * len(catalogue.experiment.methods) * len(plan.training_seeds)
+    found = deviations(plan, catalogue)
+    yield (
+        f"Plan: `{catalogue.experiment.claims}`, frozen on {plan.frozen}, hash {plan.hash}: {trainings} trainings. "
+        f"{'Done otherwise:' if found else 'The configuration is as planned.'}"
+    )
+    yield from (f"- {one}" for one in found)
 
 
 def _labels(catalogue: Catalogue) -> dict[str, str]:
