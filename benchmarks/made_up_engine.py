@@ -20,11 +20,17 @@ from egpo.inference.engine import Answer
 SIGMA = 0.8  # of the logarithm of a response's length
 
 
+def drawn_length(rng: random.Random, mean: float, limit: int) -> int:
+    """Lognormal, and cut at the limit."""
+    return max(1, min(limit, round(mean * rng.lognormvariate(-(SIGMA**2) / 2, SIGMA))))
+
+
 class MadeUpEngine:
-    """Set `size`, `answers` and `speed` before use.
+    """Set `size`, `answers`, `mean` and `speed` before use.
 
     Attributes:
         size: of the model.
+        mean: tokens of a response, before it is cut at the limit.
         answers: texts, of which each request gets one by its seed.
         speed: how many seconds pass in one.
         log: (seconds, responses in flight) of each period without a change.
@@ -32,6 +38,7 @@ class MadeUpEngine:
 
     size: Architecture
     answers: list[str]
+    mean: float
     speed: float
     log: list[tuple[float, int]]
 
@@ -69,9 +76,8 @@ class MadeUpEngine:
         return future
 
     def length(self, seed: int) -> int:
-        """Tokens of a response: lognormal, with half of the limit on average before it is cut there."""
-        drawn = random.Random(seed).lognormvariate(0, SIGMA)
-        return max(1, min(self._limit, round(0.5 * self._limit * drawn / 1.377)))  # exp(SIGMA² / 2)
+        """Tokens of a response."""
+        return drawn_length(random.Random(seed), self.mean, self._limit)
 
     def _step_seconds(self, flight: list[list[Any]]) -> float:
         cache = 2 * BF16 * self.size.num_hidden_layers * self.size.kv_width * sum(one[1] for one in flight)

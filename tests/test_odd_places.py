@@ -43,6 +43,8 @@ def checkout() -> Iterator[Path]:
 def test_a_long_path_with_a_blank_a_small_tmp_and_a_home_that_cannot_be_written(checkout, tmp_path_factory):
     if subprocess.run([*ALONE, "true"]).returncode:
         pytest.skip("this machine allows no namespace of mounts")
+    if Path(sys.executable).is_relative_to("/tmp"):
+        pytest.skip("the environment is below /tmp, which is hidden here")
     assert len(str(checkout)) == 200
     home = checkout.parent / "home"
     home.mkdir()
