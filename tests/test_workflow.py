@@ -101,7 +101,7 @@ def test_a_wrong_key_stops_before_any_job_with_one_message(tmp_path, demo, chang
 
 @pytest.mark.parametrize(
     ("target", "trainings", "evaluations"),
-    [("ablations", 9, 10), ("c3", 1, 1), ("egpo-answer", 1, 1), ("egpo", 2, 2)],
+    [("ablations", 15, 16), ("c3", 1, 1), ("egpo-answer", 1, 1), ("egpo", 2, 2)],
 )
 def test_a_method_is_a_target_that_plans_its_own_jobs_alone(target, trainings, evaluations):
     plan = snakemake(target, "-n", "--configfile", "config/demo.yaml", "config/demo-full.yaml", "--forceall")
