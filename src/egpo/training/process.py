@@ -57,8 +57,11 @@ def environment(config: DictConfig, folder: str) -> dict[str, str]:
     if config.trainer.nnodes == 1:  # the training starts a new Ray
         user.pop(ADDRESS, None)
         needed |= OWN_RAY
-    # verl reads the rows by `datasets`, which would keep a copy of them in the home folder.
-    defaults = DEFAULTS | trackers.defaults(config) | {"HF_DATASETS_CACHE": str(Path(folder) / "datasets")} | secret
+    places = {
+        "HF_DATASETS_CACHE": str(Path(folder) / "datasets"),  # verl's copy of the rows, else in the home folder
+        "VLLM_RPC_BASE_PATH": short_folder(),  # of vLLM's sockets
+    }
+    defaults = DEFAULTS | trackers.defaults(config) | places | secret
     return defaults | user | needed | (cpu_environment() if config.trainer.device == "cpu" else {})
 
 
