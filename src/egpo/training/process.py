@@ -56,9 +56,12 @@ def environment(config: DictConfig, folder: str) -> dict[str, str]:
     needed = {"TENSORBOARD_DIR": config.egpo_run.tensorboard, RUN_FOLDER: folder, **trackers.same_run(config)}
     if config.trainer.nnodes == 1:  # the training starts a new Ray
         user.pop(ADDRESS, None)
-        needed |= OWN_RAY
+        # Other nodes do not have this folder. Here it takes the sockets and lock files that are otherwise left behind.
+        needed |= OWN_RAY | {"TMPDIR": folder, "VLLM_RPC_BASE_PATH": folder}
     places = {
         "HF_DATASETS_CACHE": str(Path(folder) / "datasets"),  # verl's copy of the rows, else in the home folder
+        # As PyTorch's own, to be found again by the next training.
+        "TORCHINDUCTOR_CACHE_DIR": str(Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"),
         "VLLM_RPC_BASE_PATH": short_folder(),  # of vLLM's sockets
     }
     defaults = DEFAULTS | trackers.defaults(config) | places | secret
