@@ -133,4 +133,4 @@ def test_demo_full_is_planned_whole():
         "all", "ablations", "-n", "--configfile", "config/demo.yaml", "config/demo-full.yaml", "--forceall"
     )
     jobs = planned_jobs(plan.stdout + plan.stderr)
-    assert (jobs["train_model"], jobs["evaluate_model"], jobs["backbone_warm_up"]) == (16, 18, 2), plan.stderr
+    assert (jobs["train_model"], jobs["evaluate_model"], jobs["backbone_warm_up"]) == (22, 24, 2), plan.stderr
