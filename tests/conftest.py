@@ -12,7 +12,6 @@ import yaml
 from small_runs import make_inputs
 
 from egpo.common.paths import ROOT
-from egpo.synthetic.tokenizer import make_tokenizer
 
 # Examples have no time limit of their own: a busy machine is not a defect.
 hypothesis.settings.register_profile("egpo", deadline=None)
@@ -63,6 +62,8 @@ def inputs(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tokenizer_folder(tmp_path_factory) -> Path:
     """A tiny tokenizer with a chat template."""
+    from egpo.synthetic.tokenizer import make_tokenizer
+
     folder = tmp_path_factory.mktemp("tokenizer")
     make_tokenizer(thinks=False, seed=1, context=512).save_pretrained(folder)
     return folder

@@ -24,8 +24,6 @@ from egpo.config.training import Training
 from egpo.data.verl_rows import verl_row
 from egpo.runtime.guard import descendants
 from egpo.synthetic.problems import draw_problem
-from egpo.synthetic.tokenizer import make_tokenizer
-from egpo.synthetic.warm_up import make_model
 from egpo.training.limits import Limits
 from egpo.training.settings import verl_config
 
@@ -49,6 +47,10 @@ def compose(
 
 def make_inputs(folder: Path) -> None:
     """A random model and a few problems."""
+    # Imported here: transformers takes seconds, and most test files do without it.
+    from egpo.synthetic.tokenizer import make_tokenizer
+    from egpo.synthetic.warm_up import make_model
+
     backbone = CATALOGUES["demo"].backbones["tiny-math"]
     tokenizer = make_tokenizer(False, 1, backbone.max_model_len)
     make_model(backbone.source, tokenizer, backbone.max_model_len).save_pretrained(folder / "model")
