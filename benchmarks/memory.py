@@ -13,7 +13,9 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from egpo.backbones.architecture import of_folder
@@ -32,6 +34,7 @@ from egpo.training.settings import verl_config
 
 OUT = ROOT / "results" / "bench"
 PROMPTS, ROLLOUTS, RESPONSE = 3, 4, 128  # all together nearly fill the larger micro-batch
+LENGTH = 384  # of a prompt and its response, at most
 GIB = 20  # that a training may use here
 GIVEN = (12, 16, 24)
 STEPS = 2
@@ -90,8 +93,11 @@ def random_trial(architecture: Architecture, place: Path) -> Trial:
     """A training of a random model, in short texts."""
     from kit.models import problems_file, random_model
 
+    # In a process of its own: its memory would be counted.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
+        model = other.submit(random_model, architecture, place / "model", "cpu", LENGTH, "float32").result()
     demo = load(read_yaml(ROOT / "config" / "demo.yaml"), "config/demo.yaml")
-    lengths = {"max_model_len": 384, "max_prompt_length": 256, "max_response_length": RESPONSE}
+    lengths = {"max_model_len": LENGTH, "max_prompt_length": 256, "max_response_length": RESPONSE}
     backbone = Backbone.model_validate(
         {"label": "random", "source": {"kind": "local", "path": "model"}, "max_evaluation_length": RESPONSE, **lengths}
     )
@@ -100,7 +106,7 @@ def random_trial(architecture: Architecture, place: Path) -> Trial:
         demo.experiment.training.model_copy(update=changes),
         demo.methods["grpo"],
         backbone,
-        random_model(architecture, place / "model", "cpu", lengths["max_model_len"], "float32"),
+        model,
         problems_file(place / "train.parquet", STEPS * PROMPTS),
         problems_file(place / "validation.parquet", 2),
     )

@@ -8,11 +8,13 @@ from math import ceil
 from egpo.config.backbones import Architecture
 from egpo.training.memory import ENTROPY_CHUNK, FP32, GIB, STATES
 
-BASE = 3.0  # GiB: Ray, the driver, verl and vLLM imported, verl's queue
+BASE = 3.3  # GiB: Ray, the driver, verl and vLLM imported, verl's queue
 CACHE_BYTES = GIB  # of vLLM's cache, unless that is too little
 SEQUENCES = 256  # that vLLM samples at a time (verl's max_num_seqs is 1024, but a step has fewer)
 LEAST = 1e6  # parameters of a model that is worth naming
-LOGITS = 4  # copies of a micro batch's logits in fp32: themselves, and what entropies and gradients take
+SAMPLING = 4  # copies of the logits in fp32 that it samples from
+LOGITS = 2  # of a micro batch, in fp32: themselves and their gradient
+TEMPORARY = 2  # copies of the parameters in fp32, while they are updated
 
 
 @dataclass(frozen=True)
@@ -23,23 +25,26 @@ class CpuMemory:
         state: weights, gradients and two moments of Adam.
         vllm: vLLM's weights, cache and logits.
         batch: activations and logits of a micro batch.
+        update: what changing the parameters takes, when the micro batches are gone.
         limit: what the training may use.
     """
 
     state: float
     vllm: float
     batch: float
+    update: float
     limit: float
 
     @property
     def peak(self) -> float:
-        return BASE + self.state + self.vllm + self.batch
+        return BASE + self.state + self.vllm + max(self.batch, self.update)
 
     def warnings(self) -> list[str]:
         """What does not fit, with the keys to change; empty if everything fits."""
         if self.peak <= self.limit:
             return []
-        fits = max(0.0, (self.limit - BASE - self.batch - CACHE_BYTES / GIB) * GIB / ((STATES + 1) * FP32))
+        free = (self.limit - BASE - CACHE_BYTES / GIB) * GIB / FP32
+        fits = max(0.0, min(free / (STATES + 1 + TEMPORARY), (free - self.batch * GIB / FP32) / (STATES + 1)))
         batch = f"{self.batch:.1f} of them for a prompt and its response of the greatest lengths"
         smaller = f"take a model of at most {fits / 1e6:,.0f} million parameters, or " if fits > LEAST else ""
         return [
@@ -52,7 +57,7 @@ class CpuMemory:
         """The estimate in one line."""
         return (
             f"estimated memory: {self.peak:.1f} GiB of {self.limit:.0f} (model and optimizer {self.state:.1f}, vLLM "
-            f"{self.vllm:.1f}, a micro batch {self.batch:.1f}, everything else {BASE:.1f})"
+            f"{self.vllm:.1f}, a micro batch {self.batch:.1f} or update {self.update:.1f}, everything else {BASE:.1f})"
         )
 
 
@@ -69,8 +74,9 @@ def estimate_cpu(model: Architecture, longest: int, micro_tokens: int, recompute
     kept = model.hidden_size * model.num_hidden_layers + layer if recompute else layer * model.num_hidden_layers
     chunk = 2 * min(micro_tokens, ENTROPY_CHUNK) * model.vocab_size
     batch = FP32 * (micro_tokens * (kept + LOGITS * model.vocab_size) + chunk)
-    vllm = FP32 * (model.parameters + LOGITS * SEQUENCES * model.vocab_size) + cache_bytes(model, longest)
-    return CpuMemory(state=STATES * FP32 * model.parameters / GIB, vllm=vllm / GIB, batch=batch / GIB, limit=limit)
+    vllm = FP32 * (model.parameters + SAMPLING * SEQUENCES * model.vocab_size) + cache_bytes(model, longest)
+    parameters = FP32 * model.parameters / GIB
+    return CpuMemory(STATES * parameters, vllm / GIB, batch / GIB, TEMPORARY * parameters, limit)
 
 
 def activations_of_layer(model: Architecture) -> int:
