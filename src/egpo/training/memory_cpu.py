@@ -14,7 +14,7 @@ SEQUENCES = 256  # that vLLM samples at a time (verl's max_num_seqs is 1024, but
 LEAST = 1e6  # parameters of a model that is worth naming
 SAMPLING = 4  # copies of the logits in fp32 that it samples from
 LOGITS = 2  # of a micro batch, in fp32: themselves and their gradient
-TEMPORARY = 2  # copies of the parameters in fp32, while they are updated
+TEMPORARY = 3  # more copies of the parameters in fp32 while gradients are gathered and Adam takes its step; measured
 
 
 @dataclass(frozen=True)
