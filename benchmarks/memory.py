@@ -93,7 +93,7 @@ def random_trial(architecture: Architecture, place: Path) -> Trial:
     """A training of a random model, in short texts."""
     from kit.models import problems_file, random_model
 
-    # In a process of its own: its memory would be counted.
+    # Made in another process, since what this one takes is counted.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
         model = other.submit(random_model, architecture, place / "model", "cpu", LENGTH, "float32").result()
     demo = load(read_yaml(ROOT / "config" / "demo.yaml"), "config/demo.yaml")

@@ -61,14 +61,12 @@ def test_a_bundle_is_the_same_again_on_another_place(copy, capsys):
 
 
 def test_what_was_changed_is_found_with_its_place(copy, capsys):
-    """A byte; and a number by someone who makes the list of hashes again."""
-    for name in ("table1", "comparisons"):
-        table = copy / PATHS.tables / f"{name}.csv"
-        before = sha256(table)
+    """A byte of one table; and one of another by someone who then corrects the list of hashes."""
+    byte, corrected = (copy / PATHS.tables / f"{name}.csv" for name in ("table1", "comparisons"))
+    before, sums = sha256(corrected), copy / SUMS
+    for table in (byte, corrected):
         table.write_text(table.read_text().replace("1", "2", 1))
-        after = sha256(table)
-    sums = copy / SUMS
-    sums.write_text(sums.read_text().replace(before, after))
+    sums.write_text(sums.read_text().replace(before, sha256(corrected)))
     assert verify(copy) == 1
     said = capsys.readouterr().out
     assert f"WRONG {PATHS.tables}/table1.csv: was changed" in said

@@ -1,8 +1,7 @@
-"""The small experiment on a machine whose clock jumps: the real one, by libfaketime (Debian's package faketime)."""
+"""The small experiment while the clock of its processes jumps, by libfaketime (Debian's package faketime)."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import small_experiment
 from waiting import LIMIT, until
 
 from egpo.common.paths import ROOT, Paths
-from egpo.training.progress import read_lines
 
 NAME = "test-clock"
 RESULTS = ROOT / Paths(NAME).root
@@ -29,32 +27,27 @@ def clock(tmp_path, monkeypatch) -> Path:
         "LD_PRELOAD": str(found[0]),
         "FAKETIME_TIMESTAMP_FILE": str(ahead),
         "FAKETIME_CACHE_DURATION": "1",  # seconds after which a process looks at the file again
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # as where the time is set: durations are not changed by that
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # setting a clock does not change durations
         "NO_FAKE_STAT": "1",  # times of files are the kernel's
     }.items():
-        monkeypatch.setitem(os.environ, name, value)
+        monkeypatch.setenv(name, value)
     return ahead
 
 
-def steps(folder: Path) -> list[int]:
-    file = folder / "metrics.jsonl"
-    return [line["step"] for line in read_lines(file)] if file.exists() else []
-
-
 @pytest.mark.slow
-def test_an_hour_forwards_and_backwards_ends_nothing(clock, tmp_path):
+def test_an_hour_ahead_and_then_an_hour_behind_ends_nothing(clock, tmp_path):
     shutil.rmtree(RESULTS, ignore_errors=True)
     configuration = small_experiment.write(NAME, tmp_path / "small.yaml")
     training = RESULTS / "train/minute/egpo/seed-1"
     run = small_experiment.start("all", configuration, "--cores", "2")
     try:
-        until("a step", lambda: 1 in steps(training / "work") or run.poll() is not None)
+        until("a step", lambda: 1 in small_experiment.steps_done(training / "work") or run.poll() is not None)
         clock.write_text("+3600")
         until("the training's end", lambda: (training / "manifest.json").exists() or run.poll() is not None)
         clock.write_text("-3600")
         text = run.communicate(timeout=LIMIT)[0]
         assert run.returncode == 0, text
         assert "resuming after" not in text and (RESULTS / "report.html").exists()
-        assert steps(training) == [0, 1, 2, 3, 4], "each step once"
+        assert small_experiment.steps_done(training) == [0, 1, 2, 3, 4], "each step once"
     finally:
         shutil.rmtree(RESULTS, ignore_errors=True)

@@ -8,13 +8,13 @@ from math import ceil
 from egpo.config.backbones import Architecture
 from egpo.training.memory import ENTROPY_CHUNK, FP32, GIB, STATES
 
-BASE = 3.3  # GiB: Ray, the driver, verl and vLLM imported, verl's queue
+BASE = 2.7  # GiB: Ray, the driver, verl and vLLM imported, verl's queue
 CACHE_BYTES = GIB  # of vLLM's cache, unless that is too little
 SEQUENCES = 256  # that vLLM samples at a time (verl's max_num_seqs is 1024, but a step has fewer)
 LEAST = 1e6  # parameters of a model that is worth naming
-SAMPLING = 4  # copies of the logits in fp32 that it samples from
-LOGITS = 2  # of a micro batch, in fp32: themselves and their gradient
-TEMPORARY = 3  # more copies of the parameters in fp32 while gradients are gathered and Adam takes its step; measured
+SAMPLING = 4  # copies of the logits in fp32 that vLLM samples from
+LOGITS = 2  # copies of a micro batch's logits in fp32: themselves and their gradient
+TEMPORARY = 3  # further copies of the parameters in fp32 during an update, by measurement
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class CpuMemory:
         state: weights, gradients and two moments of Adam.
         vllm: vLLM's weights, cache and logits.
         batch: activations and logits of a micro batch.
-        update: what changing the parameters takes, when the micro batches are gone.
+        update: what an update takes beyond `state`, when its micro batches are gone.
         limit: what the training may use.
     """
 
@@ -72,11 +72,13 @@ def estimate_cpu(model: Architecture, longest: int, micro_tokens: int, recompute
     """
     layer = activations_of_layer(model)
     kept = model.hidden_size * model.num_hidden_layers + layer if recompute else layer * model.num_hidden_layers
-    chunk = 2 * min(micro_tokens, ENTROPY_CHUNK) * model.vocab_size
+    chunk = 3 * min(micro_tokens, ENTROPY_CHUNK) * model.vocab_size
     batch = FP32 * (micro_tokens * (kept + LOGITS * model.vocab_size) + chunk)
     vllm = FP32 * (model.parameters + SAMPLING * SEQUENCES * model.vocab_size) + cache_bytes(model, longest)
     parameters = FP32 * model.parameters / GIB
-    return CpuMemory(STATES * parameters, vllm / GIB, batch / GIB, TEMPORARY * parameters, limit)
+    return CpuMemory(
+        state=STATES * parameters, vllm=vllm / GIB, batch=batch / GIB, update=TEMPORARY * parameters, limit=limit
+    )
 
 
 def activations_of_layer(model: Architecture) -> int:

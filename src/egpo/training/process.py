@@ -33,7 +33,7 @@ DEFAULTS = {
     "VLLM_NO_USAGE_STATS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
-    "RAY_worker_niceness": "0",  # Ray's 15 leaves a training half a core where another job runs beside it
+    "RAY_worker_niceness": "0",  # with Ray's 15, other jobs slow a training two- to threefold
     "HF_HUB_OFFLINE": "1",  # everything is in local folders
     "RAY_AUTH_MODE": "token",
 }
