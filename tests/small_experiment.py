@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 
 from egpo.common.paths import ROOT
-from egpo.training.progress import read_lines
 
 STEPS = 4
 SMALL = {
@@ -76,11 +75,6 @@ def end_started() -> None:
         run = STARTED.pop()
         run.kill()
         run.wait()
-
-
-def steps_done(folder: Path) -> list[int]:
-    """The steps in a training's metrics; none before the first."""
-    return [line["step"] for line in read_lines(folder / "metrics.jsonl")]
 
 
 def forget_training(results: Path) -> None:

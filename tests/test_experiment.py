@@ -43,6 +43,12 @@ def descendants(process: subprocess.Popen) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
+def steps_done() -> list[int]:
+    file = TRAINING / "work" / "metrics.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [json.loads(line)["step"] for line in lines]
+
+
 def left_behind() -> list[str]:
     """Command lines of processes that belong to this experiment's training or evaluation."""
     found = []
@@ -161,9 +167,7 @@ def test_a_killed_training_ends_the_run_and_the_next_one_resumes(configuration):
     scores = pd.read_parquet(records)
     small_experiment.forget_training(RESULTS)
     run = start(configuration)
-    until(
-        "step 2", lambda: max(small_experiment.steps_done(TRAINING / "work"), default=0) >= 2 or run.poll() is not None
-    )
+    until("step 2", lambda: max(steps_done(), default=0) >= 2 or run.poll() is not None)
     assert run.poll() is None, run.stdout.read()
     (trainer,) = (child for child in descendants(run) if child.cmdline()[1:3] == ["-m", "egpo.verl_plugin.driver"])
     trainer.send_signal(signal.SIGKILL)
