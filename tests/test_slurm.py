@@ -24,8 +24,10 @@ import small_experiment
 import yaml
 from waiting import LIMIT, until
 
+from egpo.common.files import sha256
 from egpo.common.paths import ROOT
 from egpo.runtime import lease
+from egpo.training.progress import REWARD
 
 pytestmark = pytest.mark.slurm
 
@@ -96,12 +98,18 @@ def outcome() -> dict[str, object]:
     return {"tables": tables, "records": {name: frame.to_csv() for name, frame in records.items()}}
 
 
+def trained() -> tuple[str, list[float]]:
+    """The model of the training, bit for bit, and its rewards by step."""
+    metrics = pd.read_json(TRAINING / "metrics.jsonl", lines=True).set_index("step").loc[1:]
+    return sha256(TRAINING / "model/model.safetensors"), metrics[REWARD].to_list()
+
+
 @pytest.fixture(scope="module")
-def undisturbed(configuration) -> dict[str, object]:
-    """The outcome of a local run from an empty folder."""
+def undisturbed(configuration) -> tuple[dict[str, object], tuple[str, list[float]]]:
+    """The outcome of a local run from an empty folder, and what it trained."""
     shutil.rmtree(RESULTS, ignore_errors=True)
     finish(small_experiment.start("all", configuration, "--cores", "2"))
-    return outcome()
+    return outcome(), trained()
 
 
 def job() -> str:
@@ -117,10 +125,10 @@ def test_from_an_empty_folder_to_the_report(configuration, undisturbed, cluster)
     shutil.rmtree(RESULTS)
     finish(on_slurm(configuration, "all", cluster))
     assert (RESULTS / "report.html").exists()
-    assert outcome() == undisturbed
+    assert (outcome(), trained()) == undisturbed
 
 
-# --- faults, after which the same command is run again if the driver has ended ------------------------------------
+# --- faults of a training, after which its model must be the undisturbed one's, bit for bit -------------------------
 
 
 def kill_the_training(cluster: slurm_cluster.Cluster) -> None:
@@ -168,14 +176,14 @@ FAULTS: dict[str, Callable[[slurm_cluster.Cluster], None]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_loses_at_most_a_save_interval(configuration, undisturbed, cluster, fault):
-    small_experiment.forget_training(RESULTS)
-    run = on_slurm(configuration, "all", cluster)
+    shutil.rmtree(RESULTS / "train")
+    run = on_slurm(configuration, "train", cluster)
     wait_for_step(2, run)
     done = steps_done()
     FAULTS[fault](cluster)
     finish(run)
     assert_resumed(done)
-    assert outcome() == undisturbed
+    assert trained() == undisturbed[1]
 
 
 def assert_resumed(done: int) -> None:
@@ -184,19 +192,19 @@ def assert_resumed(done: int) -> None:
 
 
 def test_without_slurmdbd_for_a_minute_the_run_goes_on(configuration, undisturbed, cluster):
-    small_experiment.forget_training(RESULTS)
-    run = on_slurm(configuration, "all", cluster)
+    shutil.rmtree(RESULTS / "train")
+    run = on_slurm(configuration, "train", cluster)
     wait_for_step(1, run)
     lose_accounting(cluster)
     finish(run)
-    assert outcome() == undisturbed
+    assert trained() == undisturbed[1]
 
 
 @pytest.mark.parametrize("mode", ["requeue", "cancel"])
 def test_a_preempted_job_runs_again(configuration, undisturbed, cluster, mode):
     """By Slurm itself, or submitted again by Snakemake where Slurm has cancelled it."""
-    small_experiment.forget_training(RESULTS)
-    run = on_slurm(configuration, "all", cluster, "--default-resources", f"slurm_partition={mode}")
+    shutil.rmtree(RESULTS / "train")
+    run = on_slurm(configuration, "train", cluster, "--default-resources", f"slurm_partition={mode}")
     wait_for_step(2, run)
     done, number = steps_done(), job()
     node = slurm_cluster.run("squeue", "-h", "-j", number, "-o", "%N").strip()
@@ -204,12 +212,12 @@ def test_a_preempted_job_runs_again(configuration, undisturbed, cluster, mode):
     text = finish(run)
     assert_resumed(done)
     assert "SLURM status is: 'CANCELLED'" in text if mode == "cancel" else number in text
-    assert outcome() == undisturbed
+    assert trained() == undisturbed[1]
 
 
 def test_submissions_are_tried_again(configuration, undisturbed, cluster, tmp_path, monkeypatch):
     """Before Slurm's own sbatch stands one that fails twice for every job, as a busy slurmctld does."""
-    small_experiment.forget_training(RESULTS)
+    shutil.rmtree(RESULTS / "train")
     real, failures = shutil.which("sbatch"), tmp_path / "failures"
     (tmp_path / "sbatch").write_text(
         f"""#!/bin/sh
@@ -221,9 +229,9 @@ exit 1
     )
     (tmp_path / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    finish(on_slurm(configuration, "all", cluster, "--retries", "0"))
-    assert len(failures.read_text().splitlines()) >= 6
-    assert outcome() == undisturbed
+    finish(on_slurm(configuration, "train", cluster, "--retries", "0"))
+    assert len(failures.read_text().splitlines()) >= 3
+    assert trained() == undisturbed[1]
 
 
 EACH_A_GPU = """
@@ -250,17 +258,17 @@ def test_jobs_inside_an_allocation_have_a_gpu_each(cluster):
 
 
 def test_a_killed_driver_is_replaced_while_its_job_runs(configuration, undisturbed, cluster):
-    small_experiment.forget_training(RESULTS)
-    first = on_slurm(configuration, "all", cluster)
+    shutil.rmtree(RESULTS / "train")
+    first = on_slurm(configuration, "train", cluster)
     wait_for_step(1, first)
     first.kill()
     first.wait()
     assert state(job()) == "RUNNING", "the job goes on without its driver"
-    second = on_slurm(configuration, "all", cluster)
+    second = on_slurm(configuration, "train", cluster)
     finish(second)
     text = (RESULTS / "logs/train/minute/egpo/seed-1.log").read_text()
     assert f"{STEPS} steps done" in text
-    assert outcome() == undisturbed
+    assert trained() == undisturbed[1]
 
 
 def rays() -> list[int]:
@@ -296,12 +304,12 @@ def test_a_training_on_two_nodes_has_a_ray_on_both(cluster, tmp_path):
 
 
 def test_a_second_driver_is_refused(configuration, undisturbed, cluster):
-    small_experiment.forget_training(RESULTS)
-    first = on_slurm(configuration, "all", cluster)
+    shutil.rmtree(RESULTS / "train")
+    first = on_slurm(configuration, "train", cluster)
     wait_for_step(1, first)
-    second = on_slurm(configuration, "all", cluster)
+    second = on_slurm(configuration, "train", cluster)
     text = second.communicate(timeout=LIMIT)[0]
     assert second.returncode != 0 and f"process {first.pid} on" in text and "runs this experiment already" in text
     assert state(job()) == "RUNNING"
     finish(first)
-    assert outcome() == undisturbed
+    assert trained() == undisturbed[1]
