@@ -16,7 +16,10 @@ env: ## make or repair .venv from the pinned list; nothing to do when it is whol
 
 demo: env ## the whole experiment, small, on a CPU
 	@$(SNAKEMAKE) all --configfile config/demo.yaml --quiet rules host reason
-	@echo "Report: results/demo/report.html; its tables and figures lie beside it"
+	@test results/demo-bundle/SHA256SUMS -nt results/demo/report.html || { rm -rf results/demo-bundle && \
+		$(BIN)/egpo bundle config/demo.yaml --out results/demo-bundle; }
+	@echo "Report: results/demo/report.html; its tables and figures lie beside it, and what others can check in"
+	@echo "results/demo-bundle: .venv/bin/egpo verify results/demo-bundle"
 
 demo-full: env ## every method, ablation and control on tiny models, then what their metrics must show
 	@$(SNAKEMAKE) all ablations --configfile config/demo.yaml config/demo-full.yaml --quiet rules host reason

@@ -20,7 +20,7 @@ from egpo.common.paths import BASE, ROOT, Paths, wildcards_of
 from egpo.config.experiment import Catalogue
 from egpo.config.files import read_yaml
 from egpo.config.loader import load
-from egpo.config.matrix import diagnosed_models, evaluated_milestones, evaluated_models, trained_models
+from egpo.config.matrix import benchmarks_of, diagnosed_models, evaluated_milestones, evaluated_models, trained_models
 from egpo.data.funnel import funnel, markdown
 from egpo.evaluation.records import SCHEMA
 from egpo.inference.decoding import METADATA
@@ -205,7 +205,8 @@ def write_results(catalogue: Catalogue) -> None:
     for number, model in enumerate(sorted(evaluated_models(catalogue.experiment))):
         backbone, method, _ = model
         folders = [paths.evaluation(*model)]
-        right = {"one": (number % 7, (number + 3) % 10), "two": ((3 * number) % 9, (5 * number) % 10)}
+        counts = {"one": (number % 7, (number + 3) % 10), "two": ((3 * number) % 9, (5 * number) % 10)}
+        right = {name: counts[name] for name in benchmarks_of(catalogue.experiment, method)}
         write_records(folders[0] / "records.parquet", right, overflow=number % 2)
         if model in trained_models(catalogue.experiment):
             folders.append(paths.training(*model))

@@ -13,18 +13,29 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import ClassVar
 
+import httpx
 import pytest
 import yaml
 from report_inputs import small_catalogue, write_results
 from waiting import LIMIT
 
-from egpo.cli.bundle import EXPERIMENT, SUMS, bundle, verify
+from egpo.cli.bundle.contents import EXPERIMENT, ORIGIN, SUMS
+from egpo.cli.bundle.contents import sums as sums_of
+from egpo.cli.bundle.make import bundle
+from egpo.cli.bundle.verify import verify
 from egpo.common.errors import UserError
 from egpo.common.files import sha256
 from egpo.common.paths import ROOT, Paths
-from egpo.report.entries import entries_of
+from egpo.report.entries import ENTRIES, entries_of
 
-CATALOGUE = small_catalogue(backbones=["tiny-math"], ablations=None, uncertainty=None, extra_models={})
+CATALOGUE = small_catalogue(
+    backbones=["tiny-math"],
+    methods=["grpo", "egpo"],
+    training_seeds=[1],
+    ablations={"backbone": "tiny-math", "methods": ["c1"], "benchmarks": ["one"]},
+    uncertainty=None,
+    extra_models={},
+)
 PATHS = Paths(CATALOGUE.experiment.experiment)
 
 
@@ -52,6 +63,10 @@ def copy(made, tmp_path) -> Path:
 
 
 def test_a_bundle_is_the_same_again_on_another_place(copy, capsys):
+    """As git or the Hub's client bring it, which put files of their own beside it."""
+    for name in (".git/config", ".gitattributes", ".cache/huggingface/download/x.lock"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_text("x")
     assert verify(copy) == 0
     said = capsys.readouterr().out
     assert (
@@ -82,7 +97,46 @@ def test_missing_and_added_files_are_found(copy, capsys):
     assert verify(copy) == 1
     said = capsys.readouterr().out
     assert "records.parquet: is missing" in said and f"more.txt: is not in {SUMS}" in said
-    assert "table1: cannot be made again" in said
+    assert f"{PATHS.tables}/table1.md: cannot be made again" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        (SUMS, b"no hash\n", f"WRONG {SUMS}: line 1 is no hash with a name"),
+        (SUMS, b"\xff\xfe\n", f"WRONG {SUMS}: line 1 is no hash with a name"),
+        (EXPERIMENT, b"experiment: {", f"WRONG {EXPERIMENT}: was changed"),
+        (EXPERIMENT, b"experiment: {", f"WRONG {EXPERIMENT}: cannot be read, so nothing was made again"),
+        (EXPERIMENT, b"experiment: 1\n", f"WRONG {EXPERIMENT}: cannot be read, so nothing was made again"),
+        (ORIGIN, b"{", f"WRONG {ORIGIN}: cannot be read, so nothing was made again"),
+    ],
+)
+def test_damage_to_what_the_check_itself_reads_is_found(copy, capsys, monkeypatch, name, text, found):
+    monkeypatch.setattr("egpo.cli.bundle.verify.entries_of", lambda _: [])  # that takes longest
+    (copy / name).write_bytes(text)
+    assert verify(copy) == 1
+    assert found in capsys.readouterr().out
+
+
+def test_nothing_that_a_bundle_holds_is_run(copy, capsys, tmp_path, monkeypatch):
+    """Neither a template nor a function of weights, also if the hashes are made again."""
+    entries = [ENTRIES[name] for name in ("table1", "replay", "report")]
+    monkeypatch.setattr("egpo.cli.bundle.verify.entries_of", lambda _: entries)
+    ran = tmp_path / "ran"
+    (copy / "evil.py").write_text(
+        f"open({str(ran)!r}, 'w')\ndef weights(entropies, correct, groups):\n    return entropies"
+    )
+    (copy / "workflow/report").mkdir(parents=True)
+    (copy / "workflow/report/page.html").write_text("{{ cycler.__init__.__globals__.os.mkdir('" + str(ran) + "') }}")
+    values = yaml.safe_load((copy / EXPERIMENT).read_text())
+    for weight in ("evil.py:weights", f"{copy}/evil.py:weights", "/proc/self/cwd/evil.py:weights"):
+        values["methods"]["grpo"]["calibration"]["weight"] = weight
+        (copy / EXPERIMENT).write_text(yaml.safe_dump(values))
+        (copy / SUMS).write_text(sums_of(copy))
+        assert verify(copy) == 1
+        said = capsys.readouterr().out
+        assert "replay: NOT CHECKED, for it runs evil.py" in said and "table1: the same again" in said
+        assert not ran.exists()
 
 
 def test_cards_name_the_model_its_scores_and_its_limits(made):
@@ -96,12 +150,25 @@ def test_cards_name_the_model_its_scores_and_its_limits(made):
     assert yaml.safe_load((made / EXPERIMENT).read_text())["experiment"]["experiment"] == "made-up"
 
 
+def test_a_configuration_that_was_changed_since_is_refused(made, tmp_path, monkeypatch):
+    """Its tables would be made otherwise wherever they are checked."""
+    monkeypatch.chdir(made.parent)
+    experiment = CATALOGUE.experiment.model_copy(update={"note": "Another note."})
+    with pytest.raises(UserError, match=r"are not what the records give.*snakemake all"):
+        bundle(CATALOGUE.model_copy(update={"experiment": experiment}), tmp_path / "new", None)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unfinished_experiment_and_a_folder_that_is_there_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="files of the experiment are missing"):
         bundle(CATALOGUE, tmp_path / "new", None)
     with pytest.raises(UserError, match="is there already"):
         bundle(CATALOGUE, tmp_path, None)
+    with pytest.raises(UserError, match="is no bundle"):
+        bundle(CATALOGUE, tmp_path, "me/results")
+    with pytest.raises(UserError, match=r"--push results: .*OWNER/NAME"):
+        bundle(CATALOGUE, tmp_path / "new", "results")
     with pytest.raises(UserError, match="is no bundle"):
         verify(tmp_path)
 
@@ -148,30 +215,52 @@ class HubStandIn(BaseHTTPRequestHandler):
         pass
 
 
+UPLOAD = """
+import sys
+from pathlib import Path
+from egpo.cli.bundle.make import bundle
+from egpo.common.errors import UserError
+try:
+    bundle(None, Path(sys.argv[1]), "me/results")  # the bundle is there: no experiment is asked for
+except UserError as error:
+    sys.exit(str(error))
+"""
+
+
+def upload(made: Path, port: int, home: Path) -> subprocess.CompletedProcess:
+    """Push the bundle that is there to the Hub of that port."""
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": f"http://127.0.0.1:{port}",
+        "HF_TOKEN": "hf_none",
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_XET": "1",
+        "PYTHONPATH": str(ROOT / "src"),
+    }
+    command = [sys.executable, "-c", UPLOAD, str(made)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT)
+
+
 @pytest.mark.parametrize("refuse", [False, True])
 def test_a_bundle_is_uploaded_to_a_stand_in_of_the_hub(made, tmp_path, refuse):
     handler = type("Handler", (HubStandIn,), {"committed": [], "refuse": refuse})
     server = HTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    code = (
-        "import sys; from pathlib import Path; from egpo.cli import bundle; "
-        "bundle._upload(Path(sys.argv[1]), 'me/results')"
-    )
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-        "HF_TOKEN": "hf_none",
-        "HF_HOME": str(tmp_path),
-    }
-    environment |= {"HF_HUB_DISABLE_XET": "1", "PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(made)], env=environment, capture_output=True, text=True, timeout=LIMIT
-    )
+    done = upload(made, server.server_port, tmp_path)
     server.shutdown()
     if refuse:
-        assert "--push me/results: the upload failed" in done.stderr and "hf auth login" in done.stderr
+        assert "--push me/results: the upload failed (" in done.stderr and "hf auth login" in done.stderr
         assert not handler.committed
     else:
         assert done.returncode == 0, done.stderr
         assert SUMS in handler.committed and "README.md" in handler.committed
         assert len(handler.committed) == len([file for file in made.rglob("*") if file.is_file()])
+
+
+def test_without_a_network_the_upload_fails_with_its_remedy(made, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", refuse)
+    with pytest.raises(UserError, match=r"failed \(ConnectError: no message\).*the same command uploads it"):
+        bundle(CATALOGUE, made, "me/results")

@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 import yaml
 
+from egpo.cli.check import check
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
 from egpo.config.experiment import Experiment
@@ -136,6 +137,12 @@ def test_an_experiment_may_define_its_own_method(demo):
     demo["define"] = {"methods": {"mine": {"label": "Mine", "calibration": {"weight": "entropy", "lam_max": 1.5}}}}
     demo |= {"methods": ["mine"], "main_method": "mine"}
     assert load(demo, "config/demo.yaml").methods["mine"].calibration.lam_max == 1.5
+
+
+@pytest.mark.parametrize("calibration", [{"control": "random_reward"}, {"control": "nsr_only", "nsr": True}])
+def test_an_experiment_may_define_controls_without_weights(demo, calibration):
+    demo["define"] = {"methods": {"mine": {"label": "Control: mine", "calibration": calibration}}}
+    check(load(demo | {"methods": ["mine"], "main_method": "mine"}, "mine.yaml"), "mine.yaml")
 
 
 def test_clamp_must_hold_one(demo):

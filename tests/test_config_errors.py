@@ -184,6 +184,18 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"define.methods.base": {"label": "Mine"}},
         ("define.methods.base", "choose another name"),
     ),
+    "a control that is not named so": (
+        method({"control": "random_reward"}),
+        ("define.methods.mine", "begin its label with 'Control: '"),
+    ),
+    "a control without any advantage": (
+        method({"control": "nsr_only"}, label="Control: mine"),
+        ("define.methods.mine", "add nsr: true"),
+    ),
+    "a control of weights that are none": (
+        method({"control": "permuted_entropy"}, label="Control: mine"),
+        ("define.methods.mine.calibration.control: changes nothing", "weight: entropy"),
+    ),
     "a method twice": ({"methods": ["egpo", "egpo"]}, ("methods: an entry is listed twice",)),
     "a training seed twice": ({"training_seeds": [1, 1]}, ("training_seeds: an entry is listed twice",)),
     "a trial's seed twice": ({"evaluation.seeds": [3, 3]}, ("evaluation.seeds", "listed twice")),

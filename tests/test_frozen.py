@@ -98,13 +98,22 @@ def test_the_page_of_claims_compares_plan_and_run(plan):
     assert "otherwise in:" in claims_page(changed) and "- scored_by: evalscope was planned" in claims_page(changed)
 
 
-def test_the_page_says_which_control_is_missing(plan):
+def test_the_page_says_which_control_is_missing_and_where(plan):
+    """Controls among the ablations are on their backbone alone."""
     Path("config").symlink_to(Path(__file__).parents[1] / "config")
     write_results(CATALOGUE)
-    assert "No control with random rewards or shuffled answers" in claims_page(CATALOGUE)
-    controlled = small_catalogue(methods=["grpo", "dapo", "egpo", "random_reward"])
+    page = claims_page(CATALOGUE)
+    both = "tiny-math (synthetic), tiny-think (synthetic)."
+    for kind in ("random rewards (`random_reward`)", "shuffled answers (`shuffled_answers`)"):
+        assert f"No control with {kind} was trained on {both}" in page
+    ablated = {"backbone": "tiny-think", "methods": ["random_reward"], "benchmarks": ["one"]}
+    controlled = small_catalogue(methods=["grpo", "egpo", "shuffled_answers"], ablations=ablated)
     write_results(controlled)
-    assert "No control with random rewards" not in claims_page(controlled)
+    page = claims_page(controlled)
+    assert "random rewards (`random_reward`) was trained on tiny-math (synthetic). On Qwen" in page
+    assert "No control with shuffled answers" not in page
+    assert "| control | Control: GRPO, random rewards is below EGPO |" in page
+    assert "| control | tiny-math (synthetic) + EGPO is above Control: GRPO, shuffled answers |" in page
 
 
 def test_a_configuration_with_another_file_as_its_plan_is_refused(tmp_path):

@@ -335,6 +335,22 @@ def test_a_margin_without_a_baseline_is_open():
     assert [(one.verdict, one.numbers) for one in found] == [(OPEN, "no baseline in this experiment")]
 
 
+def test_a_control_is_no_baseline():
+    """The margin is over GRPO, also where a control is closer."""
+    values = read_yaml(ROOT / "config" / "paper.yaml")
+    sizes = {"smaller": "qwen2.5-math-1.5b", "larger": "qwen2.5-math-7b"}
+    chosen = {"backbones": list(sizes.values()), "methods": ["grpo", "random_reward", "egpo"]}
+    catalogue = load({**values, **chosen, "ablations": None, "uncertainty": None}, "test")
+    rows = [
+        comparison("egpo", second, "math_500", lead, 0.01)
+        | {"backbone": backbone, "family": f"{backbone}, between methods"}
+        for backbone, leads in zip(sizes.values(), ((1, 5), (9, 3)), strict=True)
+        for second, lead in zip(("grpo", "random_reward"), leads, strict=True)
+    ]
+    (found,) = margins(catalogue, pd.DataFrame(rows), [sizes])
+    assert found.verdict == SUPPORTED and found.numbers.startswith("+1.00 and +9.00")
+
+
 def test_a_claim_without_a_difference_is_open():
     assert (verdict(0), verdict(1), verdict(-1), verdict(-1, -1)) == (OPEN, SUPPORTED, CONTRADICTED, SUPPORTED)
 

@@ -1,4 +1,4 @@
-"""The claims of the paper's sections 4.2 to 4.5, tested on the records of an experiment.
+"""The claims of the paper's sections 4.2 to 4.5, tested on the records of an experiment; and beside them the controls.
 
 A claim is supported or contradicted where a test of 5% finds a difference of the claimed or of the opposite sign, and
 not decidable otherwise: because nothing was found, or because the experiment does not hold what the claim is about.
@@ -24,6 +24,7 @@ from egpo.uncertainty.diagnosis import Diagnosis
 from egpo.uncertainty.measures import gap, resampled
 
 SUPPORTED, CONTRADICTED, OPEN = "supported", "contradicted", "not decidable"
+CONTROLS = "control"  # in place of a section: the paper has none
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Claim:
     """A claim of the paper, and what the records say of it.
 
     Attributes:
-        section: of the paper.
+        section: of the paper, or CONTROLS.
         verdict: SUPPORTED, CONTRADICTED or OPEN.
         numbers: what the verdict rests on.
     """
@@ -71,13 +72,15 @@ def _over(catalogue: Catalogue, rows: pd.DataFrame, section: str, says: str, cla
 
 
 def accuracies(catalogue: Catalogue, comparisons: pd.DataFrame) -> Iterator[Claim]:
-    """4.2: the main method is above the base and above every other method."""
+    """4.2: the main method is above the base and above every other method; and above every control."""
     ours = catalogue.experiment.main_method
     for (family, second), rows in comparisons[comparisons["first"] == ours].groupby(["family", "second"], sort=False):
         backbone = rows["backbone"].iloc[0]
         if str(family).endswith((AGAINST_BASE, BETWEEN)):
-            other = "base" if second == BASE else catalogue.methods[str(second)].label
-            yield _over(catalogue, rows, "4.2", f"{label(catalogue, backbone, ours)} is above {other}")
+            method = None if second == BASE else catalogue.methods[str(second)]
+            section = CONTROLS if method and method.is_control else "4.2"
+            other = method.label if method else "base"
+            yield _over(catalogue, rows, section, f"{label(catalogue, backbone, ours)} is above {other}")
 
 
 def margins(catalogue: Catalogue, comparisons: pd.DataFrame, pairs: list[dict[str, str]]) -> Iterator[Claim]:
@@ -87,35 +90,41 @@ def margins(catalogue: Catalogue, comparisons: pd.DataFrame, pairs: list[dict[st
         yield Claim("4.2", "margins are larger for larger models", OPEN, "no two sizes of one model in this experiment")
     for pair in known:
         says = f"margins over the best baseline are larger for {pair['larger']} than for {pair['smaller']}"
-        if len(catalogue.experiment.methods) == 1:
+        baselines = [
+            name
+            for name in catalogue.experiment.methods
+            if name != catalogue.experiment.main_method and not catalogue.methods[name].is_control
+        ]
+        if not baselines:
             yield Claim("4.2", says, OPEN, "no baseline in this experiment")
             continue
-        (small, small_se), (large, large_se) = (
-            _margin(comparisons, pair[size], catalogue.experiment.main_method) for size in ("smaller", "larger")
-        )
+        ours = comparisons[comparisons["first"] == catalogue.experiment.main_method]
+        ours = ours[ours["second"].isin(baselines)]
+        (small, small_se), (large, large_se) = (_margin(ours, pair[size]) for size in ("smaller", "larger"))
         error = math.hypot(small_se, large_se)
         found = not math.isnan(error) and abs(large - small) > norm.ppf(0.975) * error
         numbers = f"{small:+.2f} and {large:+.2f}, standard error of the difference {error:.2f}"
         yield Claim("4.2", says, verdict(int(np.sign(large - small)) if found else 0), numbers)
 
 
-def _margin(comparisons: pd.DataFrame, backbone: str, ours: str) -> tuple[float, float]:
-    """Mean over benchmarks of the smallest lead over another method, and its standard error."""
-    rows = comparisons[(comparisons["family"] == f"{backbone}, {BETWEEN}") & (comparisons["first"] == ours)]
+def _margin(leads: pd.DataFrame, backbone: str) -> tuple[float, float]:
+    """Mean over benchmarks of the smallest lead over a baseline, and its standard error."""
+    rows = leads[leads["family"] == f"{backbone}, {BETWEEN}"]
     least = rows.loc[rows.groupby("benchmark")["difference"].idxmin()]
     return least["difference"].mean(), math.sqrt((least["se"] ** 2).sum()) / len(least)
 
 
 def ablations(catalogue: Catalogue, comparisons: pd.DataFrame) -> Iterator[Claim]:
-    """4.3: every variant is below the method that it changes."""
+    """4.3: every variant is below the method that it changes; so is every control among them."""
     chosen = catalogue.experiment.ablations
     if chosen is None:
         yield Claim("4.3", "the ablations are below EGPO", OPEN, "no ablation in this experiment")
         return
     reference = catalogue.methods[catalogue.experiment.main_method].label
     for method, rows in comparisons[comparisons["family"] == ABLATIONS].groupby("first", sort=False):
-        says = f"{catalogue.methods[str(method)].label} is below {reference}"
-        yield _over(catalogue, rows, "4.3", says, claimed=-1)
+        variant = catalogue.methods[str(method)]
+        section = CONTROLS if variant.is_control else "4.3"
+        yield _over(catalogue, rows, section, f"{variant.label} is below {reference}", claimed=-1)
 
 
 def _gaps(one: Diagnosis) -> tuple[float, np.ndarray]:

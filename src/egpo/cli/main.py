@@ -102,7 +102,7 @@ def freeze(request: Request) -> int:
 
 def bundle(request: Request) -> int:
     """Copy the results of a finished experiment to a folder that others can check, with cards and hashes."""
-    from egpo.cli.bundle import bundle
+    from egpo.cli.bundle.make import bundle
 
     return bundle(request.catalogue(), request.more["out"], request.more["push"])
 
@@ -164,7 +164,9 @@ def parser() -> argparse.ArgumentParser:
         if command is bundle:
             one.add_argument("--out", type=_absolute, required=True, metavar="FOLDER", help="a new folder")
             one.add_argument(
-                "--push", metavar="OWNER/NAME", help="upload it to this dataset on the Hub, as a private one"
+                "--push",
+                metavar="OWNER/NAME",
+                help="upload it to this dataset on the Hub, as a private one; FOLDER may be there",
             )
         if command is freeze:
             one.add_argument(
@@ -251,7 +253,7 @@ def _run(options: argparse.Namespace) -> int:
 
         return replay(options.run, options.method, options.configfile, options.out)
     if options.command == "verify":
-        from egpo.cli.bundle import verify
+        from egpo.cli.bundle.verify import verify
 
         return verify(options.folder)
     files = options.files or [DEFAULT_CONFIG]

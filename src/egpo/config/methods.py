@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from egpo.common.paths import ROOT
 from egpo.config.section import Count, Section
 
+CONTROL = "Control: "  # what the label of a control begins with
+
 
 class Calibration(Section):
     """Entropy weights and base advantage of a method: Eq. (5) to (13) and Table 2 of the paper; see docs/methods.md."""
@@ -96,13 +98,21 @@ class Method(Section):
         False, description="A control: the training's reference answers are permuted among its problems."
     )
     control: bool = Field(
-        False, description="No method, but what one is compared with to see what it works by; tables say so."
+        False, description="No method, but what one is compared with to see what it works by; its label says so."
     )
 
     @property
     def is_control(self) -> bool:
         """Whether it is there to be compared with."""
         return self.control or self.shuffled_answers or self.calibration.control != "none"
+
+    @model_validator(mode="after")
+    def _named(self) -> Method:
+        if self.is_control and not self.label.startswith(CONTROL):
+            raise ValueError(f"a control is named so in every table: begin its label with '{CONTROL}'")
+        if self.calibration.control == "nsr_only" and not self.calibration.nsr:
+            raise ValueError("the control nsr_only without NSR has no advantage at all: add nsr: true")
+        return self
 
     @model_validator(mode="after")
     def _binary(self) -> Method:

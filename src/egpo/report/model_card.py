@@ -13,6 +13,7 @@ from egpo.analysis.statistics import accuracy, interval
 from egpo.common.paths import Model
 from egpo.config.backbones import HubModel, SyntheticModel
 from egpo.config.experiment import Catalogue
+from egpo.config.matrix import benchmarks_of
 from egpo.report.document import document, markdown_table
 
 NOT_FOR = (
@@ -45,7 +46,7 @@ def model_card(catalogue: Catalogue, model: Model, records: Path, verl: Path) ->
     """
     backbone, method, seed = model
     experiment, source = catalogue.experiment, catalogue.backbones[backbone].source
-    found = read_answers(catalogue, {model: records}, experiment.benchmarks)
+    found = read_answers(catalogue, {model: records}, benchmarks_of(experiment, method))
     rows, results = _scores(list(found.values()), catalogue)
     title = label(catalogue, backbone, method)
     made_up = isinstance(source, SyntheticModel)

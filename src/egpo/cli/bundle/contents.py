@@ -1,44 +1,44 @@
-"""`egpo bundle` and `egpo verify`: the results of an experiment as a folder that others can check."""
+"""What a bundle of results holds: what it copies from the experiment, and what is written for it."""
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import yaml
 from huggingface_hub import DatasetCardData
 
 from egpo.analysis.labels import label, note
-from egpo.common.errors import UserError
-from egpo.common.files import sha256, write_text
-from egpo.common.paths import Model, Paths, wildcards_of
+from egpo.common.files import sha256
+from egpo.common.paths import ROOT, Paths, wildcards_of
+from egpo.common.provenance import commit_of
 from egpo.config.experiment import Catalogue
 from egpo.config.matrix import evaluated_milestones, trained_models
 from egpo.report.document import document
 from egpo.report.entries import Entry, Files, entries_of
 from egpo.report.model_card import model_card
 
-SUMS, EXPERIMENT = "SHA256SUMS", "experiment.yaml"
+SUMS, EXPERIMENT, ORIGIN, PAGE = "SHA256SUMS", "experiment.yaml", "origin.json", "README.md"
 OF_TRAINING = ("verl.yaml", "manifest.json", "metrics.jsonl", "responses.parquet", "samples.jsonl")
-UNCHECKED = (
-    "not checked: that the trainings and evaluations give these records. That takes the models, and GPUs where they "
-    "were used: run the experiment again with experiment.yaml's settings."
-)
+# Inputs of entries that the repository has. A bundle has no copy of them: what checks it must not come with it.
+OF_REPOSITORY = ("template", "paper")
+# What git and the Hub's client put beside the files that they bring.
+NOT_OF_BUNDLE = (".git", ".gitattributes", ".cache")
+DRAWN_BY = ("matplotlib", "numpy", "pandas")  # whose versions decide bytes of figures and tables
 
 
 def _each(files: Files) -> Iterable[Path]:
     return files.values() if isinstance(files, dict) else [files]
 
 
-def _contents(catalogue: Catalogue, paths: Paths) -> list[Path]:
-    """Every file of a bundle that is there before it: inputs and outputs of the report's entries, and of trainings."""
+def contents(catalogue: Catalogue, paths: Paths) -> list[Path]:
+    """Every file of a bundle that is there before it: inputs and outputs of the report's entries, of trainings, and
+    users' functions of weights."""
     found: dict[Path, None] = {}
     for entry in entries_of(catalogue):
-        for files in entry.input_files(catalogue, paths).values():
-            found |= dict.fromkeys(_each(files))
+        for name, files in entry.input_files(catalogue, paths).items():
+            found |= dict.fromkeys(_each(files) if name not in OF_REPOSITORY else ())
         found |= dict.fromkeys(entry.files(catalogue, paths))
     for model in trained_models(catalogue.experiment):
         found |= dict.fromkeys(paths.training(*model) / name for name in OF_TRAINING)
@@ -46,18 +46,66 @@ def _contents(catalogue: Catalogue, paths: Paths) -> list[Path]:
     for milestone in evaluated_milestones(catalogue.experiment):
         found[paths.output("evaluate_milestone", **wildcards_of(milestone))] = None
     found[paths.output("data_card", "card")] = None
-    return list(found)
+    return [*found, *custom_files(catalogue)]
 
 
-def _card(catalogue: Catalogue, paths: Paths, model: Model) -> tuple[Path, str]:
-    """The card of a trained model, and its path in the bundle."""
-    training = paths.training(*model)
-    records = paths.evaluation(*model) / "records.parquet"
-    return training / "README.md", model_card(catalogue, model, records, training / "verl.yaml")
+def custom_files(catalogue: Catalogue) -> list[Path]:
+    """The files of users' functions of weights."""
+    functions = (method.calibration.custom for method in catalogue.methods.values())
+    return list(dict.fromkeys(function[0] for function in functions if function is not None))
 
 
-def _page(catalogue: Catalogue, paths: Paths) -> str:
-    """README.md of a bundle, with front matter for a dataset of the Hub."""
+def inside(file: Path) -> Path:
+    """The place of a file in the bundle; one that lies outside the repository keeps its name alone."""
+    if not file.is_absolute():
+        return file
+    return file.relative_to(ROOT) if file.is_relative_to(ROOT) else Path(file.name)
+
+
+def inputs(entry: Entry, catalogue: Catalogue, paths: Paths) -> dict[str, Files]:
+    """What an entry reads, as paths from a bundle's folder; what the repository has is taken from there."""
+
+    def placed(name: str, file: Path) -> Path:
+        return ROOT / file if name in OF_REPOSITORY else inside(file)
+
+    found: dict[str, Files] = {}
+    for name, files in entry.input_files(catalogue, paths).items():
+        if isinstance(files, dict):
+            found[name] = {key: placed(name, file) for key, file in files.items()}
+        else:
+            found[name] = placed(name, files)
+    return found
+
+
+def names(folder: Path) -> list[str]:
+    """Every file of a bundle but the list of hashes, in order."""
+    files = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    return sorted(str(file) for file in files if str(file) != SUMS and file.parts[0] not in NOT_OF_BUNDLE)
+
+
+def sums(folder: Path) -> str:
+    """The list of hashes, as sha256sum writes it."""
+    return "".join(f"{sha256(folder / name)}  {name}\n" for name in names(folder))
+
+
+def origin() -> dict[str, Any]:
+    """What made a bundle, as far as it decides bytes of tables and figures."""
+    return {"commit": commit_of(), "packages": {name: version(name) for name in DRAWN_BY}}
+
+
+def cards(catalogue: Catalogue, paths: Paths) -> Iterable[tuple[Path, str]]:
+    """The card of each trained model, and its path in the bundle. Raises UserError: records are not whole."""
+    for model in trained_models(catalogue.experiment):
+        training, records = paths.training(*model), paths.evaluation(*model) / "records.parquet"
+        yield training / PAGE, model_card(catalogue, model, records, training / "verl.yaml")
+
+
+def page(catalogue: Catalogue, paths: Paths, made_by: dict[str, Any]) -> str:
+    """The page of a bundle, with front matter for a dataset of the Hub.
+
+    Args:
+        made_by: what `origin` said when the bundle was made.
+    """
     experiment = catalogue.experiment
     front = DatasetCardData(
         language="en",
@@ -67,148 +115,16 @@ def _page(catalogue: Catalogue, paths: Paths) -> str:
             {"config_name": "responses", "data_files": f"{paths.root}/train/**/responses.parquet"},
         ],
     ).to_yaml()
-    names = [f"{label(catalogue, *model[:2])}, seed {model[2]}" for model in trained_models(experiment)]
+    models = [f"{label(catalogue, *model[:2])}, seed {model[2]}" for model in trained_models(experiment)]
+    packages = ", ".join(f"{name} {number}" for name, number in made_by["packages"].items())
     lines = [
         f"---\n{front}\n---",
         f"# Results of the experiment {experiment.experiment}",
         "",
         f"Start with `{paths.root}/report.html`. Records of every answer and of every response in training, settings, "
-        "tables and figures; the weights are not here. Models: " + "; ".join(names) + ".",
+        "tables and figures; the weights are not here. Models: " + "; ".join(models) + ".",
         "",
-        "To check it, with the repository that made it: `egpo verify FOLDER` computes every table and figure again "
-        "from the records, and compares each byte.",
+        f"To check it, with the repository that made it (commit {made_by['commit'] or 'unknown'}; {packages}): "
+        "`egpo verify FOLDER` computes every table and figure again from the records, and compares each byte.",
     ]
     return document(lines, note(catalogue))
-
-
-def bundle(catalogue: Catalogue, out: Path, push: str | None) -> int:
-    """Copy the results of a finished experiment to `out`, with cards and hashes.
-
-    Args:
-        push: owner/name of a dataset on the Hub that it is uploaded to.
-
-    Raises:
-        UserError: `out` is there, the experiment is not finished, or the Hub refuses the upload.
-    """
-    paths = Paths(catalogue.experiment.experiment)
-    if out.exists():
-        raise UserError(f"{out}: is there already. Name a new folder.")
-    contents = _contents(catalogue, paths)
-    if missing := [file for file in contents if not file.exists()]:
-        raise UserError(
-            f"{len(missing)} files of the experiment are missing, such as {missing[0]}. Finish it first: snakemake all."
-        )
-    for file in contents:
-        _copy(file, out / _inside(file))
-    dumped = yaml.safe_dump(catalogue.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    write_text(out / EXPERIMENT, dumped)
-    cards = [_card(catalogue, paths, model) for model in trained_models(catalogue.experiment)]
-    for path, text in [*cards, (Path("README.md"), _page(catalogue, paths))]:
-        write_text(out / path, text)
-    write_text(out / SUMS, "".join(f"{sha256(out / name)}  {name}\n" for name in _names(out)))
-    print(f"{out}: {len(contents)} files, with cards and hashes. Check it: egpo verify {out}")
-    if push:
-        _upload(out, push)
-    return 0
-
-
-def _inside(file: Path) -> Path:
-    """The place of a file in the bundle; one that lies elsewhere, as a plan can, keeps its name alone."""
-    return Path(file.name) if file.is_absolute() else file
-
-
-def _copy(file: Path, to: Path) -> None:
-    to.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(file, to)
-
-
-def _names(folder: Path) -> list[str]:
-    """Every file below a folder but the list of hashes, in order."""
-    files = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
-    return sorted(str(file) for file in files if str(file) != SUMS)
-
-
-def _upload(folder: Path, repo: str) -> None:
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        api = HfApi()
-        api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
-        url = api.upload_folder(repo_id=repo, folder_path=folder, repo_type="dataset")
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise UserError(
-            f"--push {repo}: the upload failed ({str(error).splitlines()[0]}). Log in with `hf auth login`, or set "
-            f"HF_TOKEN; the bundle is complete in {folder}."
-        ) from error
-    print(f"uploaded, private: {url}")
-
-
-# --- verify ----------------------------------------------------------------------------------------
-
-
-def _hashes(folder: Path) -> Iterator[str]:
-    """What is wrong with the files: changed, missing, or not in the list."""
-    pairs = (line.split("  ", 1) for line in (folder / SUMS).read_text().splitlines())
-    listed = {name: digest for digest, name in pairs}
-    there = set(_names(folder))
-    yield from (f"{name}: is missing" for name in sorted(listed.keys() - there))
-    yield from (f"{name}: is not in {SUMS}" for name in sorted(there - listed.keys()))
-    for name in sorted(listed.keys() & there):
-        if sha256(folder / name) != listed[name]:
-            yield f"{name}: was changed, its hash is not that in {SUMS}"
-
-
-def _again(entry: Entry, catalogue: Catalogue, paths: Paths) -> Iterator[str]:
-    """What differs when a table or figure is made again from the records."""
-    with tempfile.TemporaryDirectory(prefix="egpo-verify-") as place:
-        try:
-            given, files = entry.given(catalogue), entry.input_files(catalogue, paths)
-            files = {name: _bundled(value) for name, value in files.items()}
-            entry.write(given, files, Path(place))
-        except Exception as error:  # of whatever reads a file that is broken
-            yield f"{entry.name}: cannot be made again ({type(error).__name__}: {error})"
-            return
-        for file in entry.files(catalogue, paths):
-            if not file.exists() or file.read_bytes() != (Path(place) / file.name).read_bytes():
-                yield f"{file}: differs from what the records give"
-
-
-def _cards_again(catalogue: Catalogue, paths: Paths) -> Iterator[str]:
-    for model in trained_models(catalogue.experiment):
-        try:
-            path, text = _card(catalogue, paths, model)
-        except UserError as error:
-            yield f"the card of {'/'.join(map(str, model))}: cannot be made again ({error})"
-            continue
-        if not path.exists() or path.read_text() != text:
-            yield f"{path}: differs from what the records give"
-
-
-def _bundled(files: Files) -> Files:
-    if isinstance(files, dict):
-        return {key: _inside(file) for key, file in files.items()}
-    return _inside(files)
-
-
-def verify(folder: Path) -> int:
-    """Check a bundle: hashes, and every table, figure and card again from its records.
-
-    Raises:
-        UserError: it is no bundle.
-    """
-    if not (folder / SUMS).is_file() or not (folder / EXPERIMENT).is_file():
-        raise UserError(f"{folder}: is no bundle: it has no {SUMS} or no {EXPERIMENT}. Make one with `egpo bundle`.")
-    wrong = list(_hashes(folder))
-    print(f"hashes: {len(_names(folder))} files, {len(wrong)} wrong")
-    catalogue = Catalogue.model_validate(yaml.safe_load((folder / EXPERIMENT).read_text()))
-    paths, made = Paths(catalogue.experiment.experiment), 0
-    with contextlib.chdir(folder):
-        for entry in entries_of(catalogue):
-            found = list(_again(entry, catalogue, paths))
-            made += len(entry.files(catalogue, paths)) - len(found)
-            print(f"{entry.title}: {'the same again' if not found else 'DIFFERS'}")
-            wrong += found
-        wrong += _cards_again(catalogue, paths)
-    print("\n".join([*(f"WRONG {text}" for text in wrong), f"{made} files are the same again", UNCHECKED]))
-    return 1 if wrong else 0

@@ -39,10 +39,11 @@ def _custom_method(name: str, method: Method, where: str) -> Iterator[str]:
     if name == "base":
         yield f"{where}: 'base' is the untrained backbone: choose another name."
     calibration = method.calibration
+    acting = {"weight", "nsr"} | ({"control"} if calibration.control in ("random_reward", "nsr_only") else set())
     idle = [
         key
         for key, field in Calibration.model_fields.items()
-        if key not in ("weight", "nsr") and getattr(calibration, key) != field.default
+        if key not in acting and getattr(calibration, key) != field.default
     ]
     if calibration.weight == "none" and idle:
         yield (
