@@ -398,6 +398,33 @@ def test_an_own_function_that_returns_something_else_stops_the_training(body, ex
     assert str(caught.value).startswith(f"calibration.weight: {file}:mine")
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("def mine(entropies):\n    return entropies\n", r" raised TypeError: mine\(\) takes 1 positional argument"),
+        (
+            "def mine(entropies, correct, groups):\n    raise ValueError('no')\n",
+            r" raised ValueError in line 2: no\. Fix",
+        ),
+        ("mine = 3\n", " raised TypeError: 'int' object is not callable"),
+    ],
+)
+def test_an_own_function_that_fails_is_named_with_its_error(text, expected, tmp_path):
+    file = tmp_path / "weights.py"
+    file.write_text(text)
+    with pytest.raises(UserError, match=re.escape(f"calibration.weight: {file}:mine") + expected):
+        step(Calibration(weight=f"{file}:mine"))
+
+
+def test_an_own_function_that_changes_its_arguments_changes_nothing_else(tmp_path):
+    file = tmp_path / "weights.py"
+    change = "entropies.mul_(0)\n    correct.logical_not_()\n    return entropies + 1"
+    file.write_text(f"def mine(entropies, correct, groups):\n    {change}\n")
+    found, plain = step(Calibration(weight=f"{file}:mine")), step(Calibration())
+    torch.testing.assert_close(found.entropies, plain.entropies, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(found.correct, plain.correct) and torch.equal(found.weights.values, torch.ones(4))
+
+
 def test_a_file_that_cannot_be_run_is_named(tmp_path):
     file = tmp_path / "weights.py"
     file.write_text("import nowhere_to_be_found\n\n\ndef mine(entropies, correct, groups): ...\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import traceback
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,22 @@ def _function(file: Path, name: str) -> Function:
         raise UserError(f"calibration.weight: {file}:{name} cannot be loaded ({reason}). Fix the file.") from error
 
 
+def _called(entropies: torch.Tensor, correct: torch.Tensor, groups: Groups, calibration: Calibration) -> torch.Tensor:
+    """What the function returns. It gets copies: whatever it changes in them, others go on with the same numbers."""
+    assert calibration.custom is not None
+    file, name = calibration.custom
+    function = _function(file, name)
+    try:
+        return function(entropies.clone(), correct.clone(), groups)
+    except Exception as error:  # the user's function can raise anything
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+        place = f" in line {lines[-1]}" if lines else ""
+        raise UserError(
+            f"calibration.weight: {calibration.weight} raised {type(error).__name__}{place}: {error}. Fix it: it "
+            "is called with (entropies, correct, groups); see docs/own-experiments.md."
+        ) from error
+
+
 def custom_weights(
     entropies: torch.Tensor, correct: torch.Tensor, groups: Groups, calibration: Calibration
 ) -> torch.Tensor:
@@ -39,10 +56,9 @@ def custom_weights(
         correct: (n,) bool.
 
     Raises:
-        UserError: if the function cannot be loaded, or does not return one finite number for each response.
+        UserError: if the function cannot be loaded, raises, or does not return one finite number for each response.
     """
-    assert calibration.custom is not None
-    weights = _function(*calibration.custom)(entropies, correct, groups)
+    weights = _called(entropies, correct, groups, calibration)
     if not isinstance(weights, torch.Tensor) or weights.shape != entropies.shape:
         found = tuple(weights.shape) if isinstance(weights, torch.Tensor) else type(weights).__name__
         raise UserError(
