@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from recorded_runs import EACH, GROUPS, LIMIT, SEED, STEPS, STOP, tokens_of, write_run
 from test_controls import METHODS
 
@@ -18,7 +21,10 @@ from egpo.analysis import replay
 from egpo.cli.main import main
 from egpo.common.json_lines import read_objects
 from egpo.config.methods import Method
+from egpo.methods import custom_weights
 from egpo.methods.advantage import calibrate
+from egpo.report.figures import replay as figure
+from egpo.report.tables import replay as table
 from egpo.training import responses
 from egpo.verl_plugin import record
 
@@ -170,8 +176,7 @@ def test_what_is_not_recorded_is_left_out_with_its_reason(tmp_path):
 
 def test_the_command_writes_table_figure_and_numbers(tmp_path, capsys):
     write_run(tmp_path, EGPO)
-    function = tmp_path / "my_weights.py"
-    function.write_text("import torch\n\ndef sure(entropies, correct, groups):\n    return torch.exp(-entropies)\n")
+    function = own_file(tmp_path)
     assert main(["replay", str(tmp_path), "--method", "c5", "--method", f"{function}:sure"]) == 0
     said = capsys.readouterr().out
     assert "to the bit" in said and "It does not say what a training with it would do" in " ".join(said.split())
@@ -188,14 +193,126 @@ def test_a_training_under_way_is_replayed_as_far_as_it_is(tmp_path, capsys):
     assert "96 responses in 2 steps" in capsys.readouterr().out
 
 
+def own_file(folder: Path, body: str = "return torch.exp(-entropies)", name: str = "my_weights.py") -> Path:
+    """A file with the function `sure`."""
+    (folder / name).write_text(f"import torch\n\n\ndef sure(entropies, correct, groups):\n    {body}\n")
+    return folder / name
+
+
 @pytest.mark.parametrize(
-    ("method", "words"), [("c7", "--method c7: is neither"), ("nowhere.py:sure", "nowhere.py:sure cannot be loaded")]
+    ("method", "words"),
+    [
+        ("c7", "--method c7: is neither"),
+        ("a:b/mine.py:sure", "a:b/mine.py:sure: is neither a function (file.py:name, with no ':' in the file's path)"),
+        ("nowhere.py:sure", "nowhere.py:sure cannot be loaded (FileNotFoundError"),
+        ("{}:nan", ":nan returned nan for a response of entropy"),
+        ("{}:unsure", ":unsure cannot be loaded (AttributeError"),
+        ("{}:sure", "returned (2,): a tensor of one number for each of the 48 responses is wanted"),
+        ("shuffled_answers", "--method shuffled_answers cannot be replayed: shuffled_answers: the verdicts"),
+    ],
 )
-def test_mistakes_are_named(tmp_path, capsys, method, words):
+def test_a_method_that_was_named_and_cannot_be_replayed_is_a_failure(tmp_path, capsys, method, words):
     write_run(tmp_path, EGPO)
-    assert main(["replay", str(tmp_path), "--method", method]) == 1 or "nowhere" in method
-    captured = capsys.readouterr()
-    assert words in captured.err + captured.out
+    file = own_file(tmp_path, "return entropies[:2]\n\n\ndef nan(entropies, *_):\n    return 0 / (0 * entropies)")
+    named = method.format(file)
+    assert main(["replay", str(tmp_path), "--method", "c5", "--method", named]) == 1
+    said = capsys.readouterr()
+    assert words in said.err and "--method " in said.err and "--method c5" not in said.err
+    replayed = "is neither" not in words
+    assert ((tmp_path / "replay" / "replay.md").exists() and f"| {METHODS['c5'].label} |" in said.out) == replayed
+
+
+def test_what_was_not_named_may_be_left_out(tmp_path, capsys):
+    write_run(tmp_path, EGPO)
+    assert main(["replay", str(tmp_path)]) == 0
+    assert "is left out: shuffled_answers: the verdicts" in capsys.readouterr().out
+
+
+def test_a_run_whose_own_function_is_gone_says_so_and_replays_the_others(tmp_path, capsys):
+    file = own_file(tmp_path)
+    calibration = {"weight": f"{file}:sure", "nsr": True}
+    write_run(tmp_path, Method.model_validate({"label": "mine", "calibration": calibration}))
+    assert main(["replay", str(tmp_path), "--method", "c5"]) == 0
+    file.unlink()
+    custom_weights._function.cache_clear()
+    for named in ("c5", "shuffled_answers"):
+        assert main(["replay", str(tmp_path), "--method", named]) == 1
+        said = capsys.readouterr()
+        assert "the run's own method cannot be replayed: calibration.weight" in said.err and "FileNotFound" in said.err
+        assert "The run's own method cannot be replayed" in said.out
+
+
+def test_functions_of_the_same_name_have_rows_and_bars_of_their_own(tmp_path, monkeypatch):
+    write_run(tmp_path, EGPO)
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    files = [own_file(tmp_path / "one"), own_file(tmp_path / "two", "entropies.zero_()\n    return 1 + entropies")]
+    drawn = []
+    monkeypatch.setattr(figure, "save", lambda made, *_: drawn.append(made))
+    assert main(["replay", str(tmp_path), *(part for file in files for part in ("--method", f"{file}:sure"))]) == 0
+    bars, _, _ = drawn[0].axes
+    assert len({bar.get_y() for bar in bars.patches}) == 3 and len(bars.patches) == 3 * len(figure.PARTS)
+    assert [tick.get_text() for tick in bars.get_yticklabels()] == ["my_weights.py:sure"] * 2 + ["the run's own"]
+    rows = [line for line in (tmp_path / "replay" / "replay.md").read_text().splitlines() if "my_weights" in line]
+    assert len(rows) == 4 and all(row.startswith("| my_weights.py:sure | ") for row in rows)
+    own = pd.read_csv(tmp_path / "replay" / "replay.csv").query("method == 'run' and measure == 'correlation'")
+    assert own["value"].to_numpy() == pytest.approx(1)
+
+
+def test_the_course_is_that_of_the_first_and_last_quarter_of_the_steps(tmp_path):
+    file = write_run(tmp_path, EGPO, steps=9)
+    found = replay.replay([file], METHODS["egpo"], SEED, {"egpo": METHODS["egpo"], "c5": METHODS["c5"]})
+    by_step = found.table.query("method == 'c5' and measure == 'correlation'").set_index("step")["value"]
+    first, last = by_step.loc[[1, 2]].mean(), by_step.loc[[8, 9]].mean()
+    lines = table.page("title", found, METHODS)
+    (row,) = (line for line in lines if line.startswith(f"| {METHODS['c5'].label} |") and "→" in line)
+    assert f"| {first:.3f}\u00a0→\u00a0{last:.3f} |" in row
+    own = [line for line in lines if line.startswith(f"| {METHODS['egpo'].label} |")]
+    assert len(own) == 2 and own[1].count("→") == len(replay.COURSES)
+
+
+def test_a_step_of_the_run_without_any_entropy_is_replayed_as_it_was(tmp_path):
+    """The scope's part occurred in no response of a step: all weights of the run were 1."""
+    method = Method.model_validate({"label": "x", "calibration": {"weight": "entropy", "scope": "answer"}})
+    (step, *_) = replay.recorded([write_run(tmp_path, method)])
+    without = torch.full_like(step.weights, torch.nan)
+    found = replay.applied(dataclasses.replace(step, entropies={"entropy_used": without}), method, method, SEED)
+    assert torch.equal(found.weights.values, torch.ones_like(without))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"algorithm": {}}, "verl.yaml: algorithm.egpo: this key is missing"),
+        ({"algorithm": [1]}, "verl.yaml: algorithm.egpo: this key is missing"),
+        ({"algorithm": {"egpo": {"lam": 1}}}, "verl.yaml: algorithm.egpo: lam: there is no such key"),
+        ({"data": {}}, "verl.yaml: data.train_files: this key is missing"),
+        (
+            {"reward": {"reward_kwargs": {"overlong_buffer_cfg": {"enable": True}}}},
+            "verl.yaml: reward.reward_kwargs.overlong_buffer_cfg: len: this key is missing",
+        ),
+    ],
+)
+def test_settings_of_another_training_are_named_with_their_key(tmp_path, capsys, change, words):
+    write_run(tmp_path, EGPO)
+    settings = tmp_path / "verl.yaml"
+    settings.write_text(yaml.safe_dump({**yaml.safe_load(settings.read_text()), **change}))
+    assert main(["replay", str(tmp_path)]) == 1
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("define: [c7]", "more.yaml: define: ['c7'] is not allowed: write keys with values."),
+        ("define: {methods: [c7]}", "more.yaml: define.methods: ['c7'] is not allowed: write keys with values."),
+    ],
+)
+def test_a_list_in_place_of_definitions_is_named(tmp_path, capsys, text, words):
+    write_run(tmp_path, EGPO)
+    (tmp_path / "more.yaml").write_text(text)
+    assert main(["replay", str(tmp_path), "--configfile", str(tmp_path / "more.yaml")]) == 1
+    assert words in capsys.readouterr().err
 
 
 def test_a_folder_without_a_record_is_named(tmp_path, capsys):

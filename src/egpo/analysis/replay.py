@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
+from egpo.analysis.learning import quarter
 from egpo.common.errors import UserError
 from egpo.config.methods import Calibration, Method
 from egpo.methods.advantage import Calibrated, calibrate_responses
@@ -29,6 +30,7 @@ RECORDED = {
     ("sampled", "answer"): "entropy_answer",
     ("distribution", "response"): "entropy_distribution",
 }
+RUN = "run"  # the name of the run's own method
 # Where a step has no such response, the measure is left out.
 MEASURES = {
     "weight_correct": "weight, correct",
@@ -43,6 +45,8 @@ MEASURES = {
     "flipped": "signs flipped",
     "silent": "without advantage",
 }
+# Those whose course over the training is in the table.
+COURSES = ("weight_correct", "weight_incorrect", "share_correct", "share_entirely_incorrect", "correlation", "flipped")
 
 
 @dataclass(frozen=True)
@@ -113,8 +117,10 @@ def applied(step: Recorded, method: Method, own: Method, seed: int) -> Calibrate
         raise UserError("overlong_buffer: rewards with another one than the run's are not recorded.")
     if method.shuffled_answers != own.shuffled_answers:
         raise UserError("shuffled_answers: the verdicts on the answers of other problems are not recorded.")
-    entropies = step.entropies[_column(method.calibration, own.calibration)]
-    if method.calibration.weight != "none" and torch.isnan(entropies).all():
+    column = _column(method.calibration, own.calibration)
+    entropies = step.entropies[column]
+    # Of the entropies that the run itself used it had none either, and went on with weights of 1.
+    if method.calibration.weight != "none" and column != "entropy_used" and torch.isnan(entropies).all():
         raise UserError(
             f"calibration.scope: {method.calibration.scope}: no response of step {step.step} has such a part."
         )
@@ -151,7 +157,7 @@ def measures(step: Recorded, result: Calibrated) -> dict[str, float]:
 class Replay:
     """Attributes:
     table: a row for each method, step and measure: method, step, measure, value.
-    left_out: why a method could not be replayed, by its name.
+    left_out: why a method could not be replayed, by its name; RUN is the method that the run had.
     differences: responses whose weight or advantage by the run's own method is not the recorded one, to the bit.
     responses: their number.
     """
@@ -167,21 +173,26 @@ def replay(files: list[Path], own: Method, seed: int, methods: dict[str, Method]
     rows: list[dict[str, object]] = []
     left_out: dict[str, str] = {}
     differences = responses = 0
-    for step in recorded(files):
-        mine = applied(step, own, own, seed)
-        changed = (mine.advantages != step.advantages) | (mine.weights.values != step.weights)
-        differences, responses = differences + int(changed.sum()), responses + len(changed)
-        for name, method in methods.items():
-            if name in left_out:
-                continue
+
+    def attempt(step: Recorded, name: str, method: Method) -> Calibrated | None:
+        """A method on a step; None where that cannot be, here or at an earlier step."""
+        if name not in left_out:
             try:
-                found = measures(step, applied(step, method, own, seed))
+                return applied(step, method, own, seed)
             except UserError as error:
                 left_out[name] = str(error)
-                continue
-            rows += [
-                {"method": name, "step": step.step, "measure": key, "value": value} for key, value in found.items()
-            ]
+        return None
+
+    for step in recorded(files):
+        responses += len(step.prompts)
+        if (mine := attempt(step, RUN, own)) is not None:
+            differences += int(((mine.advantages != step.advantages) | (mine.weights.values != step.weights)).sum())
+        for name, method in methods.items():
+            if (result := attempt(step, name, method)) is not None:
+                found = measures(step, result)
+                rows += [
+                    {"method": name, "step": step.step, "measure": key, "value": value} for key, value in found.items()
+                ]
     table = pd.DataFrame(rows, columns=["method", "step", "measure", "value"])
     return Replay(table[~table["method"].isin(left_out)], left_out, differences, responses)
 
@@ -191,3 +202,11 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     order = list(dict.fromkeys(table["method"]))
     means = table.pivot_table(index="method", columns="measure", values="value", aggfunc="mean")
     return means.reindex(index=order, columns=list(MEASURES))
+
+
+def ends(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`summary` of the first quarter of the steps, and of the last."""
+    steps = table["step"].drop_duplicates().sort_values()
+    size = quarter(steps)
+    first, last = (table[table["step"].isin(part)] for part in (steps.iloc[:size], steps.iloc[-size:]))
+    return summary(first), summary(last)

@@ -13,6 +13,7 @@ from egpo.common.files import write_text
 from egpo.config.files import read_yaml
 from egpo.config.loader import read_methods
 from egpo.config.methods import Calibration, Method, OverlongBuffer
+from egpo.config.section import parse
 from egpo.training.responses import RESPONSES, step_files
 
 
@@ -44,18 +45,33 @@ def find(folder: Path) -> Run:
             f"{folder}: holds no {RESPONSES} with a verl.yaml. Name the folder of a training, such as "
             "results/demo/train/tiny-math/egpo/seed-1; trainings of an earlier version have no record."
         )
+    return Run(folder, files, *_own(settings))
+
+
+def _own(settings: Path) -> tuple[Method, int]:
+    """The method and the seed of a training, from its verl.yaml. Raises UserError for keys that are not there."""
     verl = read_yaml(settings)
-    algorithm, kwargs = verl["algorithm"], verl["reward"].get("reward_kwargs") or {}
-    overlong = kwargs.get("overlong_buffer_cfg")
+
+    def key(section: str, name: str) -> Any:
+        values = verl.get(section)
+        if not isinstance(values, dict) or name not in values:
+            raise UserError(
+                f"{settings}: {section}.{name}: this key is missing, so the file is not that of a training of this "
+                "workflow. Name the folder of one."
+            )
+        return values[name]
+
+    reward = verl.get("reward") or {}
+    overlong = (reward.get("reward_kwargs") or {}).get("overlong_buffer_cfg") or {}
+    buffer = {name: value for name, value in overlong.items() if name in OverlongBuffer.model_fields}
+    where = f"{settings}: reward.reward_kwargs.overlong_buffer_cfg"
     own = Method(
         label="the run's own",
-        calibration=Calibration.model_validate(algorithm["egpo"]),
-        overlong_buffer=OverlongBuffer(len=overlong["len"], penalty_factor=overlong["penalty_factor"])
-        if overlong
-        else None,
-        shuffled_answers=Path(verl["data"]["train_files"]).name.startswith("shuffled-answers"),
+        calibration=parse(Calibration, key("algorithm", "egpo"), f"{settings}: algorithm.egpo"),
+        overlong_buffer=parse(OverlongBuffer, buffer, where) if overlong else None,
+        shuffled_answers=Path(str(key("data", "train_files"))).name.startswith("shuffled-answers"),
     )
-    return Run(folder, files, own, algorithm.get("egpo_seed", 0))
+    return own, verl["algorithm"].get("egpo_seed", 0)
 
 
 def chosen(names: list[str], known: dict[str, Method]) -> dict[str, Method]:
@@ -66,13 +82,16 @@ def chosen(names: list[str], known: dict[str, Method]) -> dict[str, Method]:
     """
     methods: dict[str, Method] = {}
     for name in names or known:
-        if re.fullmatch(r".+\.py:[A-Za-z_]\w*", name):
-            values: dict[str, Any] = {"label": name, "calibration": {"weight": name, "nsr": True}}
-            methods[name] = Method.model_validate(values)
+        if function := re.fullmatch(r"(?:[^:]*/)?([^:/]+\.py:[A-Za-z_]\w*)", name):
+            values = {"label": function[1], "calibration": {"weight": name, "nsr": True}}
+            methods[name] = parse(Method, values, f"--method {name}")
         elif name in known:
             methods[name] = known[name]
         else:
-            raise UserError(f"--method {name}: is neither a function (file.py:name) nor one of: {', '.join(known)}.")
+            raise UserError(
+                f"--method {name}: is neither a function (file.py:name, with no ':' in the file's path) nor one of: "
+                f"{', '.join(known)}."
+            )
     return methods
 
 
@@ -87,13 +106,23 @@ def replay(folder: Path, names: list[str], config: list[Path], out: Path | None)
     from egpo.report.tables.replay import page
 
     run = find(folder)
-    methods = {"run": run.own, **chosen(names, read_methods(config))}
+    methods = {analysis.RUN: run.own, **chosen(names, read_methods(config))}
     found = analysis.replay(run.files, run.own, run.seed, methods)
     title = f"{folder}, seed {run.seed}"
     text = "\n".join(["# Replay", "", analysis.LIMITS, "", *page(title, found, methods)]) + "\n"
     place = out or folder / "replay"
     write_text(place / "replay.md", text)
     write_text(place / "replay.csv", found.table.to_csv(index=False, float_format="%.6g"))
-    draw(found.table, methods, f"Replay of {title}", "", place)
-    print(f"{text}\nAlso in {place}, with a figure and every step in replay.csv.")
+    if not found.table.empty:
+        draw(found.table, methods, f"Replay of {title}", "", place)
+    print(f"{text}\nAlso in {place}, with every step in replay.csv.")
+    _check_asked(folder, names, found.left_out)
     return 1 if found.differences else 0
+
+
+def _check_asked(folder: Path, names: list[str], left_out: dict[str, str]) -> None:
+    """What was asked for must be there. Raises UserError with the methods that could not be replayed."""
+    asked = {analysis.RUN: f"{folder}: the run's own method", **{name: f"--method {name}" for name in names}}
+    missing = [f"{text} cannot be replayed: {left_out[name]}" for name, text in asked.items() if name in left_out]
+    if missing:
+        raise UserError("\n".join([*missing, "Correct this, or name other methods. What could be replayed is above."]))

@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import ConfigDict
+
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
 from egpo.config.backbones import Architecture, Backbone, GgufModel, HubModel, LocalModel
 from egpo.config.benchmarks import Benchmark, LocalBenchmark
 from egpo.config.data import Data, LocalSource
-from egpo.config.experiment import Catalogue, Experiment
+from egpo.config.experiment import Catalogue, Definitions, Experiment
 from egpo.config.files import merged, read_yaml
 from egpo.config.messages import did_you_mean
 from egpo.config.methods import Method
@@ -69,12 +71,19 @@ def with_preset(data: Any, source: str) -> Any:
     return merged(presets[name], data)
 
 
+class _Defines(Section):
+    """A configuration file, of which only the own entries are read."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    define: Definitions = Definitions()
+
+
 def read_methods(files: Iterable[str | Path]) -> dict[str, Method]:
     """The methods of config/methods.yaml, and those that configuration files define. Raises UserError."""
     defined: dict[str, Method] = {}
     for file in files:
-        values = (read_yaml(Path(file)).get("define") or {}).get("methods") or {}
-        defined |= {name: parse(Method, value, f"{file}: define.methods.{name}") for name, value in values.items()}
+        defined |= parse(_Defines, read_yaml(Path(file)), str(file)).define.methods
     return _read_catalogue("methods", Method, defined)
 
 

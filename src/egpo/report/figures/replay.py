@@ -41,11 +41,12 @@ def draw(table: pd.DataFrame, methods: dict[str, Method], title: str, notes: str
 
 
 def _shares(axis: Axes, means: pd.DataFrame, names: list[str]) -> None:
-    left = np.zeros(len(means))
+    places, left = np.arange(len(means)), np.zeros(len(means))  # two methods can have the same name
     for colour, (part, text) in zip(COLOURS, PARTS.items(), strict=False):
         values = means[part].fillna(0).to_numpy()
-        axis.barh(names, values, left=left, color=colour, label=text, height=0.7)
+        axis.barh(places, values, left=left, color=colour, label=text, height=0.7)
         left += values
+    axis.set_yticks(places, names)
     axis.set_ylim(-0.5, len(means) - 0.5)
     axis.set_xlim(0, 1)
     axis.set_title("share of the gradient's magnitude", fontsize=9)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from egpo.analysis.labels import label, note
-from egpo.analysis.replay import LIMITS, MEASURES, Replay, replay, summary
+from egpo.analysis.replay import COURSES, LIMITS, MEASURES, RUN, Replay, ends, replay, summary
 from egpo.common.files import write_text
 from egpo.common.paths import Model
 from egpo.config.experiment import Catalogue
@@ -19,27 +19,44 @@ def _number(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.3f}"
 
 
+def _course(first: float, last: float) -> str:
+    # Spaces at which no line ends keep both in one line.
+    return "" if pd.isna(first) and pd.isna(last) else f"{_number(first)}\u00a0→\u00a0{_number(last)}"
+
+
+def _again(found: Replay) -> str:
+    """A sentence: whether the code still gives what the run recorded."""
+    if RUN in found.left_out:
+        return f"The run's own method cannot be replayed: {found.left_out[RUN]}"
+    if found.differences:
+        return (
+            "The run's own method gives OTHER weights or advantages than the recorded ones of "
+            f"{found.differences} responses: the code changed."
+        )
+    return "The run's own method gives the recorded weights and advantages, to the bit."
+
+
 def page(title: str, found: Replay, methods: dict[str, Method]) -> list[str]:
-    """Lines of Markdown: the means over the steps, what was left out, and whether the run's own numbers came again."""
-    means = summary(found.table)
-    rows = [
-        [methods[str(name)].label, *(_number(row[measure]) for measure in MEASURES)] for name, row in means.iterrows()
-    ]
-    steps = found.table["step"].nunique()
-    again = (
-        "the recorded weights and advantages, to the bit"
-        if not found.differences
-        else f"OTHER weights or advantages than the recorded ones of {found.differences} responses: the code changed"
-    )
+    """Lines of Markdown: means, their course, what was left out, and whether the run's own numbers came again."""
+    means, (first, last) = summary(found.table), ends(found.table)
+    labels = [methods[str(name)].label for name in means.index]
+    rows = [[label, *map(_number, row)] for label, row in zip(labels, means.to_numpy(), strict=True)]
+    both = zip(labels, first[[*COURSES]].to_numpy(), last[[*COURSES]].to_numpy(), strict=True)
+    courses = [[label, *map(_course, start, end)] for label, start, end in both]
     lines = [
         f"## {title}",
         "",
-        f"{found.responses} responses in {steps} steps. The run's own method gives {again}. Means over the steps.",
+        f"{found.responses} responses in {found.table['step'].nunique()} steps. {_again(found)} Means over the steps:",
         "",
         *markdown_table(["method", *MEASURES.values()], rows),
+        "",
+        "Over the training: means of the first quarter of the steps → of the last.",
+        "",
+        *markdown_table(["method", *(MEASURES[one] for one in COURSES)], courses),
     ]
-    if found.left_out:
-        lines += ["", *(f"- {methods[name].label} is left out: {why}" for name, why in found.left_out.items())]
+    left_out = {name: why for name, why in found.left_out.items() if name != RUN}
+    if left_out:
+        lines += ["", *(f"- {methods[name].label} is left out: {why}" for name, why in left_out.items())]
     return lines
 
 
