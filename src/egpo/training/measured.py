@@ -16,12 +16,16 @@ MEASURES = {
     "timing_s/step": "step (s)",
     "timing_s/gen": "rollouts (s)",
     "timing_s/old_log_prob": "log-probabilities (s)",
+    "timing_s/adv": "advantages (s)",
     "timing_s/update_actor": "update (s)",
     "timing_s/update_weights": "weights to vLLM (s)",
+    "timing_s/save_checkpoint": "checkpoint (s)",
+    "timing_s/testing": "validation (s)",
     "actor/perf/max_memory_allocated_gb": "GPU memory (GB)",
     "actor/perf/cpu_memory_used_gb": "memory of the machine (GB)",
     DIFFERENCE: "actor - vLLM (nats)",
     "actor/pg_clipfrac": "clipped",
+    "actor/pg_clipfrac_lower": "clipped by clip_ratio_c",
     "response_length/clip_ratio": "truncated",
 }
 MOST = {name for name in MEASURES if "memory" in name or name == DIFFERENCE}  # the largest counts, not the median
@@ -37,13 +41,21 @@ def measured(lines: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def warning(lines: list[dict[str, Any]]) -> str | None:
-    """A line where actor and vLLM are too far apart; None where they are not."""
-    beyond = [line["step"] for line in lines if line.get(DIFFERENCE, 0.0) > BOUND]
-    if not beyond:
-        return None
-    worst = max(line[DIFFERENCE] for line in lines if DIFFERENCE in line)
-    return (
-        f"the log-probabilities of the actor and of vLLM differ by up to {worst:.3f} nats per token, above {BOUND} "
-        f"in {len(beyond)} of {len(lines)} steps (first: {beyond[0]}): weights and ratios are made of them. Look at "
-        "dtype, attention and temperature on both sides."
-    )
+    """A line on the steps where actor and vLLM are too far apart, or not compared; None where there is no such step."""
+    steps = [line for line in lines if line["step"] > 0]
+    beyond = [line["step"] for line in steps if line.get(DIFFERENCE, 0.0) > BOUND]
+    # A number that is not finite is not in the file: the worst difference looks like none.
+    unknown = [line["step"] for line in steps if DIFFERENCE not in line and line.keys() & MEASURES.keys()]
+    found = []
+    if beyond:
+        worst = max(line.get(DIFFERENCE, 0.0) for line in steps)
+        found.append(
+            f"the log-probabilities of the actor and of vLLM differ by up to {worst:.3f} nats per token, above {BOUND} "
+            f"in {len(beyond)} of {len(steps)} steps (first: {beyond[0]}): weights and ratios are made of them"
+        )
+    if unknown:
+        found.append(
+            f"the difference of actor and vLLM is not measured in {len(unknown)} of {len(steps)} steps (first: "
+            f"{unknown[0]}), as where it is not a finite number"
+        )
+    return f"{'; '.join(found)}. Look at dtype, attention and temperature on both sides." if found else None

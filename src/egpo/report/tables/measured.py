@@ -41,7 +41,7 @@ def write_measured(catalogue: Catalogue, metrics: dict[Model, Path], out: Path) 
         "# What verl measured",
         "",
         f"Medians over the steps; the largest of: {most}. The difference of actor and vLLM is that of a response's "
-        f"mean log-probability, mean over a step; above {BOUND} nats it is named below.",
+        f"mean log-probability, mean over a step; above {BOUND} nats, or missing, it is named below.",
         "",
         *markdown_table(["Training", *MEASURES.values()], texts),
         "",
