@@ -24,6 +24,7 @@ from egpo.config.matrix import benchmarks_of, diagnosed_models, evaluated_milest
 from egpo.data.funnel import funnel, markdown
 from egpo.evaluation.records import SCHEMA
 from egpo.inference.decoding import METADATA
+from egpo.training.measured import DIFFERENCE
 from egpo.training.progress import REWARD
 from egpo.uncertainty import rollouts
 
@@ -211,7 +212,9 @@ def write_results(catalogue: Catalogue) -> None:
         if model in trained_models(catalogue.experiment):
             folders.append(paths.training(*model))
             rewards = [math.sin(number + step / 5) for step in range(16)]
-            write_metrics(folders[-1] / "metrics.jsonl", rewards, **{"egpo/groups/mixed": number / 20})
+            apart = 0.3 if method == catalogue.experiment.main_method else 0.001
+            more = {"egpo/groups/mixed": number / 20, DIFFERENCE: apart}
+            write_metrics(folders[-1] / "metrics.jsonl", rewards, **more)
             write_run(folders[-1], catalogue.methods[method], steps=3, seed=model[2])
         if model in diagnosed_models(catalogue.experiment):
             folders.append(paths.rollouts(*model))

@@ -17,6 +17,7 @@ from egpo.analysis.labels import label
 from egpo.common.paths import BASE, ROOT, Paths
 from egpo.common.provenance import modules
 from egpo.config.backbones import SupervisedWarmUp
+from egpo.config.matrix import trained_models
 from egpo.report.entries import ENTRIES, INPUTS, SETTINGS, Entry, entries_of
 from egpo.report.tables.warm_up import write_warm_up
 
@@ -97,6 +98,14 @@ def test_the_page_holds_everything(whole):
         assert f'<h2 id="{name}">' in page
     assert "Follow a number" in page and "prints 200" in page
     assert page.count("<td>c0de</td>") == 1 + 14 + 17 + 15  # data, trainings, evaluations, rollouts
+
+
+def test_what_is_apart_is_said_outside_the_folded_table(whole):
+    page = (whole / PATHS.root / "report.html").read_text()
+    note, table = page.index("differ by up to 0.300 nats"), page.index("<summary>What verl measured</summary>")
+    assert page[:note].rindex('<p class="note">') > page[:note].rindex("</div>") and note < table
+    mine = [model for model in trained_models(CATALOGUE.experiment) if model[1] == CATALOGUE.experiment.main_method]
+    assert page[:table].count("differ by up to 0.300 nats") == len(mine) > 0
 
 
 def test_every_input_and_setting_is_of_some_entry():

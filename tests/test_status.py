@@ -30,6 +30,7 @@ from egpo.config.loader import load
 from egpo.evaluation.trials import list_trials
 from egpo.runtime.lease import hold
 from egpo.runtime.root_cause import root_cause, slurm_line
+from egpo.training.measured import DIFFERENCE
 from egpo.training.progress import REWARD, Heartbeat, MetricsLog
 from egpo.uncertainty.rollouts import shards
 
@@ -224,14 +225,14 @@ def train_folder(method: str) -> Path:
     return Path("results/demo/train/tiny-math") / method / "seed-1"
 
 
-def write_steps(work: Path, steps: int) -> None:
-    """Heartbeat and metrics of a training, by the classes that write them in a real one."""
+def write_steps(work: Path, steps: int, **more: float) -> None:
+    """Heartbeat and metrics of a training, by the classes that write them in a real one; more: of every step."""
     work.mkdir(parents=True)
     Heartbeat(work / "heartbeat.json")(f"step {steps + 1}: rollouts")
     log = MetricsLog(work / "metrics.jsonl", lambda _: None)
     log.log({"val-core/acc": 0.5}, 0)
     for step in range(1, steps + 1):
-        log.log({REWARD: -1 + step / 4, "timing_s/step": 90.0 if step == 1 else 20.0}, step)
+        log.log({REWARD: -1 + step / 4, "timing_s/step": 90.0 if step == 1 else 20.0, **more}, step)
 
 
 def write_log(kind: str, text: str) -> Path:
@@ -273,6 +274,34 @@ def test_a_training_that_runs_has_step_reward_pace_and_time_left(catalogue, held
     assert re.fullmatch(r"\d+ s", age)
     assert f"process {os.getpid()} on " in text.splitlines()[0]
     assert "0 done, 1 running, 1 waiting" in text
+
+
+def test_what_verl_measured_is_a_row_for_each_training_with_a_step(catalogue):
+    phases = ("gen", "old_log_prob", "adv", "update_actor", "update_weights", "save_checkpoint")
+    values = {f"timing_s/{phase}": 0.16 * 10**number for number, phase in enumerate(phases)}
+    memory = {"actor/perf/max_memory_allocated_gb": 80.4, "actor/perf/cpu_memory_used_gb": 512.0}
+    shares = {"actor/pg_clipfrac": 0.001, "actor/pg_clipfrac_lower": 0.0, "response_length/clip_ratio": 0.125}
+    assert "Measured" not in status(catalogue)
+    work = train_folder("egpo") / "work"
+    write_steps(work, 3, **values, **memory, **shares, **{"perf/throughput": 12345.0, DIFFERENCE: 0.0012})
+    text = status(catalogue)
+    assert columns(text, "Measured", "tiny-math egpo 1") == [
+        "12345",
+        "80/512",
+        "0.2/1.6/16/160/1600/16000/-",
+        "1e-03",
+        "0.1/0.0/12",
+    ]
+    (part,) = (part for part in text.split("\n\n") if part.startswith("Measured "))
+    assert "Warnings" not in text and "tiny-math grpo" not in part, "which has no step"
+    assert max(map(len, text.splitlines())) <= WIDTH
+
+
+def test_a_difference_that_is_not_finite_is_a_warning(catalogue):
+    write_steps(train_folder("egpo") / "work", 3, **{DIFFERENCE: float("nan")})
+    text = status(catalogue)
+    assert columns(text, "Measured", "tiny-math egpo 1")[3] == "-"
+    assert "is not measured in 3 of 3 steps" in " ".join(text.split("Warnings:")[1].split())
 
 
 def test_files_that_were_cut_off_do_no_harm(catalogue, held):

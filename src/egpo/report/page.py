@@ -20,6 +20,8 @@ from egpo.common.files import read_json, sha256, write_text
 from egpo.common.paths import Model
 from egpo.config.experiment import Catalogue
 from egpo.report.glance import glance
+from egpo.training.measured import warning
+from egpo.training.progress import read_lines
 
 Job = tuple[str, Model | None]  # rule, model; the data have no model
 
@@ -123,6 +125,16 @@ def step_metrics(catalogue: Catalogue, metrics: dict[Model, Path]) -> str:
         rows.append({"model": label(catalogue, backbone, method), "seed": seed, **known})
     text = "Means over the last quarter of the steps; shares are of groups; docs/methods.md explains the weights."
     return f"<p>{text}</p>{frame(pd.DataFrame(rows))}"
+
+
+def apart(catalogue: Catalogue, metrics: dict[Model, Path]) -> list[str]:
+    """The trainings whose actor and vLLM are too far apart, or not compared: a note on each."""
+    said = {model: warning(read_lines(file)) for model, file in metrics.items()}
+    return [
+        f'<p class="note">{escape(label(catalogue, backbone, method))}, seed {seed}: {escape(text)}</p>'
+        for (backbone, method, seed), text in said.items()
+        if text
+    ]
 
 
 def lineage(catalogue: Catalogue, manifests: dict[Job, Path], results: dict[Job, Path]) -> str:
@@ -232,6 +244,7 @@ def write_report(
                 *figures("learning_curve", "accuracy_by_step"),
                 *tables("accuracy_by_step", folded=True),
                 step_metrics(catalogue, metrics),
+                *apart(catalogue, metrics),
                 *tables("measured", folded=True),
             ],
         ),

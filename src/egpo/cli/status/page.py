@@ -10,11 +10,21 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
 from egpo.cli.status.ended import Ended, ended_jobs, worker
-from egpo.cli.status.progress import evaluation_columns, rollouts_columns, rows, total_steps, training_columns
+from egpo.cli.status.progress import (
+    MEASURED,
+    MEASURED_MEANS,
+    evaluation_columns,
+    measured_columns,
+    rollouts_columns,
+    rows,
+    total_steps,
+    training_columns,
+)
 from egpo.common.paths import Milestone, Model, Paths, wildcards_of
 from egpo.common.stages import STAGES
 from egpo.config.evaluation import Evaluation
@@ -31,6 +41,7 @@ from egpo.training.measured import warning
 from egpo.training.progress import read_lines
 
 WIDTH, NAME = 100, 38  # of the terminal and of a job's name, in characters
+SHORT_NAME = 26  # in the table with the most columns
 Table = dict[Model | Milestone, list[str]]
 
 
@@ -85,10 +96,10 @@ class _Reader:
         return rollouts_columns(folder, log, state, -(-problems // self.experiment.uncertainty.problems_per_shard))
 
 
-def _name(model: Model | Milestone) -> str:
+def _name(model: Model | Milestone, longest: int = NAME) -> str:
     """The end of a long name is what distinguishes it from others."""
     name = " ".join(map(str, model[:3])) + "".join(f" step {step}" for step in model[3:])
-    return name if len(name) <= NAME else f"…{name[1 - NAME :]}"
+    return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 
 def _table(title: str, rule: str, headers: list[str], table: Table) -> str:
@@ -108,13 +119,33 @@ def _causes(ended: list[Ended]) -> str:
     return "\n".join(lines)
 
 
-def _apart(models: Iterable[Model], paths: Paths) -> str:
-    """Trainings whose actor and vLLM are too far apart."""
-    lines = []
+def _metrics(models: Iterable[Model], paths: Paths) -> dict[Model, list[dict[str, Any]]]:
+    """The lines of metrics of the trainings that have a step."""
+    found = {}
     for model in models:
         folder = paths.training(*model)
         done = folder / "metrics.jsonl"
-        if said := warning(read_lines(done if done.exists() else folder / "work" / "metrics.jsonl")):
+        lines = read_lines(done if done.exists() else folder / "work" / "metrics.jsonl")
+        if any(line["step"] > 0 for line in lines):
+            found[model] = lines
+    return found
+
+
+def _measured(metrics: dict[Model, list[dict[str, Any]]]) -> str:
+    """What verl measured in each training."""
+    if not metrics:
+        return ""
+    body = [[_name(model, SHORT_NAME), *measured_columns(lines)] for model, lines in metrics.items()]
+    align = ["left", *["right"] * len(MEASURED)]
+    table = tabulate(body, ["Measured", *MEASURED], tablefmt="plain", colalign=align, disable_numparse=True)
+    return f"{table}\n{MEASURED_MEANS}"
+
+
+def _apart(metrics: dict[Model, list[dict[str, Any]]]) -> str:
+    """Trainings whose actor and vLLM are too far apart, or not compared."""
+    lines = []
+    for model, steps in metrics.items():
+        if said := warning(steps):
             lines += [f"  {_name(model)}", *(f"    {part}" for part in textwrap.wrap(said, WIDTH - 4))]
     return "\n".join(["Warnings:", *lines]) if lines else ""
 
@@ -136,13 +167,15 @@ def status(catalogue: Catalogue) -> str:
         **{milestone: read.milestone(milestone) for milestone in evaluated_milestones(experiment)},
     }
     rollouts: Table = {model: read.rollouts(model) for model in diagnosed_models(experiment)}
+    metrics = _metrics(trained_models(experiment), paths)
     driver = worker(paths.root / "driver")
     parts = [
         f"{paths.root}: " + (f"run by {driver}" if driver else "no Snakemake is running it"),
         _table("Training", "train_model", ["Reward", "s/step"], trainings),
         _table("Evaluation", "evaluate_model", ["Trials"], evaluations),
         _table("Rollouts", "roll_out", [], rollouts) if rollouts else "",
-        _apart(trained_models(experiment), paths),
+        _measured(metrics),
+        _apart(metrics),
         _causes(ended) if ended else "",
         _totals(trainings, paths),
     ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 from pyarrow.parquet import read_metadata
 
@@ -13,9 +15,26 @@ from egpo.cli.status.ended import tail, written
 from egpo.config.data import Data
 from egpo.config.training import Training
 from egpo.runtime.job import duration
+from egpo.training.measured import DIFFERENCE, measured
 from egpo.training.progress import REWARD, read_lines
 
 PACE_STEPS = 10  # the last steps, whose median is the pace
+# What verl measured, by header; values under one header are divided by "/".
+MEASURED = {
+    "Tokens/s": ("perf/throughput",),
+    "GB": ("actor/perf/max_memory_allocated_gb", "actor/perf/cpu_memory_used_gb"),
+    "Seconds": tuple(
+        f"timing_s/{phase}"
+        for phase in ("gen", "old_log_prob", "adv", "update_actor", "update_weights", "save_checkpoint", "testing")
+    ),
+    "Apart": (DIFFERENCE,),
+    "%": ("actor/pg_clipfrac", "actor/pg_clipfrac_lower", "response_length/clip_ratio"),
+}
+MEASURED_MEANS = (
+    "Seconds: rollouts/log-probabilities/advantages/update/weights to vLLM/checkpoint/validation.\n"
+    "GB: GPU/machine. Apart: actor - vLLM, nats per token. %: clipped/by clip_ratio_c/truncated.\n"
+    "Medians over the steps; of GB and Apart the largest."
+)
 
 
 def _age(*files: Path) -> str:
@@ -51,6 +70,21 @@ def training_columns(folder: Path, state: str, steps: int) -> list[str]:
     left = duration(pace * (steps - step)) if state == "running" else ""
     age = "" if state == "done" else _age(metrics, work / "heartbeat.json")
     return [state, f"{step}/{steps}", f"{lines[-1][REWARD]:.2f}", f"{pace:.1f}", left, age]
+
+
+def measured_columns(lines: list[dict[str, Any]]) -> list[str]:
+    """The columns MEASURED of a training, from its metrics."""
+    found = measured(lines)
+
+    def text(header: str, value: float) -> str:
+        if math.isnan(value):
+            return "-"
+        if header == "Apart":
+            return f"{value:.0e}"
+        value *= 100 if header == "%" else 1
+        return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+    return ["/".join(text(header, found[name]) for name in names) for header, names in MEASURED.items()]
 
 
 def _left(log: Path, state: str) -> str:
