@@ -48,6 +48,16 @@ def test_progress_on_the_terminal_and_everything_in_the_log(tmp_path):
         assert expected in log.read_text()
 
 
+def test_a_terminal_that_is_gone_fails_no_job(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-c", SCRIPT.format(ending="print('the end')"), str(tmp_path / "log")]
+    done = subprocess.run(command, stderr=writing)
+    os.close(writing)
+    assert done.returncode == 0 and "step 1 of 2" in (tmp_path / "log").read_text()
+    assert (tmp_path / "log").read_text().endswith("the end\n")
+
+
 def test_a_user_error_shows_its_message_and_no_traceback(tmp_path):
     done = run("raise UserError('config/x.yaml: key: wrong')", tmp_path / "log")
     assert done.returncode == 1

@@ -27,7 +27,8 @@ class Reporter:
     def __call__(self, message: str) -> None:
         for line in message.splitlines():
             text = f"[{time.strftime('%H:%M:%S')}] {self.name}: {line}\n".encode()
-            os.write(self._terminal, text)
+            with contextlib.suppress(OSError):  # a terminal that is gone is no reason to fail: the log has it too
+                os.write(self._terminal, text)
             os.write(2, text)
 
 
