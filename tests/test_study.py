@@ -96,7 +96,7 @@ def test_a_row_of_other_columns_is_refused(tmp_path):
 
 def block(seed: int, model: str, **status: str) -> list[dict]:
     """Rows of trainings of a seed, from the same weights: status by method."""
-    origin = {"model": model, "data": "d", "code": "c"}
+    origin = {"model": model, "data": "d", "code": "c", "processor": "p"}
     return [{"backbone": "b", "method": name, "seed": seed, "status": state} | origin for name, state in status.items()]
 
 
@@ -104,7 +104,7 @@ def test_a_seed_that_goes_on_from_other_weights_is_trained_again_as_a_whole():
     untrained = block(0, "old", base="ok")
     table = pd.DataFrame(untrained + block(1, "old", grpo="ok", egpo="ok") + block(2, "old", grpo="ok"))
     methods = ["grpo", "egpo"]
-    old, new = ({"b": (model, "d", "c")} for model in ("old", "new"))
+    old, new = ({"b": (model, "d", "c", "p")} for model in ("old", "new"))
     assert blocks.left(table, old, methods, [1, 2]) == [("b", "egpo", 2, 1)]
     again = [("b", "grpo", 2, 1), ("b", "egpo", 2, 1)]
     assert blocks.left(table, new, methods, [1, 2]) == [("b", "base", 0, 1), *again]
@@ -113,20 +113,23 @@ def test_a_seed_that_goes_on_from_other_weights_is_trained_again_as_a_whole():
     used = blocks.of_blocks(whole_again)  # of two parts of the same size the last
     assert list(used.loc[used["seed"] == 2, "model"]) == ["new"] and len(used) == 5
     finished = pd.DataFrame([*whole_again.to_dict("records"), *block(2, "new", egpo="ok")])
-    assert blocks.left(finished, {"b": ("third", "d", "c")}, methods, [1, 2]) == []
+    assert blocks.left(finished, {"b": ("third", "d", "c", "p")}, methods, [1, 2]) == []
     assert blocks.of_blocks(finished)["seed"].value_counts().to_dict() == {0: 2, 1: 2, 2: 2}
 
 
 def test_what_has_a_row_is_not_trained_again_and_what_failed_once_more():
-    table = block(1, "m", grpo="ok", egpo="failed") + block(1, "m", dapo="failed") + block(1, "m", dapo="failed")
-    left = blocks.left(pd.DataFrame(table), {"b": ("m", "d", "c")}, ["grpo", "egpo", "dapo"], [1, 2])
+    table = block(1, "m", egpo="failed") + block(1, "m", dapo="failed") + block(1, "m", dapo="failed")
+    left = blocks.left(pd.DataFrame(table), {"b": ("m", "d", "c", "p")}, ["grpo", "egpo", "dapo"], [1, 2])
     assert left == [
         ("b", "base", 0, 1),
-        ("b", "egpo", 1, 2),
+        ("b", "grpo", 1, 1),
+        ("b", "egpo", 1, 2),  # after the rest of its seed
         ("b", "grpo", 2, 1),
         ("b", "egpo", 2, 1),
         ("b", "dapo", 2, 1),
     ]
+    assert blocks.failed(pd.DataFrame(table)) == [("b", "dapo", 1)]
+    assert blocks.left(pd.DataFrame(table), {"b": ("m", "d", "c", "p")}, ["dapo"], [1]) == []
 
 
 # --- statistics ------------------------------------------------------------------------------------

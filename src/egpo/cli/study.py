@@ -12,7 +12,7 @@ from typing import Any
 
 from egpo.analysis.frozen import freeze as plan_of
 from egpo.common.errors import UserError
-from egpo.common.files import write_json
+from egpo.common.files import read_json, write_json
 from egpo.common.paths import ROOT, Paths
 from egpo.config.experiment import Catalogue
 from egpo.config.files import read_yaml
@@ -127,6 +127,14 @@ def _check(catalogue: Catalogue, files: Sequence[str]) -> None:
         raise UserError(
             f"{missing[0]}: is not there yet. Run first: snakemake {' '.join(missing)} --configfile {source}"
         )
+    for name in experiment.backbones:
+        manifest = paths.backbone(name) / "manifest.json"
+        made = read_json(manifest)
+        if not made.get("in_range", True):  # of a synthetic backbone; the workflow goes on from it, with a warning
+            raise UserError(
+                f"{manifest}: the warm-up of {name} has missed its range, so the trainings would not start in the "
+                f"regime that the study is about: {made['found']}"
+            )
 
 
 def _write_questions(catalogue: Catalogue, file: Path) -> None:

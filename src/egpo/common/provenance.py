@@ -88,6 +88,12 @@ def code_version(*parts: str, without: tuple[str, ...] = ()) -> str:
     return hashlib.sha256(json.dumps(modules(*parts, without=without), sort_keys=True).encode()).hexdigest()[:16]
 
 
+def read_again() -> None:
+    """Forget the files: hashes from now on are of what they are then."""
+    _read.cache_clear()
+    code_version.cache_clear()
+
+
 def stage_code(rule: str, *parts: str, platform: str = "cuda") -> str:
     """Version of the code of a stage, as its rule counts it.
 

@@ -17,6 +17,7 @@ from egpo.common.paths import BASE, BASE_SEED
 from egpo.study.rows import ORIGIN
 
 ATTEMPTS = 2
+Key = tuple[str, str, int]  # backbone, method, seed
 Origin = tuple[str, ...]  # values of the columns ORIGIN, which the trainings of a block share
 
 
@@ -38,25 +39,35 @@ def left(
     """(backbone, method, seed, attempt) of what has no row yet: the untrained model, then all methods, seed by seed.
 
     So a study that is stopped early has whole blocks, in which the methods met the same problems in the same order.
+    Second attempts are the last of their seed: what a machine fails at now, it may bear later.
 
     Args:
         origins: by backbone, what a training started now would have in the columns ORIGIN.
     """
     methods, wanted = list(methods), []
     for seed in seeds:
+        of_seed = []
         for backbone, origin in origins.items():
             mine = table[(table["backbone"] == backbone) & (table["seed"] == seed)]
             of = _blocks(mine)
             if any(not _open(block, methods) for block in of.values()):
                 continue
             lacking = _open(of.get(origin, table[:0]), methods)
-            wanted += [(backbone, name, seed, tried + 1) for name, tried in lacking.items()]
+            of_seed += [(backbone, name, seed, tried + 1) for name, tried in lacking.items()]
+        wanted += sorted(of_seed, key=lambda training: training[-1])
     untrained = []
     for backbone in dict.fromkeys(backbone for backbone, *_ in wanted):
         mine = table[(table["backbone"] == backbone) & (table["method"] == BASE)]
         measured = _blocks(mine).get(origins[backbone], table[:0])
         untrained += [(backbone, name, BASE_SEED, tried + 1) for name, tried in _open(measured, [BASE]).items()]
     return untrained + wanted
+
+
+def failed(table: pd.DataFrame) -> list[Key]:
+    """The trainings that have failed for good, in the blocks that count."""
+    used = of_blocks(table)
+    tried = used.groupby(["backbone", "method", "seed"], sort=False)["status"]
+    return [cast(Key, key) for key, status in tried if len(status) >= ATTEMPTS and not (status == "ok").any()]
 
 
 def of_blocks(table: pd.DataFrame) -> pd.DataFrame:

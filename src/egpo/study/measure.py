@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from egpo.analysis.learning import VALIDATION, quarter, read_metric
 from egpo.common.files import read_json
 from egpo.common.paths import BASE, Paths
 from egpo.common.provenance import stage_code
@@ -20,11 +20,13 @@ from egpo.config.experiment import Catalogue
 from egpo.evaluation.records import verified
 from egpo.inference.engine import request_seed
 from egpo.inference.engines import Engines
-from egpo.study.rows import CURVE, POINTS, Row
+from egpo.runtime.job import duration
+from egpo.study.csv_file import Row
+from egpo.study.summary import of_answers, of_training
 from egpo.training.limits import Limits
 from egpo.training.run import run
 from egpo.training.trackers import Tracked
-from egpo.uncertainty.measures import auc, entropy, gap
+from egpo.uncertainty.measures import entropy
 
 Report = Callable[[str], None]
 Questions = dict[str, list[dict[str, Any]]]  # by benchmark: `messages` and `target` of each
@@ -88,89 +90,44 @@ def answers(model: Path, backbone: Backbone, settings: Evaluation, questions: Qu
     return pd.DataFrame(rows)
 
 
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """End the block with a TimeoutError after so many seconds, whatever it waits for. In the main thread alone."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"the evaluation took longer than {duration(seconds)} (jobs.evaluate.minutes)")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def measure(
     catalogue: Catalogue, backbone: str, method: str, seed: int, questions: Questions, report: Report
-) -> tuple[Row, Path | None]:
+) -> tuple[Row, list[Row], Path | None]:
     """Train, and answer the questions with the trained model; only the latter for the untrained one.
 
     Returns:
-        What is measured, and the training's work folder, which is no longer needed.
+        What is measured, the same of each step, and the training's work folder, which is no longer needed.
     """
-    experiment = catalogue.experiment
+    own, since = catalogue.experiment.of(backbone), time.time()
+    row: Row = {}
+    steps: list[Row] = []
     if method == BASE:
-        folder, row = Paths(experiment.experiment).backbone(backbone), {}
+        folder = Paths(catalogue.experiment.experiment).backbone(backbone)
     else:
         folder = train(catalogue, backbone, method, seed, report)
-        row = of_training(folder)
-    settings = experiment.of(backbone).evaluation
+        row, steps = of_training(folder, since)
+    settings = own.evaluation
     greedy = settings.model_copy(update={"temperature": 0.0, "seeds": settings.seeds[:1]})
     given = catalogue.backbones[backbone]
-    found = [answers(folder / "model", given, chosen, questions) for chosen in (greedy, settings)]
-    return row | of_answers(*found), None if method == BASE else folder / "work"
-
-
-def of_answers(greedy: pd.DataFrame, sampled: pd.DataFrame) -> Row:
-    """The columns that come from `answers`."""
-    known = sampled[~sampled["failed"]]
-    entropies, wrong = known["entropy"].to_numpy(float), ~known["right"].to_numpy(bool)
-    return {
-        "greedy": float(greedy["right"].mean()),
-        "sampled": float(sampled["right"].mean()),
-        "greedy_right": right_text(greedy),
-        "sampled_right": right_text(sampled),
-        "unanswered": int(greedy["failed"].sum() + sampled["failed"].sum()),
-        "truncated": float(known["truncated"].mean()),
-        "length": float(known["tokens"].mean()),
-        "entropy_correct": float(entropies[~wrong].mean()) if (~wrong).any() else np.nan,
-        "entropy_incorrect": float(entropies[wrong].mean()) if wrong.any() else np.nan,
-        "gap": float(gap(entropies, wrong)),
-        "auc": float(auc(entropies, wrong)),
-    }
-
-
-def right_text(found: pd.DataFrame) -> str:
-    """Right answers to each question as a digit, with | between benchmarks."""
-    counts = found.groupby(["benchmark", "question"], sort=False)["right"].sum()
-    parts = counts.groupby("benchmark", sort=False).apply(lambda part: "".join(map(str, part)))
-    return "|".join(parts)
-
-
-def of_training(folder: Path) -> Row:
-    """The columns that come from a training's metrics and responses."""
-    metrics = folder / "metrics.jsonl"
-    validation = read_metric(metrics, VALIDATION)
-    steps = [line for line in map(json.loads, metrics.read_text().splitlines()) if "egpo/nsr_share" in line]
-    table = pd.DataFrame(steps)
-    first = pd.read_parquet(folder / "responses.parquet", filters=[("step", "==", 1)])
-    kinds = first.drop_duplicates("group")["kind"].astype(str)
-    last = table.tail(quarter(table["step"]))
-
-    def mean(name: str, rows: pd.DataFrame = table) -> float:
-        return float(rows[name].mean()) if name in rows else np.nan
-
-    return {
-        **dict(zip(CURVE, curve(validation), strict=True)),
-        "first_pass_rate": float(first["correct"].mean()),
-        "first_correct": float((kinds == "entirely_correct").mean()),
-        "first_incorrect": float((kinds == "entirely_incorrect").mean()),
-        **{kind: mean(f"egpo/groups/{kind}") for kind in ("mixed", "entirely_correct", "entirely_incorrect")},
-        "generated": mean("egpo/groups/generated"),
-        "nsr_share": mean("egpo/nsr_share"),
-        "weight_correct": mean("egpo/weight/correct/mean"),
-        "weight_incorrect": mean("egpo/weight/incorrect/mean"),
-        "training_gap": mean("egpo/entropy/gap", last),
-        "steps": len(table),
-    }
-
-
-def curve(validation: pd.Series) -> list[float]:
-    """The accuracy at the start and after each tenth of the steps; nan where there was no validation.
-
-    Args:
-        validation: accuracies by step; the last step has one.
-    """
-    last = validation.index.max()
-    return [float(validation.get(round(point * last / POINTS), np.nan)) for point in range(POINTS + 1)]
+    with time_limit(own.jobs.evaluate.minutes * 60):
+        found = [answers(folder / "model", given, chosen, questions) for chosen in (greedy, settings)]
+    return row | of_answers(*found), steps, None if method == BASE else folder / "work"
 
 
 def read_questions(file: Path) -> Questions:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from egpo.analysis.comparisons import p_text
@@ -236,14 +235,13 @@ def _made(table: pd.DataFrame) -> list[str]:
         ("code", "Code"),
         ("commit", "Commit"),
         ("model", "Starting weights"),
-        ("data", "Training rows"),
+        ("data", "Rows and questions"),
+        ("processor", "Processor"),
     ):
         counts = table[name].dropna().value_counts()
         lines.append(f"- {title}: " + ", ".join(f"`{value}` ({count})" for value, count in counts.items()))
-    seconds = table[["seconds", "cpu_seconds"]].astype(float)
-    lines.append(
-        f"- A training with its evaluation: median {np.nanmedian(seconds['seconds']):.0f} s, of which "
-        f"{np.nanmedian(seconds['cpu_seconds']):.0f} s of a processor."
-    )
+    alone = table.loc[(table["at_once"] == 1) & (table["resumed"] == 0), "seconds"].astype(float)
+    if len(alone):
+        lines.append(f"- A training with its evaluation, one at a time: median {alone.median():.0f} s.")
     lines += [f"- `{command}`" for command in dict.fromkeys(table["command"].dropna())]
     return lines

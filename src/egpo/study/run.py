@@ -1,38 +1,28 @@
 """The trainings of a study, one after another: `python -m egpo.study.run request.json`, started by `egpo study`.
 
 This process imports torch, verl and vLLM once, and does nothing else: each training is a fork of it
-(egpo.runtime.forks) that trains, asks the trained model the held-out questions and writes a row. So a start takes
-seconds, and changes no result.
+(egpo.study.trainings, egpo.runtime.forks) that trains, asks the trained model the held-out questions and writes a row.
+So a start takes seconds, and changes no result.
 """
 
 from __future__ import annotations
 
 import os
-import resource
-import shutil
 import signal
-import subprocess
 import sys
-import time
-import traceback
-from dataclasses import dataclass
-from datetime import date
-from functools import cached_property
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
 
-from egpo.common.files import read_json, sha256, write_json
-from egpo.common.paths import ROOT, Paths
-from egpo.common.provenance import stage_code
-from egpo.config.experiment import Catalogue
+from egpo.common.errors import UserError
 from egpo.runtime import forks
 from egpo.runtime.fork_server import NO_JOB
-from egpo.runtime.job import duration, job_context
 from egpo.runtime.processes import SET_PDEATHSIG, prctl
-from egpo.study import blocks, rows
+from egpo.study import rows
+from egpo.study.request import Request, Training
+from egpo.study.trainings import SIGNALS, Trainings, ignore_signals, say
 from egpo.verl_plugin.cpu.modules import MODULES
 
-INTERRUPTED = (130, 143, -signal.SIGTERM, -signal.SIGINT)
+MOST_FAILURES = 3  # in a row; more are the machine's fault, and would use up the attempts of all trainings
 # Beside those of a training's workers: of its driver, of vLLM's offline engine, and of this package.
 FURTHER = (
     "egpo.verl_plugin.driver",
@@ -44,50 +34,6 @@ FURTHER = (
     "transformers.models.qwen2.modeling_qwen2",
     "egpo.study.measure",
 )
-Training = tuple[str, str, int, int]  # backbone, method, seed, attempt
-
-
-@dataclass(frozen=True)
-class Request:
-    """What `egpo study` asks for.
-
-    Attributes:
-        out: the CSV.
-        questions: file of egpo.study.measure.Questions.
-        at_once: trainings at the same time.
-        commit: whether to commit the CSV after each row.
-        command: that was given.
-    """
-
-    catalogue: Catalogue
-    out: Path
-    questions: Path
-    methods: tuple[str, ...]
-    seeds: tuple[int, ...]
-    at_once: int
-    commit: bool
-    command: str
-
-    @classmethod
-    def read(cls, file: Path) -> Request:
-        values: dict[str, Any] = read_json(file)
-        values |= {name: Path(values[name]) for name in ("out", "questions")}
-        values |= {"catalogue": Catalogue.model_validate(values["catalogue"])}
-        return cls(**values | {name: tuple(values[name]) for name in ("methods", "seeds")})
-
-    @property
-    def folder(self) -> Path:
-        """For logs, and for the rows on their way to the CSV."""
-        return Paths(self.catalogue.experiment.experiment).root / "study"
-
-    def left(self) -> list[Training]:
-        """The trainings that have no row yet."""
-        return blocks.left(rows.read(self.out), self.origins, self.methods, self.seeds)
-
-    @cached_property
-    def origins(self) -> dict[str, blocks.Origin]:
-        """By backbone, what a training has in the columns rows.ORIGIN."""
-        return {name: origin(self.catalogue, name) for name in self.catalogue.experiment.backbones}
 
 
 def import_everything() -> None:
@@ -101,155 +47,79 @@ def import_everything() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
-def origin(catalogue: Catalogue, backbone: str) -> blocks.Origin:
-    """Hashes of the weights and the rows that a training starts from, and of the code that trains and answers."""
-    paths, platform = Paths(catalogue.experiment.experiment), catalogue.experiment.training.platform
-    files = paths.backbone(backbone) / "model" / "model.safetensors", paths.output("data_pool", "train")
-    code = f"{stage_code('train_model', platform=platform)}-{stage_code('roll_out')}"
-    return *(sha256(file)[:16] for file in files), code
-
-
-def commit_of() -> str:
-    """The commit of the repository, with + where a file differs from it; empty without git."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "src", "config")
-        return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def _train_and_measure(request: Request, training: Training, result: Path) -> NoReturn:
-    """The body of a fork: write the row to `result`, and end. An interruption writes none."""
-    prctl(SET_PDEATHSIG, signal.SIGTERM)  # not to go on beside the next run of the command
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    code = 1
-    try:
-        backbone, method, seed, attempt = training
-        start = time.monotonic()
-        name = f"{backbone} {method} seed {seed}"
-        with job_context(name, request.folder / "logs" / f"{backbone}-{method}-{seed}-{attempt}.log") as report:
-            try:
-                from egpo.study import measure
-
-                questions = measure.read_questions(request.questions)
-                row, work = measure.measure(request.catalogue, backbone, method, seed, questions, report)
-                spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-                row["cpu_seconds"] = sum(usage.ru_utime + usage.ru_stime for usage in spent)
-                row["seconds"] = time.monotonic() - start
-                write_json(result, {"status": "ok"} | row)
-                report(f"greedy {row['greedy']:.3f}, sampled {row['sampled']:.3f}, {duration(row['seconds'])}")
-                if work is not None:
-                    shutil.rmtree(work, ignore_errors=True)
-            except Exception as error:
-                write_json(result, {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:300]})
-                raise
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 143
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-class Trainings:
-    """The forks that are under way."""
-
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self._running: dict[int, Training] = {}
-        self._commit = commit_of()
-
-    def start(self, training: Training) -> None:
-        result = self._result(training)
-        result.unlink(missing_ok=True)
-        pid = os.fork()
-        if pid == 0:
-            _train_and_measure(self._request, training, result)
-        self._running[pid] = training
-
-    def __len__(self) -> int:
-        return len(self._running)
-
-    def end_one(self) -> bool:
-        """Wait for one, and append its row; False if it was interrupted."""
-        pid, status = os.waitpid(-1, 0)
-        training, code = self._running.pop(pid), os.waitstatus_to_exitcode(status)
-        result = self._result(training)
-        if result.exists():
-            row = read_json(result)
-        elif code in INTERRUPTED:
-            return False
-        else:
-            row = {"status": "failed", "reason": f"ended with code {code}"}
-        named = dict(zip(("backbone", "method", "seed", "attempt"), training, strict=True))
-        named |= zip(rows.ORIGIN, self._request.origins[training[0]], strict=True)
-        made = {"commit": self._commit, "command": self._request.command, "date": date.today().isoformat()}
-        rows.append(self._request.out, named | row | made)
-        if self._request.commit:
-            self._commit_row(training)
-        return True
-
-    def end_all(self) -> None:
-        """Ask all to save and end; their rows come with the next run."""
-        for pid in self._running:
-            os.kill(pid, signal.SIGTERM)
-        while self._running:
-            pid, _ = os.waitpid(-1, 0)
-            self._running.pop(pid)
-
-    def _result(self, training: Training) -> Path:
-        return self._request.folder / "rows" / f"{'-'.join(map(str, training))}.json"
-
-    def _commit_row(self, training: Training) -> None:
-        backbone, method, seed, _ = training
-        for command in (["add"], ["commit", "--quiet", "-m", f"Study: {method}, seed {seed}, on {backbone}"]):
-            subprocess.run(["git", *command, "--", str(self._request.out)], cwd=ROOT, check=True)
-
-
 def _stop(*_: object) -> None:
+    ignore_signals()
     raise KeyboardInterrupt
 
 
 def main(file: Path) -> int:
     """Train until every training has its row; returns the exit code, 1 where one has failed twice."""
     request = Request.read(file)
-    print(f"{len(request.left())} trainings are left", flush=True)
-    if not request.left():
-        return 0
-    import_everything()
-    signal.signal(signal.SIGTERM, _stop)
+    import_everything()  # first, as it decides how torch is imported, which `origins` needs
+    for number in SIGNALS:
+        signal.signal(number, _stop)
     trainings = Trainings(request)
-    waiting: list[Training] = []
-    started: set[Training] = set()
     try:
-        while True:
-            # Anew each time: a failure leaves its second attempt.
-            waiting = [training for training in request.left() if training not in started]
-            while waiting and len(trainings) < request.at_once:
-                started.add(waiting[0])
-                trainings.start(waiting.pop(0))
-            if not len(trainings):
-                break
-            if not trainings.end_one():
-                raise KeyboardInterrupt
+        trainings.take_finished()
+        say(f"{len(request.left())} trainings are left")
+        _train_all(request, trainings)
     except KeyboardInterrupt:
-        trainings.end_all()
-        print("interrupted; run the same command again to go on", flush=True)
+        say("interrupted; run the same command again to go on")
         return 130
-    status = rows.read(request.out)["status"]
-    print(f"{request.out}: {len(status)} rows, of which {(status == 'failed').sum()} failed", flush=True)
-    return 0
+    except UserError as error:
+        say(f"stopped: {error}")
+        return 1
+    finally:
+        trainings.end_all()
+    status, failed = rows.read(request.out)["status"], request.failed()
+    say(f"{request.out}: {len(status)} rows, of which {(status == 'failed').sum()} failed")
+    for backbone, method, seed in failed:
+        say(f"failed twice: {method}, seed {seed}, on {backbone}")
+    return 1 if failed else 0
+
+
+def _train_all(request: Request, trainings: Trainings) -> None:
+    """Until nothing is left.
+
+    Raises:
+        KeyboardInterrupt: a training was interrupted, or this process.
+        UserError: going on would waste trainings.
+    """
+    started: set[Training] = set()
+    while True:
+        # Anew each time: a failure leaves its second attempt.
+        waiting = [training for training in request.left() if training not in started]
+        while waiting and len(trainings) < request.at_once:
+            _check_origins(request)
+            started.add(waiting[0])
+            trainings.start(waiting.pop(0))
+        if not len(trainings):
+            return
+        if not trainings.end_one():
+            raise KeyboardInterrupt
+        if trainings.failures >= MOST_FAILURES:
+            raise UserError(
+                f"{MOST_FAILURES} trainings in a row have failed, which points to this machine: see `reason` in "
+                f"{request.out} and {request.folder / 'logs'}. Each has one attempt less."
+            )
+
+
+def _check_origins(request: Request) -> None:
+    """Raise a UserError where the trainings of this run would not all come from the same files."""
+    for backbone, now in request.origins_now().items():
+        pairs = zip(rows.ORIGIN, request.origins[backbone], now, strict=True)
+        if odd := [name for name, before, after in pairs if before != after]:
+            raise UserError(
+                f"{', '.join(odd)} of {backbone}: not what it was when this run began, as a file was edited. Run a "
+                "study in a checkout of its own that nobody edits. The same command goes on, and trains a seed that is "
+                "not whole again."
+            )
 
 
 if __name__ == "__main__":
+    prctl(SET_PDEATHSIG, signal.SIGTERM)  # not to go on beside the next run of the command
     code = main(Path(sys.argv[1]))
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)  # without Python's clean-up, at which libraries that are imported for the forks complain
