@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
 from egpo.config.files import read_yaml
 from egpo.config.frozen import Frozen, Planned
-from egpo.study import blocks, page, pilot, results, rows
+from egpo.study import blocks, figures, page, pilot, results, rows, steps
 
 SEEDS, QUESTIONS, TRIALS = 12, 300, 4
 STUDY = load_checked(read_yaml(ROOT / "config" / "study.yaml"), "config/study.yaml")
@@ -180,6 +181,44 @@ def test_p_values_are_corrected_within_a_family():
     assert found["p_holm"][2] == found["p_value"][2]
 
 
+def test_p_values_are_corrected_for_all_that_were_planned():
+    table = simulated(np.random.default_rng(11), {"grpo": 0, "egpo": 0.02})
+    found = results.compare(table, planned(("egpo", "grpo"), ("egpo", "never_run")), "sampled", TRIALS)
+    assert found["p_holm"][0] == pytest.approx(min(1, 2 * found["p_value"][0])) and math.isnan(found["p_holm"][1])
+
+
+def test_a_training_that_failed_twice_counts_as_untrained_in_the_sensitivity_analysis():
+    table = simulated(np.random.default_rng(12), {"base": -0.2, "grpo": 0, "egpo": 0.02}, seeds=4)
+    table = table[(table["method"] != "base") | (table["seed"] == 1)].copy()
+    table.loc[table["method"] == "base", "seed"] = 0
+    assert results.with_untrained(table).equals(table)
+    lost = (table["method"] == "egpo") & (table["seed"] == 3)
+    table.loc[lost, ["status", "greedy_right", "sampled_right"]] = ["failed", None, None]
+    once = results.compare(results.with_untrained(table), planned(("egpo", "grpo")), "sampled", TRIALS)
+    assert once["seeds"].item() == 3, "it has another attempt"
+    table = pd.concat([table, table[lost]], ignore_index=True)
+    assert results.compare(table, planned(("egpo", "grpo")), "sampled", TRIALS)["seeds"].item() == 3
+    filled = results.with_untrained(table)
+    found = results.answers(results.finished(filled, "tiny-hard"), "egpo", "sampled_right", TRIALS)
+    untrained = results.answers(table, "base", "sampled_right", TRIALS)
+    assert sorted(found) == [1, 2, 3, 4] and np.array_equal(found[3], untrained[0])
+
+
+def test_exploratory_comparisons_are_those_with_the_first_method_that_are_not_planned():
+    of_plan = freeze(STUDY, "2026-01-01").comparisons
+    found = results.exploratory(STUDY.experiment.methods, of_plan, "tiny-hard")
+    pairs = [(one.first, one.second) for one in found]
+    assert pairs == [(name, "grpo") for name in ("permuted_entropy", "constant_weight", "nsr_only")]
+
+
+def test_differences_of_a_column_are_paired_and_those_to_the_untrained_model_by_origin():
+    made = [("egpo", 1, 0.5, "m"), ("egpo", 2, 0.9, "n"), ("grpo", 1, 0.2, "m"), ("grpo", 2, 0.5, "n")]
+    made += [("base", 0, 0.1, "m"), ("base", 0, 0.3, "n")]
+    table = pd.DataFrame(made, columns=["method", "seed", "gap", "model"]).assign(data="d", code="c", processor=None)
+    assert results.by_seed(table, "egpo", "grpo", "gap").value == pytest.approx((0.3 + 0.4) / 2)
+    assert results.by_seed(table, "egpo", "base", "gap").value == pytest.approx((0.4 + 0.6) / 2)
+
+
 def test_a_known_effect_is_found_with_its_sign_and_size():
     rng = np.random.default_rng(4)
     differences, hits, inside = [], 0, 0
@@ -241,24 +280,86 @@ def test_the_plan_of_a_study_is_its_own_comparisons():
     assert again.content_hash() == plan.hash
 
 
-def test_the_page_is_made_from_the_rows_alone(tmp_path):
-    methods = {name: 0.05 * (name == "egpo") for name in STUDY.experiment.methods}
-    folder = tmp_path / "study"
+def paged(folder: Path, table: pd.DataFrame) -> str:
+    """The page of a study with these rows, each of two steps. All its pictures are there."""
     folder.mkdir()
-    text = tmp_path / "study.md"
-    text.write_text("# A study\n\n{}\nold\n{}\n\nafter\n".format(*page.MARKS))
-    table = whole(np.random.default_rng(9), methods, seeds=3)
     table.to_csv(folder / "rows.csv", index=False)
+    for row in table[table["method"] != "base"].to_dict("records"):
+        made = [{"step": step} | dict.fromkeys(steps.METRICS, 0.1 * step) for step in (1, 2)]
+        steps.append(folder / "rows.csv", row, made)
+    text = folder.parent / "study.md"
+    text.write_text("# A study\n\n{}\nold\n{}\n\nafter\n".format(*page.MARKS))
     assert command.page(STUDY, folder / "rows.csv", text) == 0
-    made = text.read_text()
+    pictures = re.findall(r"\]\((.*?)\)", text.read_text())
+    assert {folder.parent / name for name in pictures} == set(folder.glob("*.png"))
+    return text.read_text()
+
+
+def study_rows(seeds: int) -> pd.DataFrame:
+    """Rows of all methods of the study, and of the untrained model."""
+    rng, gains = np.random.default_rng(9), {name: 0.05 * (name == "egpo") for name in STUDY.experiment.methods}
+    untrained = whole(rng, {"base": 0}, 1).assign(seed=0, gap=0.2, gap_low=0.1, gap_high=0.3)
+    return pd.concat([untrained, whole(rng, gains, seeds)], ignore_index=True).assign(attempt=1)
+
+
+def test_the_page_is_made_from_the_rows_alone(tmp_path):
+    folder = tmp_path / "study"
+    made = paged(folder, study_rows(3))
     assert made.startswith("# A study") and made.endswith("after\n") and "old" not in made
-    assert "EGPO less GRPO" in made and "### Rows of tiny-hard" in made and "18 trainings; 0 attempts failed" in made
-    for name in ("differences", "curves", "gaps"):
-        picture = folder / f"tiny-hard-{name}.png"
-        assert picture.exists() and f"study/{picture.name}" in made
-    first = {file.name: file.read_bytes() for file in [text, *folder.iterdir()]}
-    command.page(STUDY, folder / "rows.csv", text)
-    assert first == {file.name: file.read_bytes() for file in [text, *folder.iterdir()]}
+    assert "EGPO less GRPO" in made and "### Rows of tiny-hard" in made
+    assert "18 of 120 trainings, 3 whole seeds." in made and "0 attempts failed; both failed of 0 trainings." in made
+    assert {file.name for file in folder.glob("*.png")} == {
+        f"tiny-hard-{name}.png" for name in ("differences", "curves", "gaps", "steps")
+    }
+    first = {file.name: file.read_bytes() for file in [tmp_path / "study.md", *folder.iterdir()]}
+    command.page(STUDY, folder / "rows.csv", tmp_path / "study.md")
+    assert first == {file.name: file.read_bytes() for file in [tmp_path / "study.md", *folder.iterdir()]}
+
+
+def test_only_what_was_planned_has_p_values_and_verdicts(tmp_path):
+    made = paged(tmp_path / "study", study_rows(3))
+    parts = {part.partition("\n")[0]: part for part in made.split("### ")[1:]}
+    sampled, exploratory = parts["Differences of sampled accuracy"].split("Exploratory, not planned:")
+    greedy = parts["Differences of greedy accuracy, which decide nothing"]
+    assert sampled.count(" less ") == 6 and "verdict" in sampled and "no sensitivity analysis" in sampled
+    assert exploratory.count(" less GRPO") == 3 and "verdict" not in exploratory and "| p " not in exploratory
+    assert greedy.count(" less ") == 6 and "verdict" not in greedy and "| p " not in greedy
+
+
+def test_gaps_are_compared_as_the_plan_says(tmp_path):
+    table = study_rows(3)
+    table.loc[table["method"] == "egpo", "gap"] = [0.5, 0.6, 0.7]
+    table.loc[table["method"] == "grpo", "gap"] = [0.1, 0.1, 0.1]
+    made = paged(tmp_path / "study", table)
+    assert "0.200 [0.100, 0.300] | +0.400 [" in made, "the untrained model's, with its interval over questions"
+    assert "| 0.100 [0.100, 0.100] | +0.500 [" in made
+
+
+def test_a_page_says_which_seed_is_there_in_part_and_what_failed_twice(tmp_path):
+    table = study_rows(4)
+    table = table[(table["seed"] < 4) | table["method"].isin(["grpo", "egpo"])]
+    lost = (table["method"] == "nsr_only") & (table["seed"] == 2)
+    table = table.assign(status=np.where(lost, "failed", table["status"]), reason=np.where(lost, "no memory", None))
+    made = paged(tmp_path / "study", pd.concat([table, table[lost].assign(attempt=2)], ignore_index=True))
+    assert "19 of 120 trainings, 3 whole seeds.\nSeed 4 has 2 of 6 methods" in made
+    assert "2 attempts failed; both failed of 1 trainings." in made and "seed 2, attempt 2: no memory" in made
+    main, sensitivity = made.split("Sensitivity: a training that failed twice counts as the untrained model.")
+    name = f"EGPO less {STUDY.methods['nsr_only'].label} | above |"
+    assert f"{name} 2 |" in main and f"{name} 3 |" in sensitivity
+
+
+def test_a_page_of_the_untrained_model_alone(tmp_path):
+    made = paged(tmp_path / "study", study_rows(1).query("method == 'base'"))
+    assert "0 of 120 trainings, 0 whole seeds." in made and "| untrained | 1 |" in made
+
+
+def test_the_dashed_curve_is_that_of_the_first_method_of_the_configuration():
+    table = whole(np.random.default_rng(13), {"egpo": 0, "grpo": 0}, 2)
+    table.loc[table["method"] == "grpo", list(rows.CURVE)] = 0.7
+    figure = figures.curves(table, {"base": "untrained", "grpo": "GRPO", "egpo": "EGPO"})
+    assert [axis.get_title() for axis in figure.axes] == ["GRPO", "EGPO"], "not in the order of the rows"
+    for axis in figure.axes:
+        assert axis.lines[0].get_linestyle() == "--" and set(axis.lines[0].get_ydata()) == {70.0}
 
 
 def test_a_page_without_marks_is_left_alone(tmp_path):

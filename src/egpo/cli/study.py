@@ -32,12 +32,12 @@ def page(catalogue: Catalogue, out: Path, file: Path) -> int:
     Raises:
         UserError: the CSV or the page is not as expected.
     """
-    from egpo.study import rows
-    from egpo.study.page import write
+    from egpo.study import rows, steps
+    from egpo.study.page import Study, write
 
     plan = catalogue.experiment.claims
     frozen = parse(Frozen, read_yaml(ROOT / plan), plan) if plan else plan_of(catalogue, "")  # so far a draft
-    write(catalogue, rows.read(out), frozen, file, out.parent)
+    write(Study(catalogue, rows.read(out), steps.read(out), frozen), file, out.parent)
     print(f"{file}, with figures in {out.parent}")
     return 0
 

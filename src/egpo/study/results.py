@@ -13,8 +13,10 @@ from scipy import stats
 
 from egpo.analysis.statistics import LEVEL, holm, paired_by_seed
 from egpo.common.errors import UserError
+from egpo.common.paths import BASE
 from egpo.config.frozen import Planned
-from egpo.study.blocks import of_blocks
+from egpo.study.blocks import failed, of_blocks
+from egpo.study.rows import ORIGIN
 
 OUTCOMES = {"sampled": "sampled_right", "greedy": "greedy_right"}  # accuracy by the column with its answers
 
@@ -59,6 +61,8 @@ def pair(
 def compare(table: pd.DataFrame, planned: Sequence[Planned], outcome: str, trials: int) -> pd.DataFrame:
     """A row for each comparison that is planned, in points of accuracy; nan with fewer than two common seeds.
 
+    Holm's correction is for all comparisons that a family has in the plan, also those that did not come.
+
     Args:
         table: of egpo.study.rows.
         outcome: a key of OUTCOMES.
@@ -80,13 +84,34 @@ def compare(table: pd.DataFrame, planned: Sequence[Planned], outcome: str, trial
     columns = ["family", "backbone", "first", "second", "expected", "seeds"]
     result = pd.DataFrame(made).reindex(columns=[*columns, "difference", "se", "low", "high", "p_value"])
     result["p_holm"] = result.groupby(["backbone", "family"], sort=False)["p_value"].transform(
-        lambda values: holm(values.to_numpy(float))
+        lambda values: np.where(values.isna(), np.nan, holm(values.fillna(1).to_numpy(float)))
     )
     result["verdict"] = [
         verdict(difference, p_value, expected)
         for difference, p_value, expected in result[["difference", "p_holm", "expected"]].itertuples(index=False)
     ]
     return result
+
+
+def with_untrained(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows, with the untrained model's answers for each training that has failed for good."""
+    used, columns = of_blocks(table), [*ORIGIN, *OUTCOMES.values()]
+    untrained = used.loc[(used["method"] == BASE) & (used["status"] == "ok"), ["backbone", *columns]]
+    lost = pd.DataFrame(failed(table), columns=["backbone", "method", "seed"])
+    attempts = used.drop(columns=list(OUTCOMES.values())).merge(lost).drop_duplicates(list(lost), keep="last")
+    instead = attempts.assign(status="ok").merge(untrained, on=["backbone", *ORIGIN])
+    return pd.concat([table, instead], ignore_index=True) if len(instead) else table
+
+
+def exploratory(methods: Sequence[str], planned: Sequence[Planned], backbone: str) -> list[Planned]:
+    """The comparisons with the first method that are not planned."""
+    first, *others = methods
+    known = {(one.first, one.second) for one in planned if one.backbone == backbone}
+    return [
+        Planned(backbone=backbone, first=name, second=first, benchmarks=(), family="exploratory", expected="different")
+        for name in others
+        if (name, first) not in known
+    ]
 
 
 def verdict(difference: float, p_value: float, expected: str) -> str:
@@ -122,6 +147,11 @@ def mean(values: Sequence[float] | pd.Series) -> Mean:
 
 
 def by_seed(rows: pd.DataFrame, first: str, second: str, column: str) -> Mean:
-    """The mean over seeds of a column's difference between two methods, on the seeds that both have."""
-    one, other = (rows[rows["method"] == method].set_index("seed")[column].astype(float) for method in (first, second))
-    return mean((one - other).dropna())
+    """The mean over seeds of a column's difference between two methods, on the seeds that both have.
+
+    The untrained model has no seed: the second is then the one that the first was trained from.
+    """
+    on = ORIGIN if second == BASE else ["seed"]
+    one, other = (rows.loc[rows["method"] == method, [*on, column]] for method in (first, second))
+    both = one.merge(other, on=on, suffixes=("_first", "_second"))
+    return mean(both[f"{column}_first"].astype(float) - both[f"{column}_second"].astype(float))

@@ -68,4 +68,4 @@ def key_of(row: Row | pd.Series) -> Row:
 def of_rows(steps: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """The steps of some rows."""
     keys = {tuple(key_of(row).values()) for _, row in rows.iterrows()}
-    return steps[[key in keys for key in steps[KEY].itertuples(index=False, name=None)]]
+    return steps.loc[[key in keys for key in steps[KEY].itertuples(index=False, name=None)]]
