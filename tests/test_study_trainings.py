@@ -23,12 +23,12 @@ from waiting import until
 from egpo.analysis.learning import VALIDATION
 from egpo.cli import study as command
 from egpo.cli.check import load_checked
-from egpo.common import provenance
+from egpo.common import git, provenance
 from egpo.common.errors import UserError
 from egpo.common.files import write_json
 from egpo.common.paths import BASE, ROOT, Paths
 from egpo.config.files import read_yaml
-from egpo.study import commits, measure, origin, request, rows, run, steps, summary, trainings
+from egpo.study import measure, origin, request, rows, run, steps, summary, trainings
 
 STUDY = load_checked(read_yaml(ROOT / "config" / "study.yaml"), "config/study.yaml")
 ORIGIN = ("m", "d", "c", "p")
@@ -41,7 +41,7 @@ def study(tmp_path, monkeypatch) -> Iterator[Callable[..., int]]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run, "import_everything", lambda: None)
     monkeypatch.setattr(request, "origin", lambda *_: ORIGIN)
-    monkeypatch.setattr(commits, "ROOT", tmp_path)
+    monkeypatch.setattr(git, "ROOT", tmp_path)
     (tmp_path / "questions.json").write_text("{}")
 
     def start(measured: Measured, methods: tuple[str, ...] = ("grpo", "egpo"), **more: object) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import subprocess
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import version
@@ -23,7 +22,14 @@ PACKAGES = ("torch", "verl", "transformers", "evalscope", "datasketch", "math-ve
 # config/, which must hold no behaviour that decides a result.
 PLUMBING = (
     *("config/", "runtime/"),
-    *("common/errors.py", "common/files.py", "common/paths.py", "common/provenance.py", "common/stages.py"),
+    *(
+        "common/errors.py",
+        "common/files.py",
+        "common/git.py",
+        "common/paths.py",
+        "common/provenance.py",
+        "common/stages.py",
+    ),
     *("inference/progress.py", "training/checkpoints.py", "training/progress.py"),
     *("training/responses.py", "training/trackers.py", "verl_plugin/record.py", "verl_plugin/tracking.py"),
     # Sizes by the memory change a result by rounding alone.
@@ -105,19 +111,6 @@ def stage_code(rule: str, *parts: str, platform: str = "cuda") -> str:
     if platform == "cpu":
         return code_version(*stage.code, *stage.cpu_code, *parts)
     return code_version(*stage.code, *parts, without=stage.cpu_code)
-
-
-def commit_of() -> str:
-    """The commit of the repository, with + where its code or configuration differs from it; empty without git."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, check=True).stdout
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/src", ":/config", ":/workflow")
-        return git("rev-parse", "--short=10", "HEAD").strip() + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 def origin(settings: Any, code: str, inputs: Iterable[str | Path]) -> dict[str, Any]:

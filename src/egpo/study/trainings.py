@@ -13,10 +13,11 @@ from datetime import date
 from pathlib import Path
 from typing import NoReturn
 
+from egpo.common import git
 from egpo.common.files import read_json, write_json
 from egpo.runtime.job import duration, job_context
 from egpo.runtime.processes import SET_PDEATHSIG, prctl
-from egpo.study import commits, rows, steps
+from egpo.study import rows, steps
 from egpo.study.csv_file import Row
 from egpo.study.request import Request, Training
 
@@ -46,7 +47,7 @@ class Trainings:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._running: dict[int, Training] = {}
-        self._commit = commits.current()
+        self._commit = git.current()
         self.failures = 0
 
     def __len__(self) -> int:
@@ -113,7 +114,7 @@ class Trainings:
         if self._request.commit:
             files = [file for file in (out, steps.file_of(out)) if file.exists()]
             message = f"Study: {row['method']}, seed {row['seed']}, on {row['backbone']}"
-            if why := commits.commit(files, message):
+            if why := git.commit(files, message):
                 say(f"warning: this row is not committed; the next commit has it. {why}")
         return row["status"] == "ok"
 

@@ -10,9 +10,9 @@ from typing import Any
 from huggingface_hub import DatasetCardData
 
 from egpo.analysis.labels import label, note
+from egpo.common import git
 from egpo.common.files import sha256
 from egpo.common.paths import ROOT, Paths, wildcards_of
-from egpo.common.provenance import commit_of
 from egpo.config.experiment import Catalogue
 from egpo.config.matrix import evaluated_milestones, trained_models
 from egpo.report.document import document
@@ -90,7 +90,7 @@ def sums(folder: Path) -> str:
 
 def origin() -> dict[str, Any]:
     """What made a bundle, as far as it decides bytes of tables and figures."""
-    return {"commit": commit_of(), "packages": {name: version(name) for name in DRAWN_BY}}
+    return {"commit": git.current(), "packages": {name: version(name) for name in DRAWN_BY}}
 
 
 def cards(catalogue: Catalogue, paths: Paths) -> Iterable[tuple[Path, str]]:

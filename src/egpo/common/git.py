@@ -1,4 +1,4 @@
-"""Git, for rows that are committed as they come, and for what they say of the code."""
+"""Git: which commit results say they are of, and commits of rows as they come."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _git(*arguments: str) -> str:
 def current() -> str:
     """The commit of the repository, with + where a file differs from it; empty without git."""
     try:
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "src", "config")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "src", "config", "workflow")
         return _git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
