@@ -7,18 +7,23 @@ and questions are drawn anew, and crossed. Accuracies and their errors are share
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
-from scipy import stats
+from scipy import special
 from scipy.optimize import brentq
+from scipy.stats import qmc
 
 from egpo.analysis.statistics import LEVEL, residual_variance
 
 POWER = 0.8
 MOST_SEEDS = 500  # that `seeds_needed` looks at
 RESAMPLES = 200
+MOST_VARIANCE = 0.25  # of a share
+SCENARIOS = 512  # of what a test may find of the variances: chances come out right to 0.1%
 
 
 @dataclass(frozen=True)
@@ -47,18 +52,21 @@ class Design:
     trials: int
 
 
-def parts_of(first: np.ndarray, second: np.ndarray) -> Parts:
+def parts_of(first: np.ndarray, second: np.ndarray, chances: tuple[float, float] = (1.0, 1.0)) -> Parts:
     """The variances in the answers (seeds, questions, trials) of two methods to the same questions.
 
     The ANOVA estimators of crossed random effects, 0 where they come out negative (Searle, Casella and McCulloch 1992,
     "Variance components"). With one trial, that of an answer cannot be told from the others: it is 0, and in them.
+
+    Args:
+        chances: what the seeds' mean square of each method is divided by.
 
     Raises:
         ValueError: the numbers of questions differ, or there is one question.
     """
     if first.shape[1] != second.shape[1] or first.shape[1] < 2:
         raise ValueError(f"{first.shape[1]} questions against {second.shape[1]}: equal numbers above 1 are needed")
-    each = [_of_model(model.astype(float)) for model in (first, second)]
+    each = [_of_model(model.astype(float), chance) for model, chance in zip((first, second), chances, strict=True)]
     seed, cross, trial = (
         float(np.nanmean(part)) if not np.isnan(part).all() else math.nan for part in zip(*each, strict=True)
     )
@@ -68,7 +76,7 @@ def parts_of(first: np.ndarray, second: np.ndarray) -> Parts:
     return Parts(seed, max(0.0, float(differences.var(ddof=1)) - noise), cross, trial)
 
 
-def _of_model(answers: np.ndarray) -> tuple[float, float, float]:
+def _of_model(answers: np.ndarray, chance: float) -> tuple[float, float, float]:
     """(seed, cross, trial) of one method."""
     seeds, questions, trials = answers.shape
     cells = answers.mean(axis=2)
@@ -76,8 +84,35 @@ def _of_model(answers: np.ndarray) -> tuple[float, float, float]:
     if seeds == 1:
         return math.nan, math.nan, float(trial)
     rest = residual_variance(cells)
-    seed = max(0.0, float(cells.mean(axis=1).var(ddof=1) - rest / questions))
+    seed = max(0.0, float(cells.mean(axis=1).var(ddof=1) / chance - rest / questions))
     return seed, max(0.0, float(rest - trial / trials)), float(trial)
+
+
+def resampled(first: np.ndarray, second: np.ndarray, seed: int = 0) -> list[Parts]:
+    """Variances that could be behind the answers, for `interval`.
+
+    Questions are resampled. Seeds are too few for that: their mean square is divided by draws of what a mean square is
+    of its expectation, chi-square over its degrees of freedom, as in a generalised confidence interval (Weerahandi
+    1993). So two or three seeds, which say little about their variance, give wide intervals.
+    """
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(RESAMPLES):
+        questions = rng.integers(first.shape[1], size=first.shape[1])
+        degrees = [max(1, len(model) - 1) for model in (first, second)]
+        one, other = (float(rng.chisquare(number)) / number for number in degrees)
+        parts = parts_of(first[:, questions], second[:, questions], (one, other))
+        found.append(replace(parts, seed=min(parts.seed, MOST_VARIANCE)))
+    return found
+
+
+def interval(values: Iterable[float]) -> tuple[float, float]:
+    """95% interval by the quantiles of values; nan does not count, and inf does."""
+    known = [value for value in values if not math.isnan(value)]
+    if not known:
+        return math.nan, math.nan
+    low, high = np.quantile(known, [0.025, 0.975], method="nearest")
+    return float(low), float(high)
 
 
 # --- the test --------------------------------------------------------------------------------------
@@ -85,58 +120,67 @@ def _of_model(answers: np.ndarray) -> tuple[float, float, float]:
 
 @dataclass(frozen=True)
 class _Test:
-    """What `paired` works with in a design, on average.
+    """What `paired` does in a design.
 
     Attributes:
-        se: the standard error that it finds.
-        degrees: of freedom.
-        unseen: standard deviation of the difference that is not in `se`: of one training seed.
+        sd: standard deviation of the difference between the two methods' accuracies.
+        reach: (SCENARIOS,) how far from 0 the difference must be to be found, by what is found of the variances.
     """
 
-    se: float
-    degrees: float
-    unseen: float
+    sd: float
+    reach: np.ndarray
 
 
-def _test(parts: Parts, design: Design) -> _Test:
+@cache
+def _mean_squares(seeds: int, questions: int) -> np.ndarray:
+    """(5, SCENARIOS) mean squares over their expectations: of questions; of seeds, of the rest, for either method."""
+    degrees = np.array([questions - 1, *[max(1, seeds - 1)] * 2, *[max(1, seeds - 1) * (questions - 1)] * 2])[:, None]
+    return special.chdtri(degrees, qmc.Sobol(5, rng=0).random(SCENARIOS).T) / degrees
+
+
+def _test(parts: Parts, design: Design, level: float) -> _Test:
+    """The variances are found as mean squares, which are independent and distributed as chi-square where effects are
+    normal; from them `paired` takes standard error and degrees of freedom."""
     seeds, questions, trials = design.seeds, design.questions, design.trials
     rest = parts.cross + parts.trial / trials
+    of_questions, *of_seeds, rest_of_first, rest_of_second = _mean_squares(seeds, questions)
     over_questions = (parts.question + 2 * rest / seeds) / questions
-    if seeds == 1:
-        unseen = 0.0 if math.isnan(parts.seed) else math.sqrt(2 * parts.seed)
-        return _Test(math.sqrt(over_questions), questions - 1, unseen)
-    between, noise = (parts.seed + rest / questions) / seeds, rest / (seeds * questions)
-    variance = over_questions + 2 * parts.seed / seeds
-    terms = 2 * (between**2 / (seeds - 1) + noise**2 / ((seeds - 1) * (questions - 1)))
-    degrees = variance**2 / (over_questions**2 / (questions - 1) + terms) if variance > 0 else 1.0
-    return _Test(math.sqrt(variance), max(1.0, degrees), 0.0)
+    between_seeds = 0.0 if seeds == 1 and math.isnan(parts.seed) else 2 * parts.seed / seeds
+    variance = over_questions * of_questions
+    terms = variance**2 / (questions - 1)
+    if seeds > 1:
+        for of_seed, of_rest in zip(of_seeds, (rest_of_first, rest_of_second), strict=True):
+            between = (parts.seed + rest / questions) / seeds * of_seed
+            noise = rest / (seeds * questions) * of_rest
+            variance = variance + np.maximum(0.0, between - noise)
+            terms = terms + between**2 / (seeds - 1) + noise**2 / ((seeds - 1) * (questions - 1))
+    degrees = np.maximum(1.0, variance**2 / np.where(terms > 0, terms, 1.0))
+    reach = special.stdtrit(degrees, 1 - level / 2) * np.sqrt(variance)
+    return _Test(math.sqrt(over_questions + between_seeds), reach)
+
+
+def _found(test: _Test, gain: float) -> float:
+    """Chance that a test finds a difference of `gain`, with its sign."""
+    return math.nan if test.sd == 0 else float(special.ndtr((gain - test.reach) / test.sd).mean())
 
 
 def power(parts: Parts, design: Design, gain: float, level: float = LEVEL) -> float:
-    """Chance that `paired` finds a difference where the methods differ by `gain`; for 0, that of a false alarm.
+    """Chance that `paired` finds the first method above the second, where it is by `gain`.
 
-    With one training seed the test is about two trained models; the chance here is that for the two methods, whose next
-    models would differ: it is above `level` for a gain of 0 unless `parts.seed` is 0.
+    For 0 the chance of a false alarm, of either sign. With one training seed the test is about two trained models; the
+    chance here is that for the two methods, whose next models would differ: false alarms are then more frequent than
+    `level` unless `parts.seed` is 0. nan where a variance that the design needs is unknown, or nothing varies.
     """
-    test = _test(parts, design)
-    if test.se == 0:
-        return math.nan
-    critical = stats.t.ppf(1 - level / 2, test.degrees)
-    if test.unseen:
-        total = math.hypot(test.se, test.unseen)
-        high, low = (critical * test.se - gain) / total, (-critical * test.se - gain) / total
-        return float(stats.norm.sf(high) + stats.norm.cdf(low))
-    shift = gain / test.se
-    other_side = np.nan_to_num(stats.nct.cdf(-critical, test.degrees, shift))  # scipy's nan is a chance of about 0
-    return float(stats.nct.sf(critical, test.degrees, shift) + other_side)
+    return _found(_test(parts, design, level), gain) * (1 if gain else 2)
 
 
 def smallest(parts: Parts, design: Design, chance: float = POWER, level: float = LEVEL) -> float:
-    """The smallest difference that is found with this chance; nan where nothing varies, inf if none below 1 is."""
-    most = power(parts, design, 1.0, level)
+    """The smallest difference that is found with this chance; nan as in `power`, inf if none below 1 is."""
+    test = _test(parts, design, level)
+    most = _found(test, 1.0)
     if math.isnan(most) or most < chance:
         return math.nan if math.isnan(most) else math.inf
-    return float(brentq(lambda gain: power(parts, design, gain, level) - chance, 0.0, 1.0))
+    return float(brentq(lambda gain: _found(test, gain) - chance, 0.0, 1.0))
 
 
 def seeds_needed(
@@ -146,27 +190,8 @@ def seeds_needed(
 
     None if MOST_SEEDS are too few: the questions themselves then set the bound.
     """
-    for seeds in range(2, MOST_SEEDS + 1):
-        if power(parts, Design(seeds, questions, trials), gain, level) >= chance:
-            return seeds
-    return None
 
+    def found(seeds: int) -> float:
+        return power(parts, Design(seeds, questions, trials), gain, level)
 
-def resampled(
-    first: np.ndarray, second: np.ndarray, of: Callable[[Parts], float], seed: int = 0
-) -> tuple[float, float]:
-    """95% interval of a quantity by resampling questions and, where there are several, training seeds.
-
-    With few seeds it is too narrow: three seeds say little about their variance.
-    """
-    rng = np.random.default_rng(seed)
-    values = []
-    for _ in range(RESAMPLES):
-        questions = rng.integers(first.shape[1], size=first.shape[1])
-        drawn = [model[rng.integers(len(model), size=len(model))][:, questions] for model in (first, second)]
-        values.append(of(parts_of(*drawn)))
-    known = [value for value in values if not math.isnan(value)]
-    if not known:
-        return math.nan, math.nan
-    low, high = np.quantile(known, [0.025, 0.975], method="nearest")
-    return float(low), float(high)
+    return 2 + bisect_left(range(2, MOST_SEEDS), chance, key=found) if found(MOST_SEEDS) >= chance else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -180,13 +181,44 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
+def _number(text: str, unit: str) -> float:
+    """A number from 0 to 100."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"'{text}' is not from 0 to 100 {unit}")
+    return value
+
+
+def _points(text: str) -> float:
+    return _number(text, "points")
+
+
+def _gain(text: str) -> float:
+    if (value := _points(text)) == 0:
+        raise argparse.ArgumentTypeError("a gain of 0 points is none: give more")
+    return value
+
+
+def _percent(text: str) -> float:
+    if 0 < (value := _number(text, "percent")) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is less than 1%: give percent, as 70 for 0.7")
+    return value
+
+
 def _add_power(one: argparse.ArgumentParser) -> None:
-    one.add_argument("--gain", type=float, default=2.0, help="points of accuracy to be found (default: 2)")
+    one.add_argument(
+        "--gain", type=_gain, default=2.0, metavar="POINTS", help="points of accuracy to be found (default: 2)"
+    )
     one.add_argument("--first", metavar="METHOD", help="default: main_method")
     one.add_argument("--second", metavar="METHOD", help="default: the first other one of `methods`")
-    one.add_argument("--sd-seed", type=float, metavar="POINTS", help="standard deviation between training seeds")
-    one.add_argument("--sd-question", type=float, metavar="POINTS", help="of the methods' difference, by question")
-    one.add_argument("--accuracy", type=float, metavar="PERCENT", help="which gives the variance of an answer")
+    one.add_argument("--sd-seed", type=_points, metavar="POINTS", help="standard deviation between training seeds")
+    one.add_argument("--sd-question", type=_points, metavar="POINTS", help="of the methods' difference, by question")
+    one.add_argument(
+        "--accuracy", type=_percent, metavar="PERCENT", help="from 1 to 100; gives the variance of an answer"
+    )
 
 
 def _add_study(one: argparse.ArgumentParser) -> None:

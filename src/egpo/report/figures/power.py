@@ -28,7 +28,8 @@ def draw(least: pd.DataFrame, gain: float, labels: dict[str, str], title: str, o
             line = LINES[number % len(LINES)]
             axis.plot(known["seeds"], known["smallest"], line, marker="o", markersize=3, color=colour,
                       label=labels[str(benchmark)])  # fmt: skip
-            axis.fill_between(known["seeds"], known["low"], known["high"], color=colour, alpha=0.12, linewidth=0)
+            high = known["high"].clip(upper=100)  # inf: no difference is found
+            axis.fill_between(known["seeds"], known["low"], high, color=colour, alpha=0.12, linewidth=0)
         axis.axhline(gain, color="#555555", linewidth=0.8)
         axis.annotate(f"{gain:g} points", (0.98, gain), xycoords=("axes fraction", "data"), ha="right", va="bottom",
                       fontsize=7)  # fmt: skip
