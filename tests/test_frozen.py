@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,13 @@ import yaml
 from report_inputs import small_catalogue, write_results
 
 from egpo.analysis.frozen import deviations
-from egpo.cli.check import check
+from egpo.analysis.frozen import freeze as plan_of
+from egpo.cli.check import check, load_checked
 from egpo.cli.freeze import freeze
+from egpo.cli.main import main
+from egpo.common import provenance
 from egpo.common.errors import UserError
-from egpo.common.paths import Paths
+from egpo.common.paths import ROOT, Paths
 from egpo.config.files import read_yaml
 from egpo.config.frozen import Frozen
 from egpo.report.entries import ENTRIES
@@ -78,6 +82,71 @@ def test_a_plan_is_not_replaced_nor_made_afterwards(plan, tmp_path):
     write_results(CATALOGUE)
     with pytest.raises(UserError, match="have been evaluated already"):
         freeze(CATALOGUE, tmp_path / "late.yaml")
+
+
+@pytest.mark.parametrize(
+    ("model", "late"),
+    [
+        ("tiny-think/c1/seed-1", True),
+        ("tiny-math/egpo/seed-77", True),
+        ("tiny-math/egpo/seed-1/step-5", True),
+        ("tiny-math/base/seed-0", False),
+    ],
+)
+def test_any_evaluation_of_a_trained_model_makes_a_plan_late(model, late, tmp_path, monkeypatch):
+    """Also one of an ablation, of a seed that was taken out, or on the way of a training."""
+    monkeypatch.chdir(tmp_path)
+    records = Paths("made-up").root / "evaluate" / model / "records.parquet"
+    records.parent.mkdir(parents=True)
+    records.touch()
+    with pytest.raises(UserError, match="evaluated already") if late else contextlib.nullcontext():
+        freeze(CATALOGUE, tmp_path / "late.yaml")
+
+
+def test_a_plan_is_written_to_the_current_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for more in ([], ["--out", "other.yaml"]):
+        assert main(["freeze", *more, "--config", "experiment=never-run"]) == 0
+    assert {file.name for file in tmp_path.iterdir()} == {"claims.yaml", "other.yaml"}
+    assert f"claims: {tmp_path / 'other.yaml'}" in capsys.readouterr().out
+
+
+def test_an_edit_of_a_custom_function_of_weights_is_a_deviation(tmp_path):
+    file = tmp_path / "weights.py"
+    file.write_text("def mine(entropies, correct, groups):\n    return entropies\n")
+    entry = {"label": "Mine", "calibration": {"weight": f"{file}:mine"}}
+    define = CATALOGUE.experiment.define.model_dump() | {"methods": {"mine": entry}}
+    catalogue = small_catalogue(methods=["grpo", "egpo", "mine"], define=define)
+    frozen = plan_of(catalogue, "2026-01-01")
+    older = Frozen.model_validate(frozen.model_dump() | {"code_of_weights": None})
+    older = older.model_copy(update={"hash": older.content_hash()})
+    for text, changed in (("entropies  # all of them", False), ("2 * entropies", True)):
+        file.write_text(f"def mine(entropies, correct, groups):\n    return {text}\n")
+        provenance._read.cache_clear()
+        provenance.code_version.cache_clear()
+        found = deviations(frozen, catalogue)
+        assert [one.split(":")[0] for one in found] == (["code_of_weights.mine"] if changed else [])
+        assert deviations(older, catalogue) == [], "an older plan says nothing of it"
+    file.unlink()
+    provenance._read.cache_clear()
+    provenance.code_version.cache_clear()
+    with pytest.raises(UserError, match=r"calibration\.weight: a file cannot be read"):
+        plan_of(catalogue, "2026-01-01")
+
+
+@pytest.mark.parametrize(("key", "value"), [("test", "another test"), ("level", 0.1)])
+def test_another_test_or_level_is_a_deviation(plan, key, value):
+    frozen = read(plan).model_copy(update={key: value})
+    frozen = frozen.model_copy(update={"hash": frozen.content_hash()})
+    (found,) = deviations(frozen, CATALOGUE)
+    assert found.startswith(f"{key}: {value} was planned, ")
+
+
+def test_the_plan_of_the_study_keeps_its_hash():
+    """It was frozen before the study: what is added to plans must not change it."""
+    frozen = read(ROOT / "docs" / "study" / "claims.yaml")
+    assert frozen.hash == frozen.content_hash() == "a78c0c18d55584ef"
+    assert deviations(frozen, load_checked(read_yaml(ROOT / "config" / "study.yaml"), "config/study.yaml")) == []
 
 
 def claims_page(catalogue) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 from egpo.analysis.comparisons import ABLATIONS, pairs
 from egpo.analysis.statistics import LEVEL
+from egpo.common.errors import UserError
+from egpo.common.provenance import PACKAGE, code_version
 from egpo.config.experiment import Catalogue
 from egpo.config.frozen import Frozen, Planned
+from egpo.config.methods import Method
 
 TEST = (
     "paired difference of accuracy over the same questions, training seeds as the outer unit (egpo.analysis.statistics."
@@ -50,12 +54,31 @@ def settings_of(catalogue: Catalogue) -> dict[str, Any]:
     values = experiment.model_dump(mode="json", exclude=UNFROZEN)
     for section, keys in MACHINE.items():
         values[section] = {key: value for key, value in values[section].items() if key not in keys}
-    named = [*experiment.methods, *(experiment.ablations.methods if experiment.ablations else ())]
-    values["of_methods"] = {name: catalogue.methods[name].model_dump(mode="json") for name in named}
+    values["of_methods"] = {name: one.model_dump(mode="json") for name, one in _methods(catalogue).items()}
     for kind in ("backbones", "benchmarks"):
         entries = getattr(catalogue, kind)
         values[f"of_{kind}"] = {name: entries[name].model_dump(mode="json") for name in getattr(experiment, kind)}
     return values
+
+
+def code_of_weights(catalogue: Catalogue) -> dict[str, str]:
+    """What the file of each custom function of weights does, as a hash: comments do not count, as in what runs again.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    files = {name: one.calibration.custom[0] for name, one in _methods(catalogue).items() if one.calibration.custom}
+    try:
+        return {name: code_version(os.path.relpath(file, PACKAGE)) for name, file in files.items()}
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"calibration.weight: a file cannot be read ({error}): give a Python file.") from error
+
+
+def _methods(catalogue: Catalogue) -> dict[str, Method]:
+    """Those of the tables."""
+    experiment = catalogue.experiment
+    named = [*experiment.methods, *(experiment.ablations.methods if experiment.ablations else ())]
+    return {name: catalogue.methods[name] for name in named}
 
 
 def freeze(catalogue: Catalogue, date: str) -> Frozen:
@@ -71,6 +94,7 @@ def freeze(catalogue: Catalogue, date: str) -> Frozen:
         training_seeds=experiment.training_seeds,
         trials=len(experiment.evaluation.seeds),
         settings=settings_of(catalogue),
+        code_of_weights=code_of_weights(catalogue),
     )
     return plan.model_copy(update={"hash": plan.content_hash()})
 
@@ -124,4 +148,7 @@ def deviations(plan: Frozen, catalogue: Catalogue) -> list[str]:
         f"not planned, and so exploratory: {first} against {second} on {backbone}"
         for backbone, first, second in sorted(kept - before)
     ]
+    found += _changed({"test": plan.test, "level": plan.level}, {"test": now.test, "level": now.level})
+    if plan.code_of_weights is not None:
+        found += _changed(plan.code_of_weights, now.code_of_weights, "code_of_weights")
     return [*found, *_changed(plan.settings, now.settings)]

@@ -171,7 +171,7 @@ def parser() -> argparse.ArgumentParser:
             )
         if command is freeze:
             one.add_argument(
-                "--out", type=Path, default=Path("claims.yaml"), help="the plan's file (default: claims.yaml)"
+                "--out", type=_absolute, default="claims.yaml", help="the plan's file (default: claims.yaml)"
             )
         if command is study:
             _add_study(one)

@@ -34,11 +34,17 @@ class Frozen(Section):
     training_seeds: tuple[int, ...]
     trials: int
     settings: dict[str, Any] = Field(description="All that results depend on, as the experiment had it.")
+    code_of_weights: dict[str, str] | None = Field(
+        None, description="Hash of the file of each custom function of weights, by method; older plans have none."
+    )
 
     def content_hash(self) -> str:
         """The hash of this content."""
         values = self.model_dump(mode="json", exclude={"hash"})
+        # Plans that are older than these keys have no other hash.
         for one in values["comparisons"]:
-            if not one["family"]:  # plans that are older than this key have no other hash
+            if not one["family"]:
                 del one["family"]
+        if values["code_of_weights"] is None:
+            del values["code_of_weights"]
         return stable_hash(values)
