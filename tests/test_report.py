@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -19,6 +21,9 @@ from egpo.common.provenance import modules
 from egpo.config.backbones import SupervisedWarmUp
 from egpo.config.matrix import trained_models
 from egpo.report.entries import ENTRIES, INPUTS, SETTINGS, Entry, entries_of
+from egpo.report.figures.style import WIDTH
+from egpo.report.glance import glance
+from egpo.report.page import html
 from egpo.report.tables.warm_up import write_warm_up
 
 CATALOGUE = small_catalogue()
@@ -106,6 +111,53 @@ def test_what_is_apart_is_said_outside_the_folded_table(whole):
     assert page[:note].rindex('<p class="note">') > page[:note].rindex("</div>") and note < table
     mine = [model for model in trained_models(CATALOGUE.experiment) if model[1] == CATALOGUE.experiment.main_method]
     assert page[:table].count("differ by up to 0.300 nats") == len(mine) > 0
+
+
+def test_pictures_come_before_tables_and_have_one_width(whole):
+    page = (whole / PATHS.root / "report.html").read_text()
+    for section in page.split('<h2 id="')[1:]:
+        name = section.split('"')[0]
+        assert "<table" not in section[: section.rfind("<figure>") + 1], name
+    assert "figure img { width: 100%;" in page and " width=" not in page
+    for file in (whole / PATHS.figures).glob("*.png"):
+        assert int.from_bytes(file.read_bytes()[16:20]) == 200 * WIDTH, file.name
+
+
+@pytest.mark.parametrize(
+    ("cell", "whole"),
+    [
+        ("0.58 [0.51, 0.65]", ["0.58 [0.51, 0.65]"]),
+        ("gap +0.015 [+0.003, +0.028], of all that is known", ["+0.015 [+0.003, +0.028]"]),
+        ("**40.00** [38.1, 42.0]", ["[38.1, 42.0]"]),
+        ("25.0 (5.0 to 50.0)", ["25.0 (5.0 to 50.0)"]),
+        ("-395.95 to +420.95", ["-395.95 to +420.95"]),
+        ("37.50 (+12.50)", ["37.50 (+12.50)"]),
+        ("a long text [with brackets, and a comma]", []),
+    ],
+)
+def test_an_interval_in_a_table_stays_on_one_line_and_a_text_does_not(cell, whole):
+    made = html(f"Text with 1.0 [0.5, 1.5].\n\n| a | b |\n| --- | --- |\n| x | {cell} |\n")
+    assert re.findall('<span class="whole">(.*?)</span>', made) == whole
+    style = (ROOT / "workflow" / "report" / "page.html").read_text()
+    assert ".whole { white-space: nowrap; }" in style and "td { white-space" not in style
+
+
+def test_no_interval_of_the_page_can_wrap(whole):
+    page = (whole / PATHS.root / "report.html").read_text()
+    cells = [re.sub('<span class="whole">.*?</span>', "", cell) for cell in re.findall("<td.*?</td>", page)]
+    assert not [cell for cell in cells if re.search(r"\[[-+\d.]+, [-+\d.]+\]|\d to [-+]?\d|\d \([-+]\d", cell)]
+
+
+def test_what_could_be_found_is_of_the_main_method_and_other_methods(whole):
+    file = whole / PATHS.tables / "comparisons.csv"
+    rows = pd.read_csv(file)
+    mine = rows[(rows["first"] == "egpo") & rows["second"].isin(["grpo", "dapo"])]["smallest"]
+    assert rows["smallest"].min() < mine.min()
+    high = "over 100" if math.isinf(mine.max()) else f"{mine.max():.1f}"
+    assert (
+        f"differences of {mine.min():.1f} to {high} points between EGPO and another method"
+        in (glance(CATALOGUE, file)[-1])
+    )
 
 
 def test_every_input_and_setting_is_of_some_entry():

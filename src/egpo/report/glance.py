@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -53,7 +54,14 @@ def _bearing(catalogue: Catalogue, rows: pd.DataFrame) -> str:
         if seeds == 1
         else f"The intervals count {seeds} training seeds and the questions, so they are of the methods."
     )
-    smallest = rows["smallest"].dropna()
+    experiment = catalogue.experiment
+    mine = (rows["first"] == experiment.main_method) & rows["second"].isin(experiment.methods)
+    smallest = rows[mine]["smallest"].dropna()
     if smallest.empty:
         return about
-    return f"{about} By benchmark, differences of {smallest.min():.1f} to {smallest.max():.1f} points could be found."
+    low, high = ("over 100" if math.isinf(value) else f"{value:.1f}" for value in (smallest.min(), smallest.max()))
+    found = low if low == high else f"{low} to {high}"
+    return (
+        f"{about} By benchmark, differences of {found} points between "
+        f"{catalogue.methods[experiment.main_method].label} and another method could be found."
+    )

@@ -36,6 +36,11 @@ METRICS = {
     "egpo/entropy/gap": "entropy gap",
     "egpo/nsr_share": "NSR's share",
 }
+_NUMBER = r"[-+]?\d[\d.,]*%?"
+# As tables print it, with the number before it: "+1.2 [-0.3, 2.0]", "1.2 (-0.3 to 2.0)", "-0.3 to 2.0", "1.2 (+0.4)".
+INTERVAL = re.compile(
+    rf"(?:{_NUMBER} )?(?:\[{_NUMBER}, {_NUMBER}\]|\({_NUMBER}(?: to {_NUMBER})?\))|{_NUMBER} to {_NUMBER}"
+)
 
 
 @dataclass
@@ -53,11 +58,15 @@ class Section:
 
 
 def html(text: str) -> str:
-    """Markdown as HTML, without its title; tables are in boxes that scroll on a small screen."""
+    """Markdown as HTML, without its title.
+
+    Tables are in boxes that scroll on a small screen; a number and its interval stay on one line.
+    """
     body = re.sub(r"\A# .*\n", "", text)
     made = to_html(
         body, extensions=["tables", "fenced_code", "md_in_html", "toc"], extension_configs={"toc": {"baselevel": 2}}
     )
+    made = re.sub(r"<td.*?</td>", lambda cell: INTERVAL.sub(r'<span class="whole">\g<0></span>', cell[0]), made)
     return made.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
 
 
@@ -71,13 +80,11 @@ def page(file: Path, folded: bool = False) -> str:
 
 
 def figure(file: Path, text: str) -> str:
-    """A PNG inside the page, at half its size in pixels, so that all figures have the same font size."""
-    data = file.read_bytes()
-    width = int.from_bytes(data[16:20]) // 2  # of the PNG's header
+    """A PNG inside the page; the style sheet gives all the same width."""
     caption = escape(text)
-    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    source = f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
     return (
-        f'<figure><div class="wide"><img alt="{caption}" width="{width}" src="{source}"></div><figcaption>{caption} '
+        f'<figure><div class="wide"><img alt="{caption}" src="{source}"></div><figcaption>{caption} '
         f"Also as <code>{file.with_suffix('.pdf')}</code>.</figcaption></figure>"
     )
 
@@ -234,14 +241,14 @@ def write_report(
             "At a glance",
             [*(f"<p>{escape(text)}</p>" for text in glance(catalogue, comparisons)), *figures("accuracy", "forest")],
         ),
-        Section("run", "What was run", [what_was_run(catalogue), *figures("method")]),
+        Section("run", "What was run", [*figures("method"), what_was_run(catalogue)]),
         Section("data", "Data", [*figures("funnel"), *tables("funnel", folded=True)]),
         Section(
             "training",
             "Training",
             [
-                *tables("warm_up", folded=True),
                 *figures("learning_curve", "accuracy_by_step"),
+                *tables("warm_up", folded=True),
                 *tables("accuracy_by_step", folded=True),
                 step_metrics(catalogue, metrics),
                 *apart(catalogue, metrics),
@@ -250,7 +257,7 @@ def write_report(
         ),
         Section("replay", "Methods on the same responses", [*figures("replay"), *tables("replay", folded=True)]),
         Section("results", "Results", [*tables("table1", "table2", "ceilings", "comparisons"), *answers]),
-        Section("entropy", "Entropy", [*tables("table3"), *entropy, *tables("case_study", folded=True)]),
+        Section("entropy", "Entropy", [*entropy, *tables("table3"), *tables("case_study", folded=True)]),
         Section("claims", "Claims", tables("claims")),
         Section("audit", "Audit of the paper", tables("audit")),
         Section("lineage", "Lineage", origins),

@@ -34,7 +34,7 @@ def differences(compared: pd.DataFrame, labels: Labels) -> Figure | None:
     known = compared.dropna(subset=["difference"]).iloc[::-1].reset_index(drop=True)
     if known.empty:
         return None
-    figure, axes = panels(1, 1, height=0.34 * len(known) + 0.6, width=6.4)
+    figure, axes = panels(1, 1, height=0.34 * len(known) + 0.6)
     axis = axes[0][0]
     families = list(dict.fromkeys(compared["family"]))
     for place, row in known.iterrows():
@@ -68,7 +68,7 @@ def curves(rows: pd.DataFrame, labels: Labels) -> Figure | None:
     if not trained:
         return None
     columns = min(4, len(trained))
-    figure, axes = panels(-(-len(trained) // columns), columns, height=1.9, width=2.2, sharex=True, sharey=True)
+    figure, axes = panels(-(-len(trained) // columns), columns, height=1.9, sharex=True, sharey=True)
     x = np.arange(POINTS + 1) / POINTS * 100
     reference = next(name for name in labels if name != BASE)
     for axis in axes.flat[len(trained) :]:
@@ -95,7 +95,7 @@ def gaps(rows: pd.DataFrame, labels: Labels) -> Figure | None:
     methods = dict(reversed([*per_method(rows, labels)]))
     if not methods:
         return None
-    figure, axes = panels(1, 1, height=0.34 * len(methods) + 0.6, width=6.4)
+    figure, axes = panels(1, 1, height=0.34 * len(methods) + 0.6)
     axis = axes[0][0]
     for place, mine in enumerate(methods.values()):
         values = mine["gap"].astype(float)
@@ -116,7 +116,7 @@ def by_step(steps: pd.DataFrame, labels: Labels) -> Figure | None:
     if not methods:
         return None
     shown = {"nsr_share": "advantage on NSR", **{name: f"{kind} groups" for name, kind in SHARES.items()}}
-    figure, axes = panels(2, 2, height=1.9, width=3.4, sharex=True)
+    figure, axes = panels(2, 2, height=1.9, sharex=True)
     for axis, (column, title) in zip(axes.flat, shown.items(), strict=True):
         for place, (method, mine) in enumerate(methods.items()):
             means = 100 * mine.groupby("step")[column].mean()

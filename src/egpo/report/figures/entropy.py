@@ -16,7 +16,7 @@ from scipy.stats import gaussian_kde
 from egpo.analysis.labels import label, note
 from egpo.common.paths import BASE, Model
 from egpo.config.experiment import Catalogue
-from egpo.report.figures.style import COLOURS, LINES, caption, panels, save, shared_legend
+from egpo.report.figures.style import COLOURS, LINES, caption, grid, panels, save, shared_legend
 from egpo.uncertainty.diagnosis import Diagnosis, diagnose
 from egpo.uncertainty.measures import auc, gap, roc
 
@@ -71,20 +71,14 @@ def _densities(axis: Axes, one: Diagnosis, part: str) -> None:
 
 
 def density_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
-    """Figure 3: densities of the response entropy, a row per backbone, a column per method."""
-    backbones = list(dict.fromkeys(backbone for backbone, _ in found))
-    columns = max(sum(backbone == name for backbone, _ in found) for name in backbones)
-    figure, axes = panels(len(backbones), columns)
-    for row, backbone in zip(axes, backbones, strict=True):
-        mine = [one for (name, _), one in found.items() if name == backbone]
-        for axis in row[len(mine) :]:
-            axis.set_visible(False)
-        for axis, one in zip(row, mine, strict=False):
-            _densities(axis, one, "response")
-            name = textwrap.fill(label(catalogue, one.backbone, one.method), 34)
-            axis.set_title(name, fontsize=8)
-            axis.set_xlabel("response entropy (nats per token)", fontsize=8)
-        row[0].set_ylabel("density")
+    """Figure 3: densities of the response entropy, a panel per backbone and method."""
+    figure, axes = grid(len(found), height=2.3)
+    for axis, one in zip(axes.flat, found.values(), strict=False):
+        _densities(axis, one, "response")
+        axis.set_title(textwrap.fill(label(catalogue, one.backbone, one.method), 40), fontsize=8)
+        axis.set_xlabel("response entropy (nats per token)", fontsize=8)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("density")
     shared_legend(figure, axes)
     _caption(
         catalogue, figure, "Kernel densities of the response entropy; vertical lines: means; gap: their difference."
@@ -95,7 +89,7 @@ def density_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
 def roc_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
     """Figure 5: ROC curves for predicting that a response is incorrect, a panel per backbone."""
     bases = _bases(found)
-    figure, axes = panels(1, len(bases), height=3.2, width=3.2, sharey=True)
+    figure, axes = panels(1, len(bases), height=3.2, sharey=True)
     for axis, one in zip(axes[0], bases, strict=True):
         for index, part in enumerate(one.parts):
             value = auc(one.entropies(part), one.incorrect)
@@ -117,7 +111,7 @@ def roc_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
 def length_figure(catalogue: Catalogue, found: Found, out: Path) -> None:
     """Figures 7 and 9: length against entropy, of the answer where there are thoughts, else of the response."""
     bases = _bases(found)
-    figure, axes = panels(1, len(bases), height=2.9, width=3.4)
+    figure, axes = panels(1, len(bases), height=2.9)
     for axis, one in zip(axes[0], bases, strict=True):
         part = "answer" if one.thinks else "response"
         _scatter(axis, one.used, f"{part}_tokens", part)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 
 from egpo.data.funnel import ALL
-from egpo.report.figures.style import COLOURS, caption, save
+from egpo.report.figures.style import COLOURS, caption, panels, save
 
 
 def funnel_figure(note: str, funnel: Path, out: Path) -> None:
@@ -23,7 +22,8 @@ def funnel_figure(note: str, funnel: Path, out: Path) -> None:
     steps = whole.index[whole["dropped"] > 0].tolist()
     strata = table[table["subset"] != ALL].groupby(["subset", "bucket"])
     labels = ["all rows", *(f"{step} (-{whole.loc[step, 'dropped']:,})" for step in steps)]
-    figure, axis = plt.subplots(figsize=(7.5, 1.2 + 0.24 * len(labels)), layout="constrained")
+    figure, axes = panels(1, 1, height=0.3 + 0.24 * len(labels))
+    axis = axes[0][0]
     left = pd.Series(0, index=labels)
     for index, ((subset, bucket), rows) in enumerate(strata):
         counts = rows.groupby("step", sort=False)[["in", "out"]].sum()

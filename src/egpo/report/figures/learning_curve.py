@@ -26,7 +26,7 @@ def learning_curve(catalogue: Catalogue, metrics: dict[Model, Path], out: Path) 
     runs: dict[str, dict[str, list[pd.Series]]] = defaultdict(lambda: defaultdict(list))
     for (backbone, method, _), path in metrics.items():
         runs[backbone][method].append(read_metric(path, REWARD))
-    figure, axes = panels(1, len(runs), height=2.7, width=3.6, sharey=True)
+    figure, axes = panels(1, len(runs), height=2.7, sharey=True)
     order = list(dict.fromkeys(method for _, method, _ in metrics))  # a method looks the same in every panel
     for axis, (backbone, methods) in zip(axes[0], runs.items(), strict=True):
         for method, series in methods.items():

@@ -57,7 +57,7 @@ def _advantages(axis: Axes, method: Method, size: int) -> None:
 
 def method_figure(method: Method, rollouts_per_prompt: int, out: Path) -> None:
     """Write method.png and .pdf into `out`, for a method with entropy weights."""
-    figure, axes = panels(1, 2, height=2.4, width=3.6)
+    figure, axes = panels(1, 2, height=2.4)
     _weights(axes[0, 0], method)
     _advantages(axes[0, 1], method, rollouts_per_prompt)
     text = (

@@ -36,7 +36,7 @@ def accuracy_figure(catalogue: Catalogue, table1: Path, out: Path) -> None:
     backbones, names = catalogue.experiment.backbones, catalogue.experiment.benchmarks
     table = table[table["benchmark"].isin(names) & table["backbone"].isin(backbones)]
     methods = list(dict.fromkeys(table["method"]))
-    figure, axes = panels(len(backbones), 1, height=2.9, width=9.0)
+    figure, axes = panels(len(backbones), 1, height=2.9)
     for axis, backbone in zip(axes[:, 0], backbones, strict=True):
         for number, method in enumerate(methods):
             rows = table[(table["backbone"] == backbone) & (table["method"] == method)].set_index("benchmark")
@@ -72,7 +72,7 @@ def forest_figure(catalogue: Catalogue, comparisons: Path, table1: Path, out: Pa
     printed = pd.read_csv(table1).set_index(["backbone", "method", "benchmark"])["paper"]
     backbones = list(dict.fromkeys(rows["backbone"]))
     most = max((rows["backbone"] == backbone).sum() for backbone in backbones)
-    figure, axes = panels(1, len(backbones), height=0.6 + 0.24 * most, width=5.2, sharex=True)
+    figure, axes = panels(1, len(backbones), height=0.6 + 0.24 * most, sharex=True)
     for axis, backbone in zip(axes[0], backbones, strict=True):
         mine = rows[rows["backbone"] == backbone].iloc[::-1].reset_index(drop=True)
         keys = [(backbone, second, name) for second, name in zip(mine["second"], mine["benchmark"], strict=True)]

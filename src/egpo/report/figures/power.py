@@ -19,7 +19,7 @@ def draw(least: pd.DataFrame, gain: float, labels: dict[str, str], title: str, o
         labels: of benchmarks.
     """
     backbones = list(dict.fromkeys(least["backbone"]))
-    figure, axes = panels(1, len(backbones), height=3.2, width=4.2)
+    figure, axes = panels(1, len(backbones), height=3.2)
     for axis, backbone in zip(axes[0], backbones, strict=True):
         mine = least[least["backbone"] == backbone]
         for number, (benchmark, rows) in enumerate(mine.groupby("benchmark", sort=False)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ def draw(table: pd.DataFrame, methods: dict[str, Method], title: str, notes: str
         table: of egpo.analysis.replay.replay.
     """
     means = summary(table).iloc[::-1]  # bars go from below
-    names = [methods[name].label for name in means.index]
-    figure, axes = panels(1, 3, height=0.9 + 0.22 * len(names), width=3.6)
+    names = [textwrap.fill(methods[name].label, 34) for name in means.index]  # a function has its whole path
+    figure, axes = panels(1, 3, height=0.9 + 0.22 * len(names))
     _shares(axes[0][0], means, names)
     _distances(axes[0][1], means)
     _course(axes[0][2], table, methods)
@@ -77,9 +78,9 @@ def _course(axis: Axes, table: pd.DataFrame, methods: dict[str, Method]) -> None
     for colour, name in zip(COLOURS, far, strict=False):
         window = max(1, len(course) // 8)
         smooth = course[name].rolling(window, center=True, min_periods=1).mean()
-        axis.plot(smooth.index, smooth, color=colour, label=methods[name].label)
+        axis.plot(smooth.index, smooth, color=colour, label=textwrap.fill(methods[name].label, 34))
     axis.set_xlabel("training step")
-    axis.set_title("the same by step, the farthest methods", fontsize=9)
+    axis.set_title("by step, the farthest methods", fontsize=9)
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize=7, ncols=1)
 
 

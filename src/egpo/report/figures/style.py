@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 # Okabe and Ito's palette, told apart by colour-blind readers; with the line style as a second cue.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", "-.", ":")
+WIDTH = 9.5  # inches, of every figure: shown at one width, all have the same font size
 
 plt.rcParams.update(
     {
@@ -33,18 +34,24 @@ plt.rcParams.update(
 )
 
 
-def panels(
-    rows: int, columns: int, height: float = 2.3, width: float = 2.9, **options: Any
-) -> tuple[Figure, np.ndarray]:
-    """A figure and its axes (rows, columns); height, width: of one panel, in inches."""
-    size = (max(5.5, width * columns), height * rows + 0.9)
+def panels(rows: int, columns: int, height: float = 2.3, **options: Any) -> tuple[Figure, np.ndarray]:
+    """A figure of the one width and its axes (rows, columns); height: of one panel, in inches."""
+    size = (WIDTH, height * rows + 0.9)
     return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
+
+
+def grid(count: int, height: float) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes (rows, columns), at most three in a row; those beyond `count` are not shown."""
+    columns = min(3, count)
+    figure, axes = panels(-(-count // columns), columns, height)
+    for axis in axes.flat[count:]:
+        axis.set_visible(False)
+    return figure, axes
 
 
 def caption(figure: Figure, *texts: str) -> None:
     """Small text below a figure, wrapped to its width."""
-    width = int(figure.get_figwidth() * 17)
-    lines = textwrap.wrap(" ".join(filter(None, texts)), width)
+    lines = textwrap.wrap(" ".join(filter(None, texts)), int(WIDTH * 17))
     if lines:
         figure.supxlabel("\n".join(lines), fontsize=7, color="#555555", x=0.01, ha="left")
 
@@ -53,7 +60,7 @@ def shared_legend(figure: Figure, axes: np.ndarray) -> None:
     """One legend for all panels, above them."""
     found = {name: handle for axis in axes.flat for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)}
     if found:
-        columns = min(len(found), int(figure.get_figwidth() / 1.4))  # inches of a name
+        columns = min(len(found), int(WIDTH / 1.4))  # inches of a name
         figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=columns, fontsize=8)
 
 

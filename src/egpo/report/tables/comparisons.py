@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -26,11 +27,15 @@ def _family(catalogue: Catalogue, table: pd.DataFrame) -> list[str]:
                 "" if pd.isna(row["low"]) else f"{row['low']:+.2f} to {row['high']:+.2f}",
                 p_text(row["p_value"]),
                 p_text(row["p_holm"]),
-                "" if pd.isna(row["smallest"]) else f"{row['smallest']:.2f}",
+                _smallest(row["smallest"]),
             ]
         )
     heads = ["Models", "Benchmark", "Difference", "95% interval", "p", "p (Holm)", "smallest"]
     return markdown_table(heads, rows, texts=2)
+
+
+def _smallest(points: float) -> str:
+    return "" if math.isnan(points) else "none" if math.isinf(points) else f"{points:.2f}"
 
 
 def markdown(catalogue: Catalogue, table: pd.DataFrame) -> str:
@@ -53,8 +58,8 @@ def markdown(catalogue: Catalogue, table: pd.DataFrame) -> str:
         "",
         "`smallest` is the smallest difference that the test would find in four of five such evaluations, with as many "
         "questions and trials and answers as uncertain as these (Miller 2024, equation 10; 5%, two-sided, before "
-        "correction). A smaller difference says nothing, in either direction. It does not include the variance between "
-        "training seeds.",
+        "correction). A smaller difference says nothing, in either direction. It counts the variance between training "
+        "seeds where both methods have several (`egpo.analysis.power`).",
     ]
     for family, rows in table.groupby("family", sort=False):
         lines += ["", f"## {str(family)[0].upper()}{str(family)[1:]}", "", *_family(catalogue, rows)]
