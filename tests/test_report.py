@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from report_inputs import small_catalogue, write_results
 
 from egpo.analysis.labels import label
@@ -23,6 +24,7 @@ from egpo.config.matrix import trained_models
 from egpo.report.entries import ENTRIES, INPUTS, SETTINGS, Entry, entries_of
 from egpo.report.figures.style import WIDTH
 from egpo.report.glance import glance
+from egpo.report.model_card import model_card
 from egpo.report.page import html
 from egpo.report.tables.warm_up import write_warm_up
 
@@ -205,6 +207,18 @@ def test_the_page_on_a_warm_up_has_both_measurements_and_five_responses(tmp_path
     page = (tmp_path / "warm_up.md").read_text()
     assert f"| {backbone.label} | 12 | before | 0.01 | 0.25 | 0.00 | 0.75 |" in page and "| after | 0.40 |" in page
     assert "after 4" in page and "after 5" not in page
+
+
+def test_a_model_card_shows_what_its_own_training_used(whole):
+    """Keys of `by_backbone` and further settings of verl too."""
+    overrides = {"actor_rollout_ref.actor.grad_clip": 0.5}
+    catalogue = small_catalogue(by_backbone={"tiny-math": {"training": {"save_freq": 3, "overrides": overrides}}})
+    others = (CATALOGUE.experiment.training.save_freq, {})
+    for backbone, expected in (("tiny-math", (3, overrides)), ("tiny-think", others)):
+        records = whole / PATHS.evaluation(backbone, "egpo", 1) / "records.parquet"
+        card = model_card(catalogue, (backbone, "egpo", 1), records, Path("verl.yaml"))
+        shown = yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])["training"]
+        assert (shown["save_freq"], shown["overrides"]) == expected
 
 
 def claims_of(folder: Path) -> list[tuple]:

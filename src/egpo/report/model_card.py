@@ -57,7 +57,7 @@ def model_card(catalogue: Catalogue, model: Model, records: Path, verl: Path) ->
         model_name=title,
         eval_results=results,
     ).to_yaml()
-    training = experiment.training.model_dump(mode="json", exclude_none=True, exclude={"overrides"})
+    training = experiment.of(backbone).training.model_dump(mode="json", exclude_none=True)
     lines = [
         f"---\n{front}\n---",
         f"# {title}, training seed {seed}",
