@@ -35,6 +35,7 @@ NAME = "test-slurm"
 RESULTS = ROOT / "results" / NAME
 TRAINING = RESULTS / "train/minute/egpo/seed-1"
 STEPS = 6
+Outcome = tuple[dict[str, object], tuple[str, list[float]]]  # see `undisturbed`
 SLURM = [
     *("--profile", "slurm", "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "5"),
     *("--latency-wait", "15", "--set-resources", "train_model:gpu=1", "--jobs", "2"),  # this machine is all nodes
@@ -50,6 +51,10 @@ def cluster(request) -> Iterator[slurm_cluster.Cluster]:
     with slurm_cluster.cluster(folder, request.param == "slurmdbd") as made:
         yield made
     shutil.rmtree(folder)
+
+
+# Of tests in which nothing depends on how the driver asks for a job's state.
+ONCE = pytest.mark.parametrize("cluster", ["slurmdbd"], indirect=True, scope="module")
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +110,7 @@ def trained() -> tuple[str, list[float]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(configuration) -> tuple[dict[str, object], tuple[str, list[float]]]:
+def undisturbed(configuration) -> Outcome:
     """The outcome of a local run from an empty folder, and what it trained."""
     shutil.rmtree(RESULTS, ignore_errors=True)
     finish(small_experiment.start("all", configuration, "--cores", "2"))
@@ -158,8 +163,6 @@ def scancel(cluster: slurm_cluster.Cluster) -> None:
 
 def lose_accounting(cluster: slurm_cluster.Cluster) -> None:
     """slurmdbd is away for as long as the driver asks several times."""
-    if not cluster.accounting:
-        pytest.skip("this Slurm has no slurmdbd")
     cluster.end("slurmdbd")
     until("a failing sacct", lambda: subprocess.run(["sacct"], capture_output=True).returncode != 0)
     time.sleep(60)  # not for an event: this is how long it is away
@@ -168,7 +171,6 @@ def lose_accounting(cluster: slurm_cluster.Cluster) -> None:
 
 FAULTS: dict[str, Callable[[slurm_cluster.Cluster], None]] = {
     "training killed": kill_the_training,
-    "SIGTERM to the job": cancel_the_job,
     "node down": lose_the_node,
     "scancel": scancel,
 }
@@ -176,11 +178,26 @@ FAULTS: dict[str, Callable[[slurm_cluster.Cluster], None]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_loses_at_most_a_save_interval(configuration, undisturbed, cluster, fault):
+    check_fault(configuration, undisturbed, cluster, FAULTS[fault])
+
+
+@ONCE
+def test_a_sigterm_loses_at_most_a_save_interval(configuration, undisturbed, cluster):
+    check_fault(configuration, undisturbed, cluster, cancel_the_job)
+
+
+def check_fault(
+    configuration: str,
+    undisturbed: Outcome,
+    cluster: slurm_cluster.Cluster,
+    fault: Callable[[slurm_cluster.Cluster], None],
+) -> None:
+    """A training that meets a fault after step 2 is that of an undisturbed run in the end."""
     shutil.rmtree(RESULTS / "train")
     run = on_slurm(configuration, "train", cluster)
     wait_for_step(2, run)
     done = steps_done()
-    FAULTS[fault](cluster)
+    fault(cluster)
     finish(run)
     assert_resumed(done)
     assert trained() == undisturbed[1]
@@ -191,6 +208,7 @@ def assert_resumed(done: int) -> None:
     assert f"resuming after step {done}" in text or f"resuming after step {done + 1}" in text
 
 
+@ONCE
 def test_without_slurmdbd_for_a_minute_the_run_goes_on(configuration, undisturbed, cluster):
     shutil.rmtree(RESULTS / "train")
     run = on_slurm(configuration, "train", cluster)
@@ -215,6 +233,7 @@ def test_a_preempted_job_runs_again(configuration, undisturbed, cluster, mode):
     assert trained() == undisturbed[1]
 
 
+@ONCE
 def test_submissions_are_tried_again(configuration, undisturbed, cluster, tmp_path, monkeypatch):
     """Before Slurm's own sbatch stands one that fails twice for every job, as a busy slurmctld does."""
     shutil.rmtree(RESULTS / "train")
@@ -244,6 +263,7 @@ with gpus.reserve_gpus(1, print):
 """
 
 
+@ONCE
 def test_jobs_inside_an_allocation_have_a_gpu_each(cluster):
     """Four jobs at once in `salloc --gpus=4`, as `--profile workstation` starts them there."""
     script = (
@@ -257,6 +277,7 @@ def test_jobs_inside_an_allocation_have_a_gpu_each(cluster):
     assert said.strip().splitlines()[-1] == "['0', '1', '2', '3']"
 
 
+@ONCE
 def test_a_killed_driver_is_replaced_while_its_job_runs(configuration, undisturbed, cluster):
     shutil.rmtree(RESULTS / "train")
     first = on_slurm(configuration, "train", cluster)
@@ -280,6 +301,7 @@ def rays() -> list[int]:
     ]
 
 
+@ONCE
 def test_a_training_on_two_nodes_has_a_ray_on_both(cluster, tmp_path):
     """A job on both nodes, with Ray's worker on the second one; cancelled, it leaves no process."""
     name = f"{NAME}-two-nodes"
@@ -303,6 +325,7 @@ def test_a_training_on_two_nodes_has_a_ray_on_both(cluster, tmp_path):
     shutil.rmtree(results)
 
 
+@ONCE
 def test_a_second_driver_is_refused(configuration, undisturbed, cluster):
     shutil.rmtree(RESULTS / "train")
     first = on_slurm(configuration, "train", cluster)
