@@ -8,7 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
+from waiting import until
+
+from egpo.common.paths import ROOT
+from egpo.runtime.fork_client import RUN_FOLDER
 
 WORKER = """
 import json, os, signal, sys
@@ -89,3 +94,20 @@ def test_a_fork_that_does_not_end_can_be_killed(tmp_path):
     )
     done = python(tmp_path, script)
     assert done.stdout.splitlines()[-1] == "-9", done.stderr
+
+
+def test_a_fork_server_ends_with_the_process_that_started_it_while_it_imports(tmp_path):
+    """As when a training is killed in its first seconds: then nothing else is there to end it."""
+    (tmp_path / "slow_module_of_a_test.py").write_text("print('imports', flush=True)\nimport time\ntime.sleep(1000)")
+    script = (
+        "import time\nfrom egpo.runtime import fork_server\n"
+        "print(fork_server.start(['slow_module_of_a_test']), flush=True)\ntime.sleep(1000)"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT / 'src'}", RUN_FOLDER: str(tmp_path)}
+    parent = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
+    said = sorted(parent.stdout.readline() for _ in range(2))
+    server = psutil.Process(int(said[0]))
+    assert said[1] == "imports\n" and server.is_running()
+    parent.kill()
+    parent.wait()
+    until("the end of the server", lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from egpo.runtime import fork_client, forks
-from egpo.runtime.processes import SET_PDEATHSIG, prctl
+from egpo.runtime.processes import SET_PDEATHSIG, end_with_parent, prctl
 
 MESSAGE = 2**20  # bytes, more than a command line and an environment have
 NO_JOB = "ffffffff"
@@ -40,9 +40,15 @@ def start(modules: Iterable[str]) -> int:
         listener.listen(BACKLOG)
         number = listener.fileno()
         # Ray reads these two once, when it is imported. Workers get their job with their first task.
-        ray = {"RAY_JOB_ID": NO_JOB, "RAY_RAYLET_PID": str(os.getpid())}
+        me = os.getpid()
+        ray = {"RAY_JOB_ID": NO_JOB, "RAY_RAYLET_PID": str(me)}
         command = [sys.executable, "-m", __spec__.name, str(number), *modules]
-        return forks.popen(command, pass_fds=[number], env={**os.environ, **ray}).pid
+        return forks.popen(
+            command,
+            pass_fds=[number],
+            env={**os.environ, **ray},
+            preexec_fn=lambda: end_with_parent(me),  # from its first moment, as its imports take long
+        ).pid
 
 
 def watch(server: int) -> None:
@@ -60,8 +66,7 @@ def watch(server: int) -> None:
 
 
 def _serve(listener: socket.socket) -> NoReturn:
-    """Fork a worker for each request, until the parent of this process ends."""
-    prctl(SET_PDEATHSIG, signal.SIGKILL)
+    """Fork a worker for each request."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended workers leave nothing behind
     gc.freeze()  # else a worker's first collection copies every page of its parent
     while True:

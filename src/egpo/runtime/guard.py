@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from egpo.runtime import forks
-from egpo.runtime.processes import SET_CHILD_SUBREAPER, SET_PDEATHSIG, prctl
+from egpo.runtime.processes import SET_CHILD_SUBREAPER, end_with_parent, prctl
 
 SECONDS_TO_TIDY = 3  # for multiprocessing's resource trackers, which unlink the shared memory of killed processes
 KILLED = 137
@@ -94,7 +94,8 @@ def main(folder: str, command: list[str]) -> int:
     """Run `command` under guard; returns its exit code, 128 + n where signal n ended it."""
     prctl(SET_CHILD_SUBREAPER, 1)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # inherited by the whole tree
-    process = forks.popen(command, stdin=subprocess.DEVNULL, preexec_fn=lambda: prctl(SET_PDEATHSIG, signal.SIGKILL))
+    me = os.getpid()
+    process = forks.popen(command, stdin=subprocess.DEVNULL, preexec_fn=lambda: end_with_parent(me))
     code = None
     while code is None:
         code = _reap().get(process.pid)
