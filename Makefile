@@ -6,6 +6,9 @@ TESTS := $(BIN)/python -m pytest -m "not slow and not full and not slurm" \
 	--numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
+# Where it is set, each of some hundred starts of Python would compile torch, pandas and the others again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help env demo demo-full demo-real coverage bench bench-advantage bench-answers bench-evaluation bench-filling bench-step bench-extras bench-data bench-dry-run bench-memory bench-warm-up study study-inputs study-pilot study-page test test-slow test-slurm gpu-versions test-gpu-versions kit-packages kit-dry-run audit-packages lint format lock schemas
 
 help: ## list the targets
