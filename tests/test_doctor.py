@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import shutil
 import subprocess
 import sys
+from importlib.util import spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,23 @@ def test_packages(version, rows, file, state, words):
 def test_packages_of_this_environment_are_those_of_the_cpu_list_and_not_of_the_gpu_list():
     assert software.packages(cuda=False).state == "ok"
     assert software.packages(cuda=True).state == "FAILED"
+
+
+def test_packages_that_are_compiled_by_every_process_are_found(monkeypatch, tmp_path):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").touch()
+    spec = spec_from_file_location("torch", tmp_path / "torch" / "__init__.py")
+    monkeypatch.setattr(software, "find_spec", lambda _: spec)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    assert software.bytecode().found == "the first start compiles the packages"
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    line = software.bytecode().line()
+    assert (
+        line.startswith("warning  bytecode: PYTHONDONTWRITEBYTECODE is set")
+        and f"compileall -q -j 0 {tmp_path}" in line
+    )
+    compileall.compile_dir(tmp_path, quiet=1)
+    assert software.bytecode().state == "ok"
 
 
 def test_the_compiler_is_really_called(monkeypatch, tmp_path):

@@ -57,6 +57,7 @@ def all_checks(catalogue: Catalogue, files: list[str], slurm: bool) -> Iterator[
     login = cuda and not found and bool(shutil.which("sinfo"))
 
     yield "packages", lambda: software.packages(cuda)
+    yield "bytecode", software.bytecode
     yield "C compiler", lambda: software.compiler(cuda)
     if experiment.trackers:
         yield "trackers", lambda: software.trackers(experiment.trackers)

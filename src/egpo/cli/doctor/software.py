@@ -1,4 +1,4 @@
-"""The doctor on software: packages, and a C compiler."""
+"""The doctor on software: packages, their bytecode, and a C compiler."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 from sysconfig import get_paths
 
-from egpo.cli.doctor.finding import Finding, answer, failed, ok
+from egpo.cli.doctor.finding import Finding, answer, failed, ok, warning
 from egpo.common.paths import ROOT
 from egpo.config.experiment import Tracker
 from egpo.training.trackers import remedy
@@ -58,6 +59,23 @@ def compiler(cuda: bool) -> Finding:
         remedy = "Install the C library's and Python's headers (Debian: libc6-dev, python3.11-dev)"
         return failed("C compiler", f"{found} cannot compile: {said}", remedy)
     return ok("C compiler", found)
+
+
+def bytecode() -> Finding:
+    """Whether Python keeps what it compiles of the packages; else each of some hundred processes compiles it again."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return failed("bytecode", "there is no torch", "Run `make env`")
+    cached = Path(cache_from_source(spec.origin))
+    if cached.exists():
+        return ok("bytecode", "the packages are compiled")
+    site = Path(spec.origin).parents[1]
+    once = f"Compile once: {sys.executable} -m compileall -q -j 0 {site}"
+    if sys.dont_write_bytecode:
+        return warning("bytecode", "PYTHONDONTWRITEBYTECODE is set: each process compiles its packages again", once)
+    if not os.access(site, os.W_OK):
+        return warning("bytecode", f"{site} cannot be written: each process compiles its packages again", once)
+    return ok("bytecode", "the first start compiles the packages")
 
 
 def trackers(names: Iterable[Tracker]) -> list[Finding]:
