@@ -58,6 +58,13 @@ def made(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def few(monkeypatch) -> None:
+    """Only these are made again: a test of what is found in them needs no others, which take long."""
+    entries = [ENTRIES[name] for name in ("table1", "comparisons", "replay", "report")]
+    monkeypatch.setattr("egpo.cli.bundle.verify.entries_of", lambda _: entries)
+
+
+@pytest.fixture
 def copy(made, tmp_path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "elsewhere"))
 
@@ -75,7 +82,7 @@ def test_a_bundle_is_the_same_again_on_another_place(copy, capsys):
     assert len(re.findall("the same again", said)) == len(entries_of(CATALOGUE)) + 1
 
 
-def test_what_was_changed_is_found_with_its_place(copy, capsys):
+def test_what_was_changed_is_found_with_its_place(copy, few, capsys):
     """A byte of one table; and one of another by someone who then corrects the list of hashes."""
     byte, corrected = (copy / PATHS.tables / f"{name}.csv" for name in ("table1", "comparisons"))
     before, sums = sha256(corrected), copy / SUMS
@@ -90,7 +97,7 @@ def test_what_was_changed_is_found_with_its_place(copy, capsys):
     assert f"WRONG {PATHS.tables}/comparisons.csv: differs from what the records give" in said
 
 
-def test_missing_and_added_files_are_found(copy, capsys):
+def test_missing_and_added_files_are_found(copy, few, capsys):
     (records,) = list(copy.rglob("evaluate/tiny-math/egpo/seed-1/records.parquet"))
     records.unlink()
     (copy / "more.txt").write_text("more")
@@ -111,17 +118,14 @@ def test_missing_and_added_files_are_found(copy, capsys):
         (ORIGIN, b"{", f"WRONG {ORIGIN}: cannot be read, so nothing was made again"),
     ],
 )
-def test_damage_to_what_the_check_itself_reads_is_found(copy, capsys, monkeypatch, name, text, found):
-    monkeypatch.setattr("egpo.cli.bundle.verify.entries_of", lambda _: [])  # that takes longest
+def test_damage_to_what_the_check_itself_reads_is_found(copy, few, capsys, name, text, found):
     (copy / name).write_bytes(text)
     assert verify(copy) == 1
     assert found in capsys.readouterr().out
 
 
-def test_nothing_that_a_bundle_holds_is_run(copy, capsys, tmp_path, monkeypatch):
+def test_nothing_that_a_bundle_holds_is_run(copy, few, capsys, tmp_path):
     """Neither a template nor a function of weights, also if the hashes are made again."""
-    entries = [ENTRIES[name] for name in ("table1", "replay", "report")]
-    monkeypatch.setattr("egpo.cli.bundle.verify.entries_of", lambda _: entries)
     ran = tmp_path / "ran"
     (copy / "evil.py").write_text(
         f"open({str(ran)!r}, 'w')\ndef weights(entropies, correct, groups):\n    return entropies"
@@ -150,7 +154,7 @@ def test_cards_name_the_model_its_scores_and_its_limits(made):
     assert yaml.safe_load((made / EXPERIMENT).read_text())["experiment"]["experiment"] == "made-up"
 
 
-def test_a_configuration_that_was_changed_since_is_refused(made, tmp_path, monkeypatch):
+def test_a_configuration_that_was_changed_since_is_refused(made, few, tmp_path, monkeypatch):
     """Its tables would be made otherwise wherever they are checked."""
     monkeypatch.chdir(made.parent)
     experiment = CATALOGUE.experiment.model_copy(update={"note": "Another note."})
