@@ -10,6 +10,7 @@ from typing import Any
 from egpo.analysis import replay as analysis
 from egpo.common.errors import UserError
 from egpo.common.files import write_text
+from egpo.common.paths import ROOT
 from egpo.config.files import read_yaml
 from egpo.config.loader import read_methods
 from egpo.config.methods import Calibration, Method, OverlongBuffer
@@ -108,7 +109,8 @@ def replay(folder: Path, names: list[str], config: list[Path], out: Path | None)
     run = find(folder)
     methods = {analysis.RUN: run.own, **chosen(names, read_methods(config))}
     found = analysis.replay(run.files, run.own, run.seed, methods)
-    title = f"{folder}, seed {run.seed}"
+    shown = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
+    title = f"{shown}, seed {run.seed}"
     text = "\n".join(["# Replay", "", analysis.LIMITS, "", *page(title, found, methods)]) + "\n"
     place = out or folder / "replay"
     write_text(place / "replay.md", text)
