@@ -366,3 +366,9 @@ def test_a_warm_up_that_missed_its_range_is_refused(tmp_path, monkeypatch):
     write_json(manifest, {"in_range": False, "found": "pass rate 0.50"})
     with pytest.raises(UserError, match=r"has missed its range.*pass rate 0\.50"):
         command._check(STUDY, ["config/study.yaml"])
+
+
+def test_a_study_that_is_not_as_planned_does_not_start():
+    experiment = STUDY.experiment.model_copy(update={"scored_by": "evalscope"})
+    with pytest.raises(UserError, match=r"claims: not as planned in docs/study/claims.yaml \(scored_by"):
+        command._check(STUDY.model_copy(update={"experiment": experiment}), ["config/study.yaml"])

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from egpo.analysis.frozen import deviations
 from egpo.analysis.frozen import freeze as plan_of
 from egpo.common.errors import UserError
 from egpo.common.files import read_json, write_json
@@ -35,11 +36,16 @@ def page(catalogue: Catalogue, out: Path, file: Path) -> int:
     from egpo.study import rows, steps
     from egpo.study.page import Study, write
 
-    plan = catalogue.experiment.claims
-    frozen = parse(Frozen, read_yaml(ROOT / plan), plan) if plan else plan_of(catalogue, "")  # so far a draft
-    write(Study(catalogue, rows.read(out), steps.read(out), frozen), file, out.parent)
+    plan = _plan(catalogue) or plan_of(catalogue, "")  # so far a draft
+    write(Study(catalogue, rows.read(out), steps.read(out), plan), file, out.parent)
     print(f"{file}, with figures in {out.parent}")
     return 0
+
+
+def _plan(catalogue: Catalogue) -> Frozen | None:
+    """The frozen plan, where there is one."""
+    name = catalogue.experiment.claims
+    return parse(Frozen, read_yaml(ROOT / name), name) if name else None
 
 
 def power(catalogue: Catalogue, out: Path, gain: float) -> int:
@@ -118,6 +124,11 @@ def _check(catalogue: Catalogue, files: Sequence[str]) -> None:
     if experiment.training.platform != "cpu" or experiment.evaluation.platform != "cpu":
         raise UserError(
             f"{source}: training.platform: a study forks its trainings, which GPUs do not survive: use cpu."
+        )
+    if (plan := _plan(catalogue)) is not None and (found := deviations(plan, catalogue)):
+        raise UserError(
+            f"{source}: claims: not as planned in {experiment.claims} ({found[0]}). Rows of two plans must not mix: "
+            "restore the setting, or freeze another plan for another experiment."
         )
     if len(experiment.evaluation.seeds) > MOST_TRIALS:
         raise UserError(f"{source}: evaluation.seeds: a study has at most {MOST_TRIALS} trials of each question.")
