@@ -22,14 +22,8 @@ PACKAGES = ("torch", "verl", "transformers", "evalscope", "datasketch", "math-ve
 # config/, which must hold no behaviour that decides a result.
 PLUMBING = (
     *("config/", "runtime/"),
-    *(
-        "common/errors.py",
-        "common/files.py",
-        "common/git.py",
-        "common/paths.py",
-        "common/provenance.py",
-        "common/stages.py",
-    ),
+    *("common/errors.py", "common/files.py", "common/git.py"),
+    *("common/paths.py", "common/provenance.py", "common/stages.py"),
     *("inference/progress.py", "training/checkpoints.py", "training/progress.py"),
     *("training/responses.py", "training/trackers.py", "verl_plugin/record.py", "verl_plugin/tracking.py"),
     # Sizes by the memory change a result by rounding alone.

@@ -35,6 +35,11 @@ def allow() -> None:
             setattr(sys.modules[module], OFFLINE, os.environ[OFFLINE].upper() in TRUE)
 
 
+def reason(error: Exception) -> str:
+    """The kind of an error and the first line of what it says: the Hub's have many lines, others have none."""
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+
+
 def snapshot(
     kind: Literal["model", "dataset"],
     repo: str,
@@ -72,9 +77,8 @@ def snapshot(
             ignore_patterns=ignore_patterns,
         )
     except Exception as error:  # the Hub's errors and those of every network layer below it
-        said = (str(error).strip() or "no message").splitlines()[0]
         raise UserError(
-            f"{key}: cannot fetch {repo} at {revision} from the Hugging Face Hub ({type(error).__name__}: {said}). "
+            f"{key}: cannot fetch {repo} at {revision} from the Hugging Face Hub ({reason(error)}). "
             "Check the name; run `egpo fetch` where there is a network (what is fetched stays), or give a copy with "
             "{kind: local, path: ...}."
         ) from error

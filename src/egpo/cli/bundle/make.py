@@ -14,6 +14,7 @@ from egpo.common.errors import UserError
 from egpo.common.files import write_json, write_text
 from egpo.common.paths import Paths
 from egpo.config.experiment import Catalogue
+from egpo.runtime import hub
 
 
 def bundle(catalogue: Catalogue, out: Path, push: str | None) -> int:
@@ -89,9 +90,8 @@ def _upload(folder: Path, repo: str) -> None:
         api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
         url = api.upload_folder(repo_id=repo, folder_path=folder, repo_type="dataset")
     except Exception as error:  # the Hub's errors and those of every network layer below it
-        said = (str(error).strip() or "no message").splitlines()[0]
         raise UserError(
-            f"--push {repo}: the upload failed ({type(error).__name__}: {said}). Log in with `hf auth login`, or set "
+            f"--push {repo}: the upload failed ({hub.reason(error)}). Log in with `hf auth login`, or set "
             f"HF_TOKEN. The bundle is complete in {folder}; the same command uploads it."
         ) from error
     print(f"uploaded, private: {url}")
