@@ -82,7 +82,7 @@ bench-step: env ## start-up and steps of a training; BEFORE=<commit> compares wi
 		--configfile config/demo.yaml --quiet rules host reason
 	@$(BIN)/python benchmarks/step.py $(if $(BEFORE),--before $(BEFORE))
 
-bench-extras: env ## what milestones and trackers cost a training: time, memory and disk
+bench-extras: env ## what record, milestones and trackers cost a training: time, memory and disk
 	@$(SNAKEMAKE) results/demo/data/train.parquet results/demo/backbones/tiny-math/manifest.json \
 		--configfile config/demo.yaml --quiet rules host reason
 	@$(BIN)/python benchmarks/extras.py

@@ -1,28 +1,51 @@
-"""What milestones and trackers cost a training: step time, memory and disk, with and without them, in one run.
+"""What the record of responses, milestones and trackers cost a training: step time, memory and disk, in one run.
 
     make bench-extras
 
-The demo's data and model, GRPO. The record of the responses is always written; the phase `adv` is the method's
-advantages and that record together. Writes results/bench/extras.md.
+The demo's data and model, GRPO. The record cannot be switched off, so the training without it is by a copy of this code
+from which the call is cut. Trackers are all whose packages are installed. Writes results/bench/extras.md.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from pathlib import Path
+from typing import get_args
 
 import step
 
 from egpo.common.paths import ROOT
+from egpo.config.experiment import Tracker
+from egpo.training.responses import RESPONSES, SAMPLES
+from egpo.training.trackers import remedy
 
 STEPS = 8
-VARIANTS: dict[str, dict[str, tuple]] = {
-    "neither": {},
-    "four milestones": {"milestones": (2, 4, 6, 8)},
-    "TensorBoard and W&B, offline": {"trackers": ("tensorboard", "wandb")},
-    "both": {"milestones": (2, 4, 6, 8), "trackers": ("tensorboard", "wandb")},
+TRACKERS = tuple(name for name in get_args(Tracker) if remedy(name) is None)
+MILESTONES = (2, 4, 6, 8)
+RECORD = "        self._record(batch, tokens, parcel)\n"
+# Label: code, milestones, trackers.
+VARIANTS: dict[str, tuple[str, tuple[int, ...], tuple[str, ...]]] = {
+    "none of them": ("without the record", (), ()),
+    "the record": ("", (), ()),
+    "the record and four milestones": ("", MILESTONES, ()),
+    "the record and trackers": ("", (), TRACKERS),
+    "all of them": ("", MILESTONES, TRACKERS),
 }
 HEADER = ["", "seconds of a step", "of it `adv`", "start to end", "GiB of memory", "MB kept", "of it the record"]
+
+
+def without_the_record(folder: Path) -> Path:
+    """Write a copy of this code that records no responses into a folder, which is returned."""
+    for name in ("src", "config"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    file = folder / "src/egpo/verl_plugin/trainer.py"
+    text = file.read_text()
+    if text.count(RECORD) != 1:
+        raise SystemExit(f"{file.name} has another call of the record: adjust RECORD in {Path(__file__).name}")
+    file.write_text(text.replace(RECORD, ""))
+    return folder
 
 
 def megabytes(*places: Path) -> float:
@@ -31,31 +54,35 @@ def megabytes(*places: Path) -> float:
     return sum({file.stat().st_ino: file.stat().st_size for file in files}.values()) / 1e6
 
 
-def main() -> int:
+def measured(tree: Path, name: str, milestones: tuple[int, ...], trackers: tuple[str, ...]) -> list[str]:
+    """The row of a training by the code in `tree`."""
     sys.path.insert(0, str(ROOT))
     from kit.memory_watch import MemoryWatch
 
+    out = step.OUT / "step" / name
+    with MemoryWatch("cpu", out / "work" / "heartbeat.json") as watch:
+        found = step.measure(tree, name, STEPS, milestones, trackers)
+    sums, lines = step.summary(found), found["lines"]
+    kept = [place for place in out.iterdir() if place.name != "work"]
+    return [
+        f"{sums['step']:.2f}",
+        f"{sums['adv']:.2f}",
+        f"{lines[-1]['time'] - found['start']:.0f}",
+        f"{max(watch.peaks.values()):.1f}",
+        f"{megabytes(*kept):.1f}",
+        f"{megabytes(*(place for place in kept if place.name in (RESPONSES, SAMPLES))):.2f}",
+    ]
+
+
+def main() -> int:
     step.OUT.mkdir(parents=True, exist_ok=True)
     rows = []
-    for label, changes in VARIANTS.items():
-        name = label.split(",")[0].replace(" ", "-")
-        out = step.OUT / "step" / name
-        with MemoryWatch("cpu", out / "work" / "heartbeat.json") as watch:
-            found = step.measure(ROOT, name, STEPS, **changes)
-        sums, lines = step.summary(found), found["lines"]
-        kept = [place for place in out.iterdir() if place.name != "work"]
-        rows.append(
-            [
-                label,
-                f"{sums['step']:.2f}",
-                f"{sums['adv']:.2f}",
-                f"{lines[-1]['time'] - found['start']:.0f}",
-                f"{max(watch.peaks.values()):.1f}",
-                f"{megabytes(*kept):.1f}",
-                f"{megabytes(*(place for place in kept if place.name in ('responses.parquet', 'samples.jsonl'))):.2f}",
-            ]
-        )
-    text = f"# What milestones and trackers cost\n\n`make bench-extras`: the demo, {STEPS} steps of GRPO.\n\n"
+    with tempfile.TemporaryDirectory() as folder:
+        trees = {"": ROOT, "without the record": without_the_record(Path(folder))}
+        for label, (code, milestones, trackers) in VARIANTS.items():
+            rows.append([label, *measured(trees[code], label.replace(" ", "-"), milestones, trackers)])
+    text = "# What the record of responses, milestones and trackers cost\n\n"
+    text += f"`make bench-extras`: the demo, {STEPS} steps of GRPO; trackers: {', '.join(TRACKERS)}.\n\n"
     text += step.table(HEADER, rows)
     (step.OUT / "extras.md").write_text(text)
     print(text)

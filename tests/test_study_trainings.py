@@ -195,8 +195,10 @@ def test_an_unknown_child_is_let_be(study):
 
 
 STARTS = """
-import subprocess, sys
-print(subprocess.Popen([sys.executable, "-m", "egpo.study.run", sys.argv[1]]).pid, flush=True)
+import os, sys
+from pathlib import Path
+from egpo.cli.study import start
+print(start(Path(sys.argv[1]), os.environ).pid, flush=True)
 input()
 """
 

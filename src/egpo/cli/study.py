@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from egpo.config.files import read_yaml
 from egpo.config.frozen import Frozen
 from egpo.config.section import parse
 from egpo.runtime import lease
+from egpo.runtime.processes import end_with_parent
 from egpo.runtime.without_torch import without_torch
 from egpo.training.cpu import cpu_environment
 from egpo.training.process import DEFAULTS, OWN_RAY
@@ -100,8 +101,17 @@ def study(
         write_json(request, values)
         os.environ["OMP_NUM_THREADS"] = str(experiment.jobs.train.cpus)  # as Snakemake does
         environment = {**DEFAULTS, **os.environ, **OWN_RAY, **cpu_environment()}
-        process = subprocess.Popen([sys.executable, "-m", "egpo.study.run", str(request)], env=environment)
-        return _wait(process)
+        return _wait(start(request, environment))
+
+
+def start(request: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start the trainings of a request. They are asked to save and end when this process ends, however it does."""
+    me = os.getpid()
+    return subprocess.Popen(
+        [sys.executable, "-m", "egpo.study.run", str(request)],
+        env=environment,
+        preexec_fn=lambda: end_with_parent(me, signal.SIGTERM),
+    )
 
 
 def _refuse(entry: dict[str, Any]) -> str:

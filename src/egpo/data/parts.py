@@ -25,7 +25,7 @@ from egpo.data.filters import REASONS, ParsedRow, bucket, flags
 from egpo.data.lengths import load_tokenizer, parse
 from egpo.data.schema import read_shard
 from egpo.data.source import Prepared
-from egpo.runtime.processes import SET_PDEATHSIG, prctl
+from egpo.runtime.processes import end_with_parent
 
 Report = Callable[[str], None]
 
@@ -114,9 +114,9 @@ def tasks(source: Prepared, data: Data, tokenizer: Path | str, work: Path) -> li
     ]
 
 
-def _start() -> None:
+def _start(parent: int) -> None:
     """Let a worker end with its parent, however that ends, and leave interrupts to the parent."""
-    prctl(SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -127,7 +127,7 @@ def _finished(pending: list[Task], data: Data, tokenizer: str, workers: int) -> 
         yield from ((task, _filter(task, data, tokenizer)) for task in pending)
         return
     # Forked, since a spawned process would run the script of the rule again.
-    executor = ProcessPoolExecutor(min(workers, len(pending)), get_context("fork"), _start)
+    executor = ProcessPoolExecutor(min(workers, len(pending)), get_context("fork"), _start, (os.getpid(),))
     try:
         futures = {executor.submit(_filter, task, data, tokenizer): task for task in pending}
         for future in as_completed(futures):

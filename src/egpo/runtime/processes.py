@@ -14,15 +14,16 @@ def prctl(option: int, value: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
-def end_with_parent(parent: int) -> None:
-    """Let this process be killed when the one that has started it ends; at once, if that has ended already.
+def end_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
+    """Let this process get a signal when the thread that has started it ends; at once, if that has ended already.
 
     Args:
-        parent: its process id, asked for before this process was forked.
+        parent: the thread's process id, asked for before this process was forked.
+        by: the signal.
     """
-    prctl(SET_PDEATHSIG, signal.SIGKILL)
+    prctl(SET_PDEATHSIG, by)
     if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), by)
 
 
 def keep_sigterm_blocked() -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from egpo.common.errors import UserError
 from egpo.runtime import forks
 from egpo.runtime.fork_server import NO_JOB
-from egpo.runtime.processes import SET_PDEATHSIG, prctl
 from egpo.study import rows
 from egpo.study.request import Request, Training
 from egpo.study.trainings import SIGNALS, Trainings, ignore_signals, say
@@ -117,7 +116,6 @@ def _check_origins(request: Request) -> None:
 
 
 if __name__ == "__main__":
-    prctl(SET_PDEATHSIG, signal.SIGTERM)  # not to go on beside the next run of the command
     code = main(Path(sys.argv[1]))
     with suppress(Exception):
         sys.stdout.flush()

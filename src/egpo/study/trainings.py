@@ -16,7 +16,7 @@ from typing import NoReturn
 from egpo.common import git
 from egpo.common.files import read_json, write_json
 from egpo.runtime.job import duration, job_context
-from egpo.runtime.processes import SET_PDEATHSIG, prctl
+from egpo.runtime.processes import end_with_parent
 from egpo.study import rows, steps
 from egpo.study.csv_file import Row
 from egpo.study.request import Request, Training
@@ -58,8 +58,10 @@ class Trainings:
         result = self._result(training)
         result.unlink(missing_ok=True)
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # the fork is not to meet one with this process's handlers
+        me = os.getpid()
         pid = os.fork()
         if pid == 0:
+            end_with_parent(me, signal.SIGTERM)  # not to go on beside the next run of the command
             _train_and_measure(self._request, training, self._known(training), result)
         self._running[pid] = training
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -130,7 +132,6 @@ def _train_and_measure(request: Request, training: Training, known: Row, result:
     """
     code = 1
     try:
-        prctl(SET_PDEATHSIG, signal.SIGTERM)  # not to go on beside the next run of the command
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's; the parent passes it on as SIGTERM, which saves
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
