@@ -183,6 +183,11 @@ class Cluster:
                 if environment.get("SLURM_JOB_ID") == job or f"[{job}." in " ".join(process.cmdline()):
                     process.kill()
 
+    def begin_now(self, job: str) -> None:
+        """Run a job that Slurm has put back into its queue at once, and not after its two minutes of pause."""
+        until("a requeued job", lambda: run("squeue", "-h", "-j", job, "-o", "%T %r").strip() == "PENDING BeginTime")
+        run("scontrol", "update", f"JobId={job}", "StartTime=now")
+
     def cancel_all(self) -> None:
         subprocess.run(["scancel", "--user=root"], capture_output=True)
 

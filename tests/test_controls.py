@@ -54,6 +54,7 @@ def test_a_constant_weight_is_the_mean_of_egpos(outcomes):
     mine, plain = step(outcomes, "constant_weight"), step(outcomes, "egpo")
     assert mine.weights.values.unique().numel() == 1
     torch.testing.assert_close(mine.weights.values[0], plain.weights.values.mean())
+    assert not mine.weights.at_bound.any()
     assert torch.equal(mine.base, plain.base)
 
 

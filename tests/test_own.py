@@ -22,11 +22,13 @@ from egpo.backbones.examples import read_worked
 from egpo.common import provenance
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
+from egpo.config.backbones import WorkedSet
 from egpo.config.data import ProblemsSource
 from egpo.config.loader import load
 from egpo.config.methods import Calibration
 from egpo.data.build import build
 from egpo.data.card import write_card
+from egpo.data.problem_files import worked_rows
 from egpo.data.source import prepare
 from egpo.methods.advantage import calibrate
 from egpo.synthetic.problems import LEVELS, draw_problem
@@ -313,6 +315,12 @@ def test_a_dataset_that_lacks_what_is_asked_for(keys, expected, dataset):
         read(repo=str(dataset), **keys)
     assert "data.source.repo: cannot read the split" in str(caught.value)
     assert "Check repo, name, split and revision" in str(caught.value)
+
+
+def test_a_missing_dataset_of_a_warm_up_is_named_by_its_own_key(dataset):
+    part = WorkedSet(repo=str(dataset), name="maim", **COLUMNS)
+    with pytest.raises(UserError, match=r"^warm_up\.sets\.repo: cannot read the split"):
+        list(worked_rows(part, "warm_up.sets"))
 
 
 def test_several_files_each_with_its_columns(dataset, tmp_path):

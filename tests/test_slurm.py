@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slurm
 NAME = "test-slurm"
 RESULTS = ROOT / "results" / NAME
 TRAINING = RESULTS / "train/minute/egpo/seed-1"
-STEPS = 6
+STEPS = 12  # more than a training makes until Slurm has acted
 Outcome = tuple[dict[str, object], tuple[str, list[float]]]  # see `undisturbed`
 SLURM = [
     *("--profile", "slurm", "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "5"),
@@ -152,8 +152,9 @@ def cancel_the_job(cluster: slurm_cluster.Cluster) -> None:
 
 
 def lose_the_node(cluster: slurm_cluster.Cluster) -> None:
-    node = slurm_cluster.run("squeue", "-h", "-j", job(), "-o", "%N").strip()
-    cluster.lose(node, job())
+    number = job()
+    cluster.lose(slurm_cluster.run("squeue", "-h", "-j", number, "-o", "%N").strip(), number)
+    cluster.begin_now(number)
 
 
 def scancel(cluster: slurm_cluster.Cluster) -> None:
@@ -205,7 +206,9 @@ def check_fault(
 
 def assert_resumed(done: int) -> None:
     text = (RESULTS / "logs/train/minute/egpo/seed-1.log").read_text()
-    assert f"resuming after step {done}" in text or f"resuming after step {done + 1}" in text
+    found = re.search(r"resuming after step (\d+)", text)
+    assert found, text
+    assert done <= int(found[1]) < STEPS
 
 
 @ONCE
@@ -227,6 +230,8 @@ def test_a_preempted_job_runs_again(configuration, undisturbed, cluster, mode):
     done, number = steps_done(), job()
     node = slurm_cluster.run("squeue", "-h", "-j", number, "-o", "%N").strip()
     slurm_cluster.run("sbatch", "-p", "urgent", "-w", node, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 5")
+    if mode == "requeue":
+        cluster.begin_now(number)
     text = finish(run)
     assert_resumed(done)
     assert "SLURM status is: 'CANCELLED'" in text if mode == "cancel" else number in text

@@ -25,6 +25,7 @@ Found = tuple[str, dict[str, Any]]  # where a row stands, for messages, and the 
 
 ROWS_PER_SHARD = 10_000
 SUFFIXES = (".jsonl", ".parquet")
+SECTION = "data.source"  # of the configuration, for messages
 
 
 def files_of(part: ProblemSet) -> list[Path]:
@@ -66,7 +67,7 @@ def _read_file(file: Path) -> Iterator[Found]:
         raise UserError(f"{file}: this file is empty: it has no row. Give it some, or remove it.")
 
 
-def _read_dataset(part: ProblemSet) -> Iterator[Found]:
+def _read_dataset(part: ProblemSet, section: str) -> Iterator[Found]:
     """The rows of a dataset, by `datasets.load_dataset`, which keeps them in its own cache."""
     if part.on_hub:
         hub.allow()
@@ -84,7 +85,7 @@ def _read_dataset(part: ProblemSet) -> Iterator[Found]:
             else "The folder must hold what the dataset's page on the Hub lists under its files"
         )
         raise UserError(
-            f"data.source.repo: cannot read {_described(part)} ({type(error).__name__}: {error}). Check repo, name, "
+            f"{section}.repo: cannot read {_described(part)} ({type(error).__name__}: {error}). Check repo, name, "
             f"split and revision. {remedy}."
         ) from error
     for number, row in enumerate(table, start=1):
@@ -97,10 +98,10 @@ def _described(part: ProblemSet) -> str:
     return ", ".join(words + ([f"at {part.revision}"] if part.revision else []))
 
 
-def _places(part: ProblemSet) -> Iterator[tuple[str, Iterator[Found]]]:
+def _places(part: ProblemSet, section: str = SECTION) -> Iterator[tuple[str, Iterator[Found]]]:
     """The label of each file or dataset of a set, and its rows."""
     if part.repo is not None:
-        yield part.label or Path(part.repo).name, _read_dataset(part)
+        yield part.label or Path(part.repo).name, _read_dataset(part, section)
     for file in files_of(part):
         yield part.label or file.stem, _read_file(file)
 
@@ -108,7 +109,7 @@ def _places(part: ProblemSet) -> Iterator[tuple[str, Iterator[Found]]]:
 # --- rows ------------------------------------------------------------------------------------------
 
 
-def _text(row: dict[str, Any], key: str, part: ProblemSet, where: str, section: str = "data.source") -> str:
+def _text(row: dict[str, Any], key: str, part: ProblemSet, where: str, section: str = SECTION) -> str:
     """The value of the column that `part`, in a section of the configuration, names under `key`; "" for null."""
     column = getattr(part, key)
     if column not in row:
@@ -154,7 +155,7 @@ def worked_rows(part: WorkedSet, section: str) -> Iterator[tuple[str, str, str]]
     Raises:
         UserError: as `rows` does, with the `section` that `part` stands in.
     """
-    for _, found in _places(part):
+    for _, found in _places(part, section):
         for where, row in found:
             problem, text = (_text(row, key, part, where, section) for key in ("problem", "answer"))
             solution, answer = _divided(text, part)

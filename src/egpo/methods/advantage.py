@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -126,7 +126,7 @@ def calibrate_responses(
     weighed = permuted_entropies(entropies, groups, prompts, seed) if permuted else entropies
     weights = entropy_weights(weighed, correct, groups, kinds, calibration)
     if calibration.control == "constant_weight":
-        weights = replace(weights, values=weights.values.mean().expand(len(rewards)))
+        weights = Weights(weights.values.mean().expand(len(rewards)), torch.zeros_like(correct))
     base = base_advantage(rewards, groups, kinds, calibration.nsr)
     if calibration.control == "nsr_only":
         base = torch.where(groups.spread(kinds.mixed), 0.0, base)

@@ -69,6 +69,10 @@ def _fill(catalogue: Catalogue, folder: Path) -> int:
         )
     for file in found:
         to = folder / inside(file)
+        if to.exists():
+            raise UserError(
+                f"{file}: another file of the bundle is {inside(file)}, too. Move it into the repository, or rename it."
+            )
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, to)
     made_by = origin()
