@@ -187,6 +187,15 @@ def test_the_docs_name_every_option_and_its_default():
         assert all(value in row for value in get_args(field.annotation)), row
 
 
+def test_the_docs_name_every_key_of_an_experiment_and_every_file():
+    text = (ROOT / "config" / "README.md").read_text()
+    named = {
+        name for row in re.findall(r"^\|([^|]*)\|", text, flags=re.MULTILINE) for name in re.findall("`(.+?)`", row)
+    }
+    assert not Experiment.model_fields.keys() - named
+    assert not {file.name for file in (ROOT / "config").glob("*.yaml")} - named
+
+
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
