@@ -91,6 +91,27 @@ def test_a_preempted_job_runs_again_or_has_ended(stand_in, queue, told):
     assert commands.states("sacct", SACCT)[1] == f"7|{told}\n8|RUNNING\n"
 
 
+@pytest.mark.parametrize(
+    "queue, told",
+    [
+        ("echo '7|PENDING'", "PENDING"),  # JobRequeue=1, Slurm's default
+        ("echo '7|NODE_FAIL'", "NODE_FAIL"),
+        ("true", "NODE_FAIL"),
+        (AWAY, "NODE_FAIL"),
+    ],
+)
+def test_a_job_of_a_lost_node_runs_again_or_has_ended(stand_in, queue, told):
+    stand_in("sacct", "echo '7|NODE_FAIL'; echo '8|RUNNING'")
+    stand_in("squeue", queue)
+    assert commands.states("sacct", SACCT)[1] == f"7|{told}\n8|RUNNING\n"
+
+
+def test_no_node_is_named_none_assigned(stand_in, capsys):
+    stand_in("sacct", "echo '  None assigned   '")
+    assert commands.main("sacct", ["-j", "7", "-n", "-X", "-o", "nodelist%-256"]) == 0
+    assert not capsys.readouterr().out.strip()
+
+
 def test_a_preempted_job_in_the_queues_own_words(stand_in):
     stand_in("squeue", "echo '7|PREEMPTED'; echo '8|RUNNING'")
     assert commands.states("squeue", SQUEUE)[1] == "7|CANCELLED\n8|RUNNING\n"

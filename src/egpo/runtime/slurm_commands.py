@@ -1,7 +1,8 @@
 """Slurm's commands as the executor plug-in calls them, made patient: `slurm/bin/` has one for each name.
 
 The plug-in (2.6.1, and still 2.8.0) forgets every active job when `sacct` fails for a while, does not take
-`CANCELLED by 1000` for an end, waits forever for a preempted job that Slurm has cancelled, and gives a job up at the
+`CANCELLED by 1000` for an end, waits forever for a preempted job that Slurm has cancelled, excludes a node named
+`None assigned` from all later submissions when a node was lost whose job Slurm runs again, and gives a job up at the
 first `sbatch` that fails. A driver puts `slurm/bin/` first in its PATH. Only the standard library: a query starts fast.
 """
 
@@ -36,6 +37,7 @@ PASSING = (
     "Unable to connect to database",
 )
 ENDED = {"REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL", "EXPIRED"}  # that the plug-in does not know as ends
+LOST = {"PREEMPTED", "NODE_FAIL"}  # Slurm has taken the job from its node, and may run it again
 Run = tuple[int, str, str]  # exit status, stdout, stderr
 
 
@@ -95,12 +97,12 @@ def known_state(state: str, now: str | None) -> str:
     """A state in words that the plug-in knows.
 
     Args:
-        now: for a preempted job, its state by squeue, "" if that knows it no more, None if it does not answer: Slurm
-            runs the job again (PreemptMode=REQUEUE) or has cancelled it.
+        now: for a job that Slurm has taken from its node, its state by squeue, "" if that knows it no more, None if it
+            does not answer: Slurm runs the job again (JobRequeue, PreemptMode=REQUEUE) or has ended it.
     """
     first = state.split(" ")[0].rstrip("+")  # "CANCELLED by 1000"; sacct marks by + what it has cut
-    if first == "PREEMPTED" and now is not None:
-        return "CANCELLED" if now in ("", "PREEMPTED") else now
+    if first in LOST and now is not None:
+        return now if now not in ("", first) else {"PREEMPTED": "CANCELLED"}.get(first, first)
     return "FAILED" if first in ENDED else first
 
 
@@ -113,7 +115,7 @@ def states(name: str, arguments: list[str]) -> Run:
     run = value_of("--name", arguments) or ""
     status, out, error = call(name, arguments, seconds=QUERY_SECONDS)
     found, now = rows_of(out), None
-    if status or (name == "sacct" and "PREEMPTED" in found.values()):
+    if status or (name == "sacct" and LOST.intersection(found.values())):
         now, more = queued(run)
         error += more
     elif name == "squeue":
@@ -160,6 +162,7 @@ def main(name: str, arguments: list[str]) -> int:
         status, out, error = states(name, arguments)
     else:
         status, out, error = call(name, arguments)
+        out = out.replace("None assigned", "")  # as the node of a job that is in the queue again
     sys.stdout.write(out)
     sys.stderr.write(error)
     return status
