@@ -199,6 +199,14 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "a method twice": ({"methods": ["egpo", "egpo"]}, ("methods: an entry is listed twice",)),
     "a training seed twice": ({"training_seeds": [1, 1]}, ("training_seeds: an entry is listed twice",)),
     "a trial's seed twice": ({"evaluation.seeds": [3, 3]}, ("evaluation.seeds", "listed twice")),
+    "a label that ends a table's cell": (method(label="a|b"), ("define.methods.mine.label: 'a|b'", "without '|'")),
+    "a label that figures take for mathematics": (benchmark(label="$x_$"), ("define.benchmarks.own.label", "'$'")),
+    "a label that legends leave out": (backbone(HUB, label="_own"), ("define.backbones.own.label", "with no '_'")),
+    "an empty label": (method(label=""), ("define.methods.mine.label: ''", "one line of text")),
+    "a path longer than a file system allows": (
+        backbone({"kind": "local", "path": "x" * 300}),
+        ("xxx: cannot be read (File name too long)", "Correct the path"),
+    ),
     "a label twice": (
         method() | {"methods": ["egpo", "mine"], "define.methods.mine.label": "EGPO"},
         ("define.methods.mine.label: 'EGPO'", "choose another"),
@@ -600,6 +608,9 @@ FILES = {
         b"training:\n  total_training_steps: 3\n  rollouts_per_prompt: 8\n  total_training_steps: 30\n",
         "line 4: the key 'total_training_steps' appears twice",
     ),
+    "a date that is none": (b"note: 2026-13-45\n", "Put it into quotes"),
+    "an anchor that holds itself": (b"training: &all {more: *all}\n", "an alias (*) of itself"),
+    "brackets without end": (b"note: " + b"[" * 5000 + b"]" * 5000, "nested too deeply"),
     "a section twice": (b"data: {}\ntraining: {}\ndata: {}\n", "line 3: the key 'data' appears twice"),
 }
 

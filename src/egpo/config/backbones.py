@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from egpo.config.data import ProblemSet
-from egpo.config.section import Count, Levels, Repo, Section, Seed, Share
+from egpo.config.section import Count, Label, Levels, Repo, Section, Seed, Share
 
 
 class Architecture(Section):
@@ -148,7 +148,7 @@ class SyntheticModel(Section):
 class Backbone(Section):
     """A model that trainings start from."""
 
-    label: str = Field(description="Name in tables and figures.")
+    label: Label = Field(description="Name in tables and figures.")
     source: Annotated[HubModel | LocalModel | GgufModel | SyntheticModel, Field(discriminator="kind")]
     warm_up: SupervisedWarmUp | None = Field(
         None, description="Supervised training before the trainings with rewards; a synthetic model has its own."

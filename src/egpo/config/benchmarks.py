@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from egpo.config.section import Count, Repo, Section, Seed
+from egpo.config.section import Count, Label, Repo, Section, Seed
 
 
 class HubBenchmark(Section):
@@ -47,7 +47,7 @@ class Judge(Section):
 class Benchmark(Section):
     """One evaluation set, run by evalscope."""
 
-    label: str = Field(description="Name in tables.")
+    label: Label = Field(description="Name in tables.")
     adapter: str = Field(description="evalscope's name for the benchmark.")
     source: Annotated[HubBenchmark | LocalBenchmark | SyntheticBenchmark, Field(discriminator="kind")]
     num_questions: Count = Field(description="Number of questions: the denominator of the accuracy.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from egpo.config.section import Count, Levels, Name, Repo, Section, Seed, Share
+from egpo.config.section import Count, Label, Levels, Name, Repo, Section, Seed, Share
 
 
 class StandInSource(Section):
@@ -70,7 +70,7 @@ class ProblemSet(Section):
         description="The answer is what follows the last occurrence of this, e.g. '####'. Rows without it have no "
         "answer, and are dropped as such.",
     )
-    label: str | None = Field(
+    label: Label | None = Field(
         None,
         min_length=1,
         description="The source of these rows in funnel and sampling. Default: the name of the file or dataset.",

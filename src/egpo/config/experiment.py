@@ -13,7 +13,7 @@ from egpo.config.evaluation import Evaluation, EvaluationOverlay, Uncertainty
 from egpo.config.files import merged
 from egpo.config.jobs import Jobs, JobsOverlay
 from egpo.config.methods import Method
-from egpo.config.section import Name, Section, Seed
+from egpo.config.section import Label, Name, Section, Seed
 from egpo.config.training import Training, TrainingOverlay
 
 Scorer = Literal["evalscope", "verifier"]
@@ -59,7 +59,7 @@ class ExtraModel(Section):
 
     model: str = Field(description="A folder in Hugging Face format, or owner/name on the Hub.")
     like: Name = Field(description="The backbone whose context and numbers of tokens it gets.")
-    label: str | None = Field(None, description="Name in tables; default: the name of the entry.")
+    label: Label | None = Field(None, description="Name in tables; default: the name of the entry.")
 
 
 class Experiment(Section):

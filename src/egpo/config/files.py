@@ -13,11 +13,11 @@ from egpo.common.errors import UserError
 DEFAULT_CONFIG = "config/demo.yaml"  # where the user names no file
 
 
-def _check_unique(node: yaml.Node | None, path: Path) -> None:
+def _check_unique(node: yaml.Node | None, where: str) -> None:
     """Raise UserError for a key that appears twice in a mapping: YAML would silently take the last one."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _check_unique(item, path)
+            _check_unique(item, where)
     if not isinstance(node, yaml.MappingNode):
         return
     seen: set[str] = set()
@@ -25,11 +25,11 @@ def _check_unique(node: yaml.Node | None, path: Path) -> None:
         name = key.value if isinstance(key, yaml.ScalarNode) else str(key.start_mark)
         if name in seen:
             raise UserError(
-                f"{path}: line {key.start_mark.line + 1}: the key '{name}' appears twice, and YAML would take the "
+                f"{where}: line {key.start_mark.line + 1}: the key '{name}' appears twice, and YAML would take the "
                 "last one. Remove one of them."
             )
         seen.add(name)
-        _check_unique(value, path)
+        _check_unique(value, where)
 
 
 def _syntax_error(error: yaml.YAMLError) -> str:
@@ -41,6 +41,26 @@ def _syntax_error(error: yaml.YAMLError) -> str:
     return f"{place}{problem}. Fix this line or the one before it.{remedy}"
 
 
+def parse_yaml(text: str, where: str) -> Any:
+    """The value of a text in YAML; where: how messages name it.
+
+    Raises:
+        UserError: it is not valid YAML, or has a key twice.
+    """
+    try:
+        _check_unique(yaml.compose(text, yaml.SafeLoader), where)
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: not valid YAML: {_syntax_error(error)}") from None
+    except ValueError as error:  # of what looks like a date or has the tag of a number, and is none
+        raise UserError(f"{where}: not valid YAML: a value cannot be read ({error}). Put it into quotes.") from None
+    except RecursionError:
+        raise UserError(
+            f"{where}: not valid YAML: it is nested too deeply, or an anchor (&) holds an alias (*) of itself. Write "
+            "the values out."
+        ) from None
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -49,16 +69,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        _check_unique(yaml.compose(text, yaml.SafeLoader), path)
-        values = yaml.safe_load(text)
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file.") from None
+        raise UserError(f"{path}: there is no such file. Correct its path.") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Give the path of a YAML file.") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not valid YAML: byte {error.start} is not UTF-8. Save the file as UTF-8.") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {_syntax_error(error)}") from None
+    values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
         found = "nothing" if values is None else type(values).__name__
         raise UserError(f"{path}: expected keys with values, found {found}. config/demo.yaml is an example.")

@@ -65,6 +65,7 @@ PATTERNS = {
     "^[A-Z_]": "give the name of an environment variable, in capitals",
     "^(none": "allowed are none, entropy, and file.py:function",
     "^[^A-Z]": "write it in lower case",
+    "^[^_|$": "a label is one line of text without '|' and '$', and begins with no '_'",
 }
 
 

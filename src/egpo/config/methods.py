@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from egpo.common.paths import ROOT
-from egpo.config.section import Count, Section
+from egpo.config.section import Count, Label, Section
 
 CONTROL = "Control: "  # what the label of a control begins with
 
@@ -79,7 +79,7 @@ class OverlongBuffer(Section):
 class Method(Section):
     """One training method: what differs between GRPO, DAPO, EDGE-GRPO, EGPO and the ablations."""
 
-    label: str = Field(description="Name in tables and figures.")
+    label: Label = Field(description="Name in tables and figures.")
     calibration: Calibration = Calibration()
     clip_ratio_low: float = Field(0.2, gt=0, lt=1, description="epsilon of the clip below 1, Eq. (3).")
     clip_ratio_high: float = Field(0.2, gt=0, description="epsilon of the clip above 1, Eq. (3).")

@@ -10,6 +10,8 @@ from egpo.common.errors import UserError
 from egpo.config.messages import describe_error
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="Lower-case name, used in paths.")]
+# In Markdown's tables | ends a cell; in figures $ begins mathematics, and a name that begins with _ is not shown.
+Label = Annotated[str, Field(pattern=r"^[^_|$\x00-\x1f][^|$\x00-\x1f]*$")]
 # Strict: YAML's `yes` must not become 1.
 Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]

@@ -51,7 +51,8 @@ def grid(count: int, height: float) -> tuple[Figure, np.ndarray]:
 
 def caption(figure: Figure, *texts: str) -> None:
     """Small text below a figure, wrapped to its width."""
-    lines = textwrap.wrap(" ".join(filter(None, texts)), int(WIDTH * 17))
+    text = " ".join(filter(None, texts)).replace("$", r"\$")  # a note is no mathematics
+    lines = textwrap.wrap(text, int(WIDTH * 17))
     if lines:
         figure.supxlabel("\n".join(lines), fontsize=7, color="#555555", x=0.01, ha="left")
 
