@@ -79,7 +79,14 @@ def test_values_of_the_command_line_are_yaml(monkeypatch):
         (["pln"], "invalid choice: 'pln'"),
         ([], "required: COMMAND"),
         (["check", "--config", "methods"], "'methods' is not key=value"),
-        (["check", "--config", "methods=[egpo"], "the value is not valid YAML"),
+        (["check", "--config", "methods=[egpo"], "'methods=[egpo': not valid YAML: line 1"),
+        (["check", "--config", "note=2026-13-45"], "Put it into quotes"),
+        (["check", "--config", "training={save_freq: 1, save_freq: 2}"], "the key 'save_freq' appears twice"),
+        (["check", "--config", "training.platform=cpu"], "of a section write 'training={platform: cpu}'"),
+        (["study", "--out", "rows.csv", "--power", "0"], "a gain of 0 points is none"),
+        (["study", "--out", "rows.csv", "--power", "3", "--page", "page.md"], "not allowed with argument"),
+        (["study", "--out", "rows.csv", "--at-once", "0"], "'0' is no whole number above 0"),
+        (["study", "--out", "rows.csv", "--seeds", "1.5"], "'1.5' is no whole number above 0"),
         (["plan", "--slurm"], "unrecognized arguments: --slurm"),
     ],
 )
@@ -102,6 +109,52 @@ def test_a_process_ends_with_the_code_of_its_command(tmp_path, demo):
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert (run.returncode, run.stdout) == (1, "")
     assert "methods: 'egpoo' is not an entry" in run.stderr and "Traceback" not in run.stderr
+
+
+CHECK = f"{sys.executable} -m egpo.cli.main check"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        (f"({CHECK}; echo $? >code) | true; exit $(cat code)", 141, ""),
+        (f"{CHECK} >/dev/full", 1, "output: No space left on device. Correct this path"),
+        (f"{CHECK} <&- >&-", 0, ""),
+        (f"{CHECK} nowhere.yaml 2>&-", 1, ""),
+        (f"LC_ALL=C PYTHONUTF8=0 {CHECK}", 1, "run `export PYTHONUTF8=1`"),
+    ],
+)
+def test_output_that_nobody_reads_and_shells_of_other_kinds(command, code, said, tmp_path):
+    run = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == code and said in run.stderr and run.stdout == ""
+    assert "Traceback" not in run.stderr and "Exception ignored" not in run.stderr
+
+
+def test_a_closed_stream_is_no_file_of_the_command(tmp_path):
+    """The first file that a process opens would be its standard output, and get all that is printed."""
+    code = "import egpo.cli.main as m; m._open_streams(); f = open('f', 'w'); print('x', flush=True); print(f.fileno())"
+    subprocess.run(["bash", "-c", f'{sys.executable} -c "{code}" >&-'], cwd=tmp_path, check=True)
+    assert (tmp_path / "f").read_text() == ""
+
+
+@pytest.mark.parametrize("broken", [KeyboardInterrupt, OSError(13, "Permission denied", "results/x")])
+def test_an_interrupt_and_a_refusal_of_the_system_are_a_line(broken, monkeypatch, capsys):
+    def command(_):
+        raise broken
+
+    monkeypatch.setitem(COMMANDS, "check", command)
+    code, said = (130, "interrupted") if broken is KeyboardInterrupt else (1, "results/x: Permission denied. Correct")
+    assert main(["check"]) == code
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    assert main(["freeze", DEMO, "--out", str(tmp_path / "file" / "claims.yaml")]) == 1
+    assert (
+        capsys.readouterr().err
+        == f"{tmp_path}/file: File exists. Correct this path or its permissions, or make room.\n"
+    )
 
 
 def test_the_doctor_fails_with_a_finding_and_keeps_its_page_clean(monkeypatch, capfd, tmp_path, demo):

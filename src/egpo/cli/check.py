@@ -7,6 +7,7 @@ torch, verl or evalscope, because every start of Snakemake comes through.
 
 from __future__ import annotations
 
+import locale
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,9 +35,23 @@ def load_checked(values: dict[str, Any], source: str) -> Catalogue:
     Raises:
         UserError: one line per mistake.
     """
-    catalogue = load(values, source)
-    check(catalogue, source)
+    check_encoding()
+    try:
+        catalogue = load(values, source)
+        check(catalogue, source)
+    except OSError as error:  # of a path that the configuration names, such as one in another user's folder
+        raise UserError(
+            f"{source}: {error.filename}: cannot be read ({error.strerror}). Correct the path, or its permissions."
+        ) from None
     return catalogue
+
+
+def check_encoding() -> None:
+    """Raise UserError where Python would not read and write files as UTF-8, as this code and its data are."""
+    if (found := locale.getpreferredencoding(False).lower()) not in ("utf-8", "utf8"):
+        raise UserError(
+            f"The encoding of this shell's locale is {found}: run `export PYTHONUTF8=1`, and then this again."
+        )
 
 
 def check(catalogue: Catalogue, source: str) -> None:

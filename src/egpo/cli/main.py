@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import math
+import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from egpo.cli.check import load_checked
+from egpo.cli.check import check_encoding, load_checked
 from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
 from egpo.config.experiment import Catalogue
-from egpo.config.files import DEFAULT_CONFIG, merged, read_files
+from egpo.config.files import DEFAULT_CONFIG, merged, parse_yaml, read_files
 
 
 @dataclass(frozen=True)
@@ -130,11 +131,13 @@ def _key_value(text: str) -> tuple[str, Any]:
     """`key=value`, with the value as YAML reads it."""
     match = re.fullmatch(r"([A-Za-z_]\w*)=(.*)", text, flags=re.DOTALL)
     if match is None:
-        raise argparse.ArgumentTypeError(f"'{text}' is not key=value")
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not key=value. Files stand before --config; of a section write 'training={{platform: cpu}}'"
+        )
     try:
-        return match[1], yaml.safe_load(match[2])
-    except yaml.YAMLError:
-        raise argparse.ArgumentTypeError(f"'{text}': the value is not valid YAML") from None
+        return match[1], parse_yaml(match[2], f"'{text}'")
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -192,6 +195,13 @@ def _number(text: str, unit: str) -> float:
     return value
 
 
+def _whole(text: str) -> int:
+    """A whole number above 0."""
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number above 0")
+    return int(text)
+
+
 def _points(text: str) -> float:
     return _number(text, "points")
 
@@ -224,12 +234,15 @@ def _add_power(one: argparse.ArgumentParser) -> None:
 def _add_study(one: argparse.ArgumentParser) -> None:
     one.add_argument("--out", type=_absolute, required=True, metavar="CSV", help="the rows, one for each training")
     one.add_argument("--methods", nargs="+", metavar="METHOD", help="default: `methods` of the experiment")
-    one.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="default: `training_seeds`")
-    one.add_argument("--at-once", type=int, default=1, metavar="N", help="trainings at the same time (default: 1)")
+    one.add_argument("--seeds", nargs="+", type=_whole, metavar="SEED", help="default: `training_seeds`")
+    one.add_argument("--at-once", type=_whole, default=1, metavar="N", help="trainings at the same time (default: 1)")
     one.add_argument("--commit", action="store_true", help="commit the CSV after each row")
-    one.add_argument("--page", type=_absolute, metavar="FILE", help="write tables into this page, and train nothing")
-    one.add_argument(
-        "--power", type=float, metavar="POINTS", help="say how many seeds a difference needs, and train nothing"
+    instead = one.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--page", type=_absolute, metavar="FILE", help="write tables into this page, and train nothing"
+    )
+    instead.add_argument(
+        "--power", type=_gain, metavar="POINTS", help="say how many seeds a difference needs, and train nothing"
     )
 
 
@@ -259,6 +272,18 @@ def _absolute_function(text: str) -> str:
     return str(_absolute(text)) if re.search(r"\.py:\w+$", text) else text
 
 
+def _open_streams() -> None:
+    """Open those of the standard streams that are closed (`>&-`): the next file would get their number, and with it
+    whatever a library or a child process prints."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115  # None where it was closed
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -266,17 +291,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; that of this process if not given.
 
     Returns:
-        The exit code: 1 for a mistake of the user, and where a check of the doctor has failed.
+        The exit code: 1 for a mistake of the user, and where a check of the doctor has failed; as a shell has it for an
+        interrupt, and for a reader of the output that has gone.
     """
+    _open_streams()
     options = parser().parse_args(arguments)
     if getattr(options, "files", None) and Path.cwd() != ROOT:
         options.files = [str(Path(file).absolute()) for file in options.files]
     with contextlib.chdir(ROOT):
         try:
-            return _run(options)
+            check_encoding()
+            code = _run(options)
+            sys.stdout.flush()  # here, where a full disk or a closed pipe can still be told
+            return code
         except UserError as error:
             print(error, file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 128 + signal.SIGINT
+        except BrokenPipeError:  # such as `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python writes what is left when it ends
+            return 128 + signal.SIGPIPE
+        except OSError as error:
+            print(_said_by_system(error), file=sys.stderr)
+            return 1
+
+
+def _said_by_system(error: OSError) -> str:
+    """What the system refused, in one line. Raises the error where it is about no file."""
+    file = error.filename2 or error.filename
+    if file is None and error.errno != errno.ENOSPC:
+        raise error
+    return f"{file or 'output'}: {error.strerror}. Correct this path or its permissions, or make room."
 
 
 def _run(options: argparse.Namespace) -> int:
