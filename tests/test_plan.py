@@ -195,6 +195,23 @@ def test_the_seconds_of_an_answer_are_those_of_equal_decoding(here):
         assert earlier.answer_seconds(name, earlier.answer_settings(backbone, other)) is None, change
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"settings": {"decoding": 3}}', "\udcff"])
+def test_a_damaged_file_of_any_experiment_is_said_and_does_not_count(here, text, capsys, demo):
+    name, catalogue = "qwen2.5-math-7b", paper()
+    earlier._say_skipped.cache_clear()
+    for file in (f"evaluate/{name}/base/seed-0/manifest.json", f"train/{name}/egpo/seed-1/verl.yaml"):
+        (here / "other" / file).parent.mkdir(parents=True)
+        (here / "other" / file).write_bytes(text.encode(errors="surrogateescape"))
+    settings = earlier.answer_settings(catalogue.backbones[name], catalogue.experiment.evaluation)
+    assert earlier.answer_seconds(name, settings) is None and earlier.answer_seconds(name, settings) is None
+    assert capsys.readouterr().err.count("manifest.json or a file beside it is damaged") == 1
+    assert earlier.step_seconds(name, {"trainer.nnodes": 1}) is None
+    usage(here, "other/usage/data/pool", 7200)
+    (here / "other" / "source").mkdir()
+    (here / "other" / "source" / "manifest.json").write_bytes(text.encode(errors="surrogateescape"))
+    assert costed(Job("data_pool", {}, 2, 0, 1.0), load(demo, "demo.yaml")).basis == "limit"
+
+
 def usage(results: Path, file: str, seconds: float) -> None:
     """A benchmark file as Snakemake writes it."""
     path = results / f"{file}.tsv"

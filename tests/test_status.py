@@ -23,8 +23,9 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from egpo.cli.main import main
 from egpo.cli.status.page import WIDTH, status
 from egpo.cli.status.progress import total_steps
+from egpo.common.errors import UserError
 from egpo.common.files import write_json
-from egpo.common.paths import ROOT
+from egpo.common.paths import ROOT, Paths
 from egpo.common.stages import STAGES
 from egpo.config.loader import load
 from egpo.evaluation.trials import list_trials
@@ -312,6 +313,29 @@ def test_files_that_were_cut_off_do_no_harm(catalogue, held):
     (folder / "work" / "heartbeat.json").write_text('{"phase": "st')
     held(folder / "work")
     assert columns(status(catalogue), "Training", "tiny-math egpo 1")[:2] == ["running", f"3/{steps}"]
+
+
+@pytest.mark.parametrize("line", ['{"step": 1}', '{"reward": 1}', f'{{"step": 5, "{REWARD}": null}}', '{"step": "x"}'])
+def test_a_line_of_metrics_that_lacks_something_does_no_harm(catalogue, line):
+    work = train_folder("egpo") / "work"
+    write_steps(work, 4)
+    with (work / "metrics.jsonl").open("a") as file:
+        file.write(line + "\n")
+    assert columns(status(catalogue), "Training", "tiny-math egpo 1")[1].startswith("4/")
+
+
+def test_a_training_without_times_has_no_pace(catalogue):
+    work = train_folder("egpo") / "work"
+    work.mkdir(parents=True)
+    (work / "metrics.jsonl").write_text(f'{{"step": 1, "{REWARD}": 0.5}}\n')
+    assert columns(status(catalogue), "Training", "tiny-math egpo 1")[:3] == ["stopped", "1/28", "0.50"]
+
+
+def test_a_damaged_file_of_rows_is_named(catalogue):
+    Paths("demo").heldout.parent.mkdir(parents=True)
+    Paths("demo").heldout.write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"heldout.parquet: is damaged .* Delete it and run again"):
+        status(catalogue)
 
 
 def test_a_training_without_its_process_has_stopped(catalogue):

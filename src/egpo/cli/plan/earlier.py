@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import statistics
+import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,24 @@ from egpo.config.training import Training
 from egpo.training.progress import read_lines
 from egpo.training.settings import ROLLOUT
 
+BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, yaml.YAMLError)
 EVERY = Paths("{experiment}")
 VALUES = {"seed": SEED, "step": SEED}
+
+
+def _read(file: Path, read: Callable[[Path], list[float]]) -> list[float]:
+    """The seconds that `read` finds in a file. One that is damaged, or of another version, does not count."""
+    try:
+        return read(file)
+    except BROKEN as error:
+        _say_skipped(file, f"{type(error).__name__}: {error}")
+        return []
+
+
+@cache
+def _say_skipped(file: Path, reason: str) -> None:
+    """Once for each file, which several jobs may ask for."""
+    print(f"warning: {file} or a file beside it is damaged ({reason}), and no measurement here.", file=sys.stderr)
 
 
 def _median(seconds: list[float]) -> float | None:
@@ -49,14 +68,17 @@ def step_seconds(backbone: str, settings: dict[str, Any]) -> float | None:
 
     None without any. The machine is not compared: only whether it was a CPU or GPUs, and how many.
     """
-    seconds: list[float] = []
-    for file, _ in existing(EVERY.training(backbone) / "verl.yaml", VALUES):
+
+    def of_training(file: Path) -> list[float]:
         config = OmegaConf.create(yaml.safe_load(file.read_text()))
-        if all(OmegaConf.select(config, key) == value for key, value in settings.items()):
-            done, running = file.with_name("metrics.jsonl"), file.parent / "work" / "metrics.jsonl"
-            lines = read_lines(done if done.exists() else running)
-            seconds += [line["timing_s/step"] for line in lines if "timing_s/step" in line]
-    return _median(seconds)
+        if any(OmegaConf.select(config, key) != value for key, value in settings.items()):
+            return []
+        done, running = file.with_name("metrics.jsonl"), file.parent / "work" / "metrics.jsonl"
+        lines = read_lines(done if done.exists() else running)
+        return [float(line["timing_s/step"]) for line in lines if "timing_s/step" in line]
+
+    files = (file for file, _ in existing(EVERY.training(backbone) / "verl.yaml", VALUES))
+    return _median([one for file in files for one in _read(file, of_training)])
 
 
 def answer_settings(backbone: Backbone, evaluation: Evaluation) -> dict[str, Any]:
@@ -73,13 +95,16 @@ def answer_settings(backbone: Backbone, evaluation: Evaluation) -> dict[str, Any
 
 def answer_seconds(backbone: str, settings: dict[str, Any]) -> float | None:
     """Median seconds per answer of the finished evaluations of a backbone with these settings; None without any."""
-    seconds: list[float] = []
-    for file, _ in existing(EVERY.evaluation(backbone) / "manifest.json", VALUES):
+
+    def of_evaluation(file: Path) -> list[float]:
         manifest = read_json(file)
         found = manifest["settings"]["decoding"] | {key: manifest.get(key) for key in ("max_num_seqs", "gpus")}
-        if "seconds" in manifest and all(found.get(key) == value for key, value in settings.items()):
-            seconds.append(manifest["seconds"] / sum(part["records"] for part in manifest["results"].values()))
-    return _median(seconds)
+        if "seconds" not in manifest or any(found.get(key) != value for key, value in settings.items()):
+            return []
+        return [manifest["seconds"] / sum(part["records"] for part in manifest["results"].values())]
+
+    files = (file for file, _ in existing(EVERY.evaluation(backbone) / "manifest.json", VALUES))
+    return _median([one for file in files for one in _read(file, of_evaluation)])
 
 
 def _same_source(experiment: str, data: Data) -> bool:
@@ -98,8 +123,11 @@ def job_seconds(job: Job, data: Data) -> float | None:
     same = {"backbone": job.wildcards["backbone"]} if "backbone" in job.wildcards else {}
     seconds: list[float] = []
     for file, wildcards in existing(EVERY.usage(job.rule, **same), VALUES):
-        if same or _same_source(wildcards["experiment"], data):
-            seconds += _seconds(file)
+
+        def of_job(usage: Path, experiment: str = wildcards["experiment"]) -> list[float]:
+            return _seconds(usage) if same or _same_source(experiment, data) else []
+
+        seconds += _read(file, of_job)
     return _median(seconds)
 
 

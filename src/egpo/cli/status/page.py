@@ -22,6 +22,7 @@ from egpo.cli.status.progress import (
     measured_columns,
     rollouts_columns,
     rows,
+    steps_of,
     total_steps,
     training_columns,
 )
@@ -38,7 +39,6 @@ from egpo.config.matrix import (
     trained_models,
 )
 from egpo.training.measured import warning
-from egpo.training.progress import read_lines
 
 WIDTH, NAME = 100, 38  # of the terminal and of a job's name, in characters
 SHORT_NAME = 26  # in the table with the most columns
@@ -125,7 +125,7 @@ def _metrics(models: Iterable[Model], paths: Paths) -> dict[Model, list[dict[str
     for model in models:
         folder = paths.training(*model)
         done = folder / "metrics.jsonl"
-        lines = read_lines(done if done.exists() else folder / "work" / "metrics.jsonl")
+        lines = steps_of(done if done.exists() else folder / "work" / "metrics.jsonl")
         if any(line["step"] > 0 for line in lines):
             found[model] = lines
     return found

@@ -12,6 +12,7 @@ from typing import Any
 from pyarrow.parquet import read_metadata
 
 from egpo.cli.status.ended import tail, written
+from egpo.common.errors import UserError
 from egpo.config.data import Data
 from egpo.config.training import Training
 from egpo.runtime.job import duration
@@ -45,7 +46,19 @@ def _age(*files: Path) -> str:
 
 def rows(file: Path, expected: int) -> int:
     """Rows of a parquet file; without it, as many as it should have."""
-    return read_metadata(file).num_rows if file.exists() else expected
+    if not file.exists():
+        return expected
+    try:
+        return read_metadata(file).num_rows
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: is damaged ({error}). Delete it and run again.") from None
+
+
+def steps_of(metrics: Path) -> list[dict[str, Any]]:
+    """The lines of a training's metrics that have a step; of each what is a number, as the file may be damaged."""
+    lines = read_lines(metrics)
+    numbers = [{name: value for name, value in line.items() if isinstance(value, int | float)} for line in lines]
+    return [line for line in numbers if "step" in line]
 
 
 def total_steps(training: Training, data: Data, train_file: Path) -> int:
@@ -62,14 +75,15 @@ def training_columns(folder: Path, state: str, steps: int) -> list[str]:
     """State, step, reward, seconds per step, time left, last sign of life."""
     work = folder / "work"
     metrics = folder / "metrics.jsonl" if state == "done" else work / "metrics.jsonl"
-    lines = [line for line in read_lines(metrics) if REWARD in line]
+    lines = [line for line in steps_of(metrics) if REWARD in line]
     if not lines:
         return [state, f"0/{steps}", "", "", "", _age(metrics, work / "heartbeat.json")]
-    step = lines[-1]["step"]
-    pace = statistics.median(line["timing_s/step"] for line in lines[-PACE_STEPS:])
-    left = duration(pace * (steps - step)) if state == "running" else ""
+    step, timed = lines[-1]["step"], [line["timing_s/step"] for line in lines if "timing_s/step" in line]
+    pace = statistics.median(timed[-PACE_STEPS:]) if timed else None
+    left = duration(pace * (steps - step)) if state == "running" and pace is not None else ""
     age = "" if state == "done" else _age(metrics, work / "heartbeat.json")
-    return [state, f"{step}/{steps}", f"{lines[-1][REWARD]:.2f}", f"{pace:.1f}", left, age]
+    shown = "" if pace is None else f"{pace:.1f}"
+    return [state, f"{step}/{steps}", f"{lines[-1][REWARD]:.2f}", shown, left, age]
 
 
 def measured_columns(lines: list[dict[str, Any]]) -> list[str]:
