@@ -188,6 +188,18 @@ def test_an_unfinished_experiment_and_a_folder_that_is_there_are_refused(tmp_pat
         verify(tmp_path)
 
 
+def test_two_files_of_one_place_are_refused(tmp_path, monkeypatch):
+    """Functions of weights from outside the repository keep their names alone."""
+    files = [tmp_path / folder / "weights.py" for folder in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        file.touch()
+    monkeypatch.setattr("egpo.cli.bundle.make.contents", lambda *_: files)
+    with pytest.raises(UserError, match=r"a/weights.py and .*b/weights.py would both be weights.py .* another name"):
+        bundle(CATALOGUE, tmp_path / "new", None)
+    assert not (tmp_path / "new").exists()
+
+
 class HubStandIn(BaseHTTPRequestHandler):
     """A stand-in of the few calls of the Hub's API that an upload makes; keeps what was committed."""
 

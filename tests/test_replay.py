@@ -287,6 +287,8 @@ def test_a_step_of_the_run_without_any_entropy_is_replayed_as_it_was(tmp_path):
         ({"algorithm": [1]}, "verl.yaml: algorithm.egpo: this key is missing"),
         ({"algorithm": {"egpo": {"lam": 1}}}, "verl.yaml: algorithm.egpo: lam: there is no such key"),
         ({"data": {}}, "verl.yaml: data.train_files: this key is missing"),
+        ({"reward": 3}, "verl.yaml: reward.reward_kwargs.overlong_buffer_cfg: (top level): 3 is not allowed"),
+        ({"reward": {"reward_kwargs": [3]}}, "overlong_buffer_cfg: (top level): [3] is not allowed"),
         (
             {"reward": {"reward_kwargs": {"overlong_buffer_cfg": {"enable": True}}}},
             "verl.yaml: reward.reward_kwargs.overlong_buffer_cfg: len: this key is missing",
@@ -313,6 +315,35 @@ def test_a_list_in_place_of_definitions_is_named(tmp_path, capsys, text, words):
     (tmp_path / "more.yaml").write_text(text)
     assert main(["replay", str(tmp_path), "--configfile", str(tmp_path / "more.yaml")]) == 1
     assert words in capsys.readouterr().err
+
+
+def _without(name: str, table: pa.Table) -> pa.Table:
+    """The table with no value in the first row of a column."""
+    place, column = table.schema.get_field_index(name), table[name].to_pylist()
+    return table.set_column(place, name, pa.array([None, *column[1:]], table[name].type))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda table: table.drop_columns(["weight"]), "weight"),
+        (lambda table: table.slice(0, 0), "no rows"),
+        (lambda table: _without("step", table), "step: rows without a value"),
+        (lambda table: pa.table({"question": ["1+1?"]}), "step"),
+        (None, "Parquet"),
+    ],
+)
+def test_a_record_that_is_not_whole_is_named(tmp_path, capsys, change, words):
+    """A row without a step would be left out in silence."""
+    write_run(tmp_path, EGPO)
+    file = tmp_path / responses.RESPONSES
+    if change is None:
+        file.write_bytes(file.read_bytes()[:200])
+    else:
+        pq.write_table(change(pq.read_table(file)), file)
+    assert main(["replay", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"{file}: is not the whole record") and words in err and "name another training" in err
 
 
 def test_a_folder_without_a_record_is_named(tmp_path, capsys):

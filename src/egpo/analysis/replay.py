@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
@@ -18,6 +19,7 @@ from egpo.analysis.learning import quarter
 from egpo.common.errors import UserError
 from egpo.config.methods import Calibration, Method
 from egpo.methods.advantage import Calibrated, calibrate_responses
+from egpo.training.responses import SCHEMA
 
 LIMITS = (
     "A replay says what a method makes of these responses, step by step. It does not say what a training with it would "
@@ -30,6 +32,7 @@ RECORDED = {
     ("sampled", "answer"): "entropy_answer",
     ("distribution", "response"): "entropy_distribution",
 }
+WHOLE = ("step", "group", "reward", "length", "weight", "advantage")  # columns in which every row has a value
 RUN = "run"  # the name of the run's own method
 # Where a step has no such response, the measure is left out.
 MEASURES = {
@@ -73,10 +76,10 @@ def recorded(files: list[Path]) -> Iterator[Recorded]:
     """The steps in the record of a training, in order; files: its one file, or one for each step so far."""
     columns = ["entropy_used", *RECORDED.values()]
     for file in files:
-        table = pq.read_table(file).to_pandas()
-        for step, rows in table.groupby("step", sort=True):
+        table = _read(file)
+        for _, rows in table.groupby("step", sort=True):
             yield Recorded(
-                step=int(step),
+                step=int(rows["step"].iloc[0]),
                 rewards=torch.from_numpy(rows["reward"].to_numpy(copy=True)),
                 lengths=torch.from_numpy(rows["length"].to_numpy(copy=True)),
                 prompts=rows["group"].astype(str).tolist(),
@@ -84,6 +87,24 @@ def recorded(files: list[Path]) -> Iterator[Recorded]:
                 weights=_tensor(rows["weight"]),
                 advantages=_tensor(rows["advantage"]),
             )
+
+
+def _read(file: Path) -> pd.DataFrame:
+    """The columns of a record that a replay needs. Raises UserError: the file is damaged, or is something else."""
+    wanted = pa.schema([SCHEMA.field(name) for name in (*WHOLE, "entropy_used", *RECORDED.values())])
+    try:
+        table = pq.ParquetFile(file).read().select(wanted.names).cast(wanted)
+        if gaps := [name for name in WHOLE if table[name].null_count]:
+            raise ValueError(f"{', '.join(gaps)}: rows without a value")
+        if not len(table):
+            raise ValueError("no rows")
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{file}: is not the whole record of a training's responses ({reason}). Copy it again, or name another "
+            "training."
+        ) from None
+    return table.to_pandas()
 
 
 def _tensor(values: pd.Series) -> torch.Tensor:

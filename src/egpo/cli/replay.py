@@ -62,9 +62,12 @@ def _own(settings: Path) -> tuple[Method, int]:
             )
         return values[name]
 
-    reward = verl.get("reward") or {}
-    overlong = (reward.get("reward_kwargs") or {}).get("overlong_buffer_cfg") or {}
-    buffer = {name: value for name, value in overlong.items() if name in OverlongBuffer.model_fields}
+    overlong: Any = verl
+    for name in ("reward", "reward_kwargs", "overlong_buffer_cfg"):
+        overlong = (overlong.get(name) or {}) if isinstance(overlong, dict) else overlong
+    buffer = overlong
+    if isinstance(overlong, dict):
+        buffer = {name: value for name, value in overlong.items() if name in OverlongBuffer.model_fields}
     where = f"{settings}: reward.reward_kwargs.overlong_buffer_cfg"
     own = Method(
         label="the run's own",
@@ -72,7 +75,10 @@ def _own(settings: Path) -> tuple[Method, int]:
         overlong_buffer=parse(OverlongBuffer, buffer, where) if overlong else None,
         shuffled_answers=Path(str(key("data", "train_files"))).name.startswith("shuffled-answers"),
     )
-    return own, verl["algorithm"].get("egpo_seed", 0)
+    seed = verl["algorithm"].get("egpo_seed", 0)
+    if not isinstance(seed, int):
+        raise UserError(f"{settings}: algorithm.egpo_seed: {seed!r} is no whole number. Copy the file again.")
+    return own, seed
 
 
 def chosen(names: list[str], known: dict[str, Method]) -> dict[str, Method]:

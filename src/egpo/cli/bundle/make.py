@@ -67,7 +67,10 @@ def _fill(catalogue: Catalogue, folder: Path) -> int:
         raise UserError(
             f"{len(missing)} files of the experiment are missing, such as {missing[0]}. Finish it first: snakemake all."
         )
+    places: dict[Path, Path] = {}
     for file in found:
+        if (other := places.setdefault(inside(file), file)) != file:
+            raise UserError(f"{other} and {file} would both be {inside(file)} in the bundle: give one another name.")
         to = folder / inside(file)
         if to.exists():
             raise UserError(

@@ -94,7 +94,7 @@ def _read(folder: Path) -> tuple[Catalogue, dict[str, Any]]:
         catalogue = Catalogue.model_validate(yaml.safe_load((folder / name).read_text()))
         name = ORIGIN
         return catalogue, read_json(folder / name)
-    except (yaml.YAMLError, ValueError, OSError) as error:
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
         said = " ".join(str(error).split())
         raise UserError(f"{name}: cannot be read, so nothing was made again ({said[:200]})") from error
 
