@@ -31,6 +31,11 @@ def digits(counts: np.ndarray) -> str:
     return f"{text[:100]}|{text[100:]}"
 
 
+def share(text: str, trials: int) -> float:
+    """Of right answers, in such a text."""
+    return sum(map(int, text.replace("|", ""))) / (QUESTIONS * trials)
+
+
 def simulated(
     rng: np.random.Generator, gains: dict[str, float], seeds: int = SEEDS, sd_seed: float = 0.03
 ) -> pd.DataFrame:
@@ -56,7 +61,8 @@ def whole(rng: np.random.Generator, gains: dict[str, float], seeds: int) -> pd.D
     """The same with every column that a page shows."""
     table = simulated(rng, gains, seeds)
     shown = {
-        **dict.fromkeys(("greedy", "sampled"), 0.4),
+        "greedy": table["greedy_right"].map(lambda text: share(text, 1)),
+        "sampled": table["sampled_right"].map(lambda text: share(text, TRIALS)),
         **{name: 0.3 + 0.01 * place for place, name in enumerate(rows.CURVE)},
         **dict.fromkeys(("nsr_share", "mixed", "entirely_correct", "entirely_incorrect"), 0.25),
     }
@@ -362,7 +368,82 @@ def test_the_dashed_curve_is_that_of_the_first_method_of_the_configuration():
         assert axis.lines[0].get_linestyle() == "--" and set(axis.lines[0].get_ydata()) == {70.0}
 
 
+def _spoilt(text: str, place: int, old: str, new: str) -> str:
+    """The text with a change in one of its lines."""
+    lines = text.split("\n")
+    lines[place] = lines[place].replace(old, new, 1)
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda text: text.replace(",", ";"), "semicolons between its columns"),
+        (lambda text: "", "No columns to parse"),
+        (lambda text: text[: len(text) // 2], "line 2: sampled: "),
+        (lambda text: f"{text}<<<<<<< HEAD\n", "line 4: backbone: '<<<<<<< HEAD' is not one of tiny-hard"),
+        (lambda text: _spoilt(text, 1, ",grpo,", ",gpro,"), "line 2: method: 'gpro' is not one of base, grpo"),
+        (lambda text: _spoilt(text, 2, ",ok,", ",OK,"), "line 3: status: 'OK'"),
+        (lambda text: _spoilt(text, 1, "0.25", '"0,25"'), "line 2: mixed: '0,25' is no number"),
+        (lambda text: _spoilt(text, 2, "|", ""), "line 3: greedy_right"),
+        (lambda text: _spoilt(text, 1, "01", "1E+30"), "line 2: greedy_right"),
+    ],
+)
+def test_rows_that_a_spreadsheet_or_a_merge_has_spoilt_are_named_with_their_line(tmp_path, spoil, words):
+    file = tmp_path / "rows.csv"
+    whole(np.random.default_rng(8), {"grpo": 0, "egpo": 0}, seeds=1).to_csv(file, index=False)
+    file.write_text(spoil(file.read_text()))
+    with pytest.raises(UserError) as refused:
+        command.power(STUDY, file, 3.0)
+    assert str(refused.value).startswith(f"{file}: ") and words in str(refused.value)
+
+
+def test_rows_of_another_configuration_are_refused(tmp_path):
+    """With twice the trials every accuracy would be half of what it was, in silence."""
+    whole(np.random.default_rng(8), {"grpo": 0, "egpo": 0}, seeds=3).to_csv(tmp_path / "rows.csv", index=False)
+    evaluation = STUDY.experiment.evaluation.model_copy(update={"seeds": tuple(range(8))})
+    other = STUDY.model_copy(update={"experiment": STUDY.experiment.model_copy(update={"evaluation": evaluation})})
+    with pytest.raises(UserError, match=r"line 2: sampled: .* is not the share in sampled_right, with trials: 8"):
+        command.power(other, tmp_path / "rows.csv", 3.0)
+
+
+def test_a_folder_and_the_file_of_the_steps_are_no_rows(tmp_path):
+    page_file = tmp_path / "page.md"
+    page_file.write_text("{}\n{}\n".format(*page.MARKS))
+    for out, words in ((tmp_path, "Is a directory"), (tmp_path / "steps.csv", "is the name of the file of the steps")):
+        with pytest.raises(UserError, match=words):
+            command.page(STUDY, out, page_file)
+
+
+def test_a_wrong_path_to_the_rows_does_not_empty_a_page(tmp_path):
+    page_file = tmp_path / "page.md"
+    text = "{}\n### Accuracy\n{}\n".format(*page.MARKS)
+    page_file.write_text(text)
+    with pytest.raises(UserError, match="has tables of a study, and there are no rows"):
+        command.page(STUDY, tmp_path / "none.csv", page_file)
+    assert page_file.read_text() == text
+
+
+def test_a_page_elsewhere_has_the_way_to_its_pictures(tmp_path):
+    (tmp_path / "other").mkdir()
+    page_file = tmp_path / "other" / "page.md"
+    page_file.write_text("{}\n{}\n".format(*page.MARKS))
+    (tmp_path / "rows").mkdir()
+    study_rows(2).to_csv(tmp_path / "rows" / "rows.csv", index=False)
+    assert command.page(STUDY, tmp_path / "rows" / "rows.csv", page_file) == 0
+    assert "](../rows/tiny-hard-differences.png)" in page_file.read_text()
+
+
+def test_answers_that_are_all_wrong_need_no_seeds(tmp_path, capsys):
+    table = whole(np.random.default_rng(8), {"grpo": 0, "egpo": 0}, seeds=2)
+    table = table.assign(sampled_right=digits(np.zeros(QUESTIONS)), sampled=0.0)
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    assert command.power(STUDY, tmp_path / "rows.csv", 3.0) == 0
+    assert "seeds for 3 points in 80% of the cases: 2 paired" in capsys.readouterr().out
+
+
 def test_a_page_without_marks_is_left_alone(tmp_path):
-    (tmp_path / "page.md").write_text("nothing")
-    with pytest.raises(UserError, match="needs the lines"):
-        command.page(STUDY, Path(tmp_path / "rows.csv"), tmp_path / "page.md")
+    for text in ("nothing", "{1}\n{0}\n".format(*page.MARKS)):
+        (tmp_path / "page.md").write_text(text)
+        with pytest.raises(UserError, match="needs the lines"):
+            command.page(STUDY, Path(tmp_path / "rows.csv"), tmp_path / "page.md")

@@ -34,11 +34,11 @@ def page(catalogue: Catalogue, out: Path, file: Path) -> int:
     Raises:
         UserError: the CSV or the page is not as expected.
     """
-    from egpo.study import rows, steps
+    from egpo.study.checked import read_rows, read_steps
     from egpo.study.page import Study, write
 
     plan = _plan(catalogue) or plan_of(catalogue, "")  # so far a draft
-    write(Study(catalogue, rows.read(out), steps.read(out), plan), file, out.parent)
+    write(Study(catalogue, read_rows(out, catalogue), read_steps(out), plan), file, out.parent)
     print(f"{file}, with figures in {out.parent}")
     return 0
 
@@ -55,9 +55,10 @@ def power(catalogue: Catalogue, out: Path, gain: float) -> int:
     Raises:
         UserError: no pair of methods has two seeds in common.
     """
-    from egpo.study import pilot, rows
+    from egpo.study import pilot
+    from egpo.study.checked import read_rows
 
-    found = list(pilot.lines(rows.read(out), gain, len(catalogue.experiment.evaluation.seeds)))
+    found = list(pilot.lines(read_rows(out, catalogue), gain, len(catalogue.experiment.evaluation.seeds)))
     if not found:
         raise UserError(f"{out}: no two methods have two seeds in common: run the pilot first.")
     print("\n".join(found))
@@ -79,10 +80,12 @@ def study(
         UserError: the experiment is none that a study can run, or its data or models are not there.
     """
     experiment, paths = catalogue.experiment, Paths(catalogue.experiment.experiment)
-    methods, seeds = tuple(methods or experiment.methods), tuple(seeds or experiment.training_seeds)
+    methods = tuple(dict.fromkeys(methods or experiment.methods))  # named twice, it would be trained twice at once
+    seeds = tuple(dict.fromkeys(seeds or experiment.training_seeds))
     if unknown := [name for name in methods if name not in catalogue.methods]:
         raise UserError(f"--methods: {', '.join(unknown)}: no such method. Known: {', '.join(catalogue.methods)}.")
     _check(catalogue, files)
+    _check_csvs(catalogue, out)
     questions = paths.root / "study" / "questions.json"
     request = paths.root / "study" / "request.json"
     with lease.hold(paths.root / "driver", print, _refuse):
@@ -156,6 +159,14 @@ def _check(catalogue: Catalogue, files: Sequence[str]) -> None:
                 f"{manifest}: the warm-up of {name} has missed its range, so the trainings would not start in the "
                 f"regime that the study is about: {made['found']}"
             )
+
+
+def _check_csvs(catalogue: Catalogue, out: Path) -> None:
+    """Before the first training: what is there already can be read and added to."""
+    from egpo.study.checked import read_rows, read_steps
+
+    read_rows(out, catalogue)
+    read_steps(out)
 
 
 def _write_questions(catalogue: Catalogue, file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,13 +58,17 @@ def write(study: Study, page: Path, out: Path) -> None:
     """Write the figures into `out`, and the tables between the marks of `page`.
 
     Raises:
-        UserError: the page has no marks.
+        UserError: the page has no marks, or has tables and the study no rows.
     """
     text = page.read_text()
     begin, end = MARKS
-    if text.count(begin) != 1 or text.count(end) != 1:
-        raise UserError(f"{page}: needs the lines '{begin}' and '{end}' once each, for the tables to stand between.")
-    lines = list(sections(study, draw(study, out), out.relative_to(page.parent)))
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise UserError(
+            f"{page}: needs the lines '{begin}' and '{end}' once each, in this order, for the tables to stand between."
+        )
+    if not len(study.table) and "### " in text[text.index(begin) : text.index(end)]:
+        raise UserError(f"{page}: has tables of a study, and there are no rows to replace them by: is --out right?")
+    lines = list(sections(study, draw(study, out), Path(os.path.relpath(out, page.parent))))
     made = re.sub(
         f"{re.escape(begin)}.*{re.escape(end)}", lambda _: "\n".join([begin, *lines, end]), text, flags=re.DOTALL
     )

@@ -49,6 +49,8 @@ def power(of: Variances, seeds: int, questions: int, gain: float, level: float =
     over_questions = (of.question + of.rest / seeds) / questions
     between, noise = (of.seed + of.rest / questions) / seeds, of.rest / (seeds * questions)
     variance = over_questions + of.seed / seeds
+    if variance == 0:
+        return 1.0  # nothing varies, as where every answer is wrong
     terms = between**2 / (seeds - 1) + noise**2 / ((seeds - 1) * (questions - 1))
     degrees = max(1.0, variance**2 / (over_questions**2 / (questions - 1) + terms))
     critical, shift = stats.t.ppf(1 - level / 2, degrees), gain / math.sqrt(variance)
@@ -100,7 +102,9 @@ def _of_pair(first: np.ndarray, second: np.ndarray, gain: float) -> Iterator[str
     yield f"  standard deviation of the difference by {listed} points"
     means = [model.mean(axis=(1, 2)) for model in (first, second)]
     sds = " and ".join(f"{100 * one.std(ddof=1):.1f}" for one in means)
-    yield f"  of a method's accuracy over seeds {sds} points, with a correlation of {np.corrcoef(*means)[0, 1]:+.2f}"
+    with np.errstate(invalid="ignore"):  # of what does not vary there is none
+        correlation = np.corrcoef(*means)[0, 1]
+    yield f"  of a method's accuracy over seeds {sds} points, with a correlation of {correlation:+.2f}"
     low, high = (seeds_needed(one, questions, gain / 100) for one in bounds(of))
     yield (
         f"  seeds for {gain:g} points in {POWER:.0%} of the cases: {seeds_needed(of, questions, gain / 100)} paired by "
