@@ -23,6 +23,7 @@ from egpo.common.errors import UserError
 from egpo.common.paths import ROOT
 from egpo.config.files import read_yaml
 from egpo.config.loader import load
+from egpo.report.figures.power import draw
 
 REPEATS = 3000
 GAINS = (0.0, 0.04, 0.08)
@@ -201,6 +202,20 @@ def test_what_is_stated_stands_beside_what_is_recorded(made, capsys):
     said = capsys.readouterr().out
     assert {row[2] for row in rows_of(said, "Where the variance comes from")} == {"3.0 stated"}
     assert all("[" in cell for row in rows_of(said, "The smallest difference") for cell in row[3:])
+
+
+def test_answers_that_do_not_vary_have_a_figure(tmp_path):
+    """Where all are right there is no smallest difference, and a logarithmic axis has no number to begin with."""
+    least = {
+        "backbone": "b",
+        "benchmark": "one",
+        "seeds": [1, 2],
+        "smallest": math.nan,
+        "low": math.nan,
+        "high": math.nan,
+    }
+    draw(pd.DataFrame(least), 2.0, {"one": "One"}, "", tmp_path)
+    assert (tmp_path / "power.pdf").exists()
 
 
 def test_mistakes_are_named_with_their_remedy(made):
