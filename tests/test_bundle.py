@@ -107,17 +107,6 @@ def test_missing_and_added_files_are_found(copy, few, capsys):
     assert f"{PATHS.tables}/table1.md: cannot be made again" in said
 
 
-def test_two_files_of_one_name_from_outside_the_repository_are_refused(tmp_path, monkeypatch):
-    files = [tmp_path / name / "weights.py" for name in ("mine", "yours")]
-    for file in files:
-        file.parent.mkdir()
-        file.write_text("")
-    monkeypatch.setattr("egpo.cli.bundle.make.contents", lambda *_: files)
-    with pytest.raises(UserError, match=r"yours/weights\.py: another file of the bundle is weights\.py, too"):
-        bundle(CATALOGUE, tmp_path / "bundle", None)
-    assert not (tmp_path / "bundle").exists()
-
-
 @pytest.mark.parametrize(
     ("name", "text", "found"),
     [

@@ -72,10 +72,6 @@ def _fill(catalogue: Catalogue, folder: Path) -> int:
         if (other := places.setdefault(inside(file), file)) != file:
             raise UserError(f"{other} and {file} would both be {inside(file)} in the bundle: give one another name.")
         to = folder / inside(file)
-        if to.exists():
-            raise UserError(
-                f"{file}: another file of the bundle is {inside(file)}, too. Move it into the repository, or rename it."
-            )
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, to)
     made_by = origin()
