@@ -415,6 +415,7 @@ def test_an_own_function_that_returns_something_else_stops_the_training(body, ex
             r" raised ValueError in line 2: no\. Fix",
         ),
         ("mine = 3\n", " raised TypeError: 'int' object is not callable"),
+        ("raise SystemExit(3)\n", r" cannot be loaded \(SystemExit: 3\)"),
     ],
 )
 def test_an_own_function_that_fails_is_named_with_its_error(text, expected, tmp_path):

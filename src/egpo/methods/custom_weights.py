@@ -25,7 +25,7 @@ def _function(file: Path, name: str) -> Function:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return getattr(module, name)
-    except Exception as error:  # the user's file can raise anything
+    except (Exception, SystemExit) as error:  # the user's file can raise anything
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"calibration.weight: {file}:{name} cannot be loaded ({reason}). Fix the file.") from error
 
@@ -37,7 +37,7 @@ def _called(entropies: torch.Tensor, correct: torch.Tensor, groups: Groups, cali
     function = _function(file, name)
     try:
         return function(entropies.clone(), correct.clone(), groups)
-    except Exception as error:  # the user's function can raise anything
+    except (Exception, SystemExit) as error:  # the user's function can raise anything
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
         place = f" in line {lines[-1]}" if lines else ""
         raise UserError(
