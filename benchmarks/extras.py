@@ -25,13 +25,13 @@ STEPS = 8
 TRACKERS = tuple(name for name in get_args(Tracker) if remedy(name) is None)
 MILESTONES = (2, 4, 6, 8)
 RECORD = "        self._record(batch, tokens, parcel)\n"
-# Label: code, milestones, trackers.
-VARIANTS: dict[str, tuple[str, tuple[int, ...], tuple[str, ...]]] = {
-    "none of them": ("without the record", (), ()),
-    "the record": ("", (), ()),
-    "the record and four milestones": ("", MILESTONES, ()),
-    "the record and trackers": ("", (), TRACKERS),
-    "all of them": ("", MILESTONES, TRACKERS),
+# Label: whether the code records responses, milestones, trackers.
+VARIANTS: dict[str, tuple[bool, tuple[int, ...], tuple[str, ...]]] = {
+    "none of them": (False, (), ()),
+    "the record": (True, (), ()),
+    "the record and four milestones": (True, MILESTONES, ()),
+    "the record and trackers": (True, (), TRACKERS),
+    "all of them": (True, MILESTONES, TRACKERS),
 }
 HEADER = ["", "seconds of a step", "of it `adv`", "start to end", "GiB of memory", "MB kept", "of it the record"]
 
@@ -78,9 +78,9 @@ def main() -> int:
     step.OUT.mkdir(parents=True, exist_ok=True)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        trees = {"": ROOT, "without the record": without_the_record(Path(folder))}
-        for label, (code, milestones, trackers) in VARIANTS.items():
-            rows.append([label, *measured(trees[code], label.replace(" ", "-"), milestones, trackers)])
+        trees = {True: ROOT, False: without_the_record(Path(folder))}
+        for label, (records, milestones, trackers) in VARIANTS.items():
+            rows.append([label, *measured(trees[records], label.replace(" ", "-"), milestones, trackers)])
     text = "# What the record of responses, milestones and trackers cost\n\n"
     text += f"`make bench-extras`: the demo, {STEPS} steps of GRPO; trackers: {', '.join(TRACKERS)}.\n\n"
     text += step.table(HEADER, rows)

@@ -18,8 +18,8 @@ def end_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
     """Let this process get a signal when the thread that has started it ends; at once, if that has ended already.
 
     Args:
-        parent: the thread's process id, asked for before this process was forked.
-        by: the signal.
+        parent: the id of that thread's process, read before this process was forked.
+        by: the signal that this process gets.
     """
     prctl(SET_PDEATHSIG, by)
     if os.getppid() != parent:

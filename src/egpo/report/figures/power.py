@@ -33,7 +33,7 @@ def draw(least: pd.DataFrame, gain: float, labels: dict[str, str], title: str, o
         axis.axhline(gain, color="#555555", linewidth=0.8)
         axis.annotate(f"{gain:g} points", (0.98, gain), xycoords=("axes fraction", "data"), ha="right", va="bottom",
                       fontsize=7)  # fmt: skip
-        # A logarithmic axis needs a number; there is none where nothing varies, as all answers are right.
+        # A logarithmic axis needs a number: there is none where nothing varies, for example if all answers are right.
         if np.isfinite(mine["smallest"]).any():
             axis.set_xscale("log", base=2)
             axis.set_yscale("log")

@@ -51,7 +51,8 @@ def grid(count: int, height: float) -> tuple[Figure, np.ndarray]:
 
 def caption(figure: Figure, *texts: str) -> None:
     """Small text below a figure, wrapped to its width."""
-    text = " ".join(filter(None, texts)).replace("$", r"\$")  # a note is no mathematics
+    # matplotlib would set what stands between two dollar signs as mathematics.
+    text = " ".join(filter(None, texts)).replace("$", r"\$")
     lines = textwrap.wrap(text, int(WIDTH * 17))
     if lines:
         figure.supxlabel("\n".join(lines), fontsize=7, color="#555555", x=0.01, ha="left")
