@@ -210,6 +210,21 @@ def test_a_training_that_failed_twice_counts_as_untrained_in_the_sensitivity_ana
     assert sorted(found) == [1, 2, 3, 4] and np.array_equal(found[3], untrained[0])
 
 
+def test_nothing_is_decided_before_all_planned_seeds_are_there():
+    table = simulated(np.random.default_rng(14), {"grpo": 0, "egpo": 0.2}, seeds=5)
+    table.loc[(table["method"] == "grpo") & (table["seed"] == 2), "status"] = "failed"
+    pairs = planned(("egpo", "grpo"), ("egpo", "never_run"))
+
+    def verdicts(rows_now: pd.DataFrame) -> list[tuple[str, bool]]:
+        found = results.withheld(results.compare(rows_now, pairs, "sampled", TRIALS), rows_now, 5)
+        return list(zip(found["verdict"], found["p_value"].notna() & found["p_holm"].notna(), strict=True))
+
+    waiting = ("not yet: 0 of 5 seeds", False)
+    assert verdicts(table) == [("not yet: 4 of 5 seeds", False), waiting], "it has another attempt"
+    lost = table[table["status"] == "failed"]
+    assert verdicts(pd.concat([table, lost], ignore_index=True)) == [("for", True), waiting]
+
+
 def test_exploratory_comparisons_are_those_with_the_first_method_that_are_not_planned():
     of_plan = freeze(STUDY, "2026-01-01").comparisons
     found = results.exploratory(STUDY.experiment.methods, of_plan, "tiny-hard")
@@ -327,6 +342,7 @@ def test_only_what_was_planned_has_p_values_and_verdicts(tmp_path):
     parts = {part.partition("\n")[0]: part for part in made.split("### ")[1:]}
     sampled, exploratory = parts["Differences of sampled accuracy"].split("Exploratory, not planned:")
     greedy = parts["Differences of greedy accuracy, which decide nothing"]
+    assert sampled.count("| not yet: 3 of 20 seeds |") == 6
     assert sampled.count(" less ") == 6 and "verdict" in sampled and "no sensitivity analysis" in sampled
     assert exploratory.count(" less GRPO") == 3 and "verdict" not in exploratory and "| p " not in exploratory
     assert greedy.count(" less ") == 6 and "verdict" not in greedy and "| p " not in greedy

@@ -51,10 +51,13 @@ def differences(compared: pd.DataFrame, labels: Labels) -> Figure | None:
         axis.plot([], [], color=COLOURS[families.index(family) % len(COLOURS)], label=family)
     figure.legend(loc="outside upper center", ncols=min(3, len(families)), fontsize=8)
     seeds = sorted(set(known["seeds"]))
+    decided = "Filled: found at 5% after Holm's correction within the family."
+    if known["p_holm"].isna().all():
+        decided = "Nothing is decided yet: not all planned seeds are there."
     caption(
         figure,
         f"95% intervals, paired by training seed, {seeds[0]}{f' to {seeds[-1]}' if len(seeds) > 1 else ''} seeds. "
-        "Filled: found at 5% after Holm's correction within the family.",
+        f"{decided}",
     )
     return figure
 

@@ -50,8 +50,15 @@ class Study:
     def planned(self, backbone: str) -> list[Planned]:
         return [one for one in self.plan.comparisons if one.backbone == backbone]
 
-    def compare(self, backbone: str, outcome: str = "sampled") -> pd.DataFrame:
-        return results.compare(self.table, self.planned(backbone), outcome, self.trials)
+    def compare(self, backbone: str, table: pd.DataFrame | None = None) -> pd.DataFrame:
+        """The planned comparisons of sampled accuracy; verdicts only when all seeds are there.
+
+        Args:
+            table: rows to compare instead of the study's.
+        """
+        table = self.table if table is None else table
+        compared = results.compare(table, self.planned(backbone), "sampled", self.trials)
+        return results.withheld(compared, table, len(self.catalogue.experiment.training_seeds))
 
 
 def write(study: Study, page: Path, out: Path) -> None:
@@ -114,8 +121,9 @@ def sections(study: Study, drawn: set[str], pictures: Path) -> Iterator[str]:
         yield from picture("differences")
         yield from ["", *_sensitivity(study, backbone)]
         yield from ["", "Exploratory, not planned:", "", *_exploratory(study, backbone)]
-        greedy = tables.intervals(study.compare(backbone, "greedy"), label)
-        yield from ["", "### Differences of greedy accuracy, which decide nothing", "", *greedy]
+        greedy = results.compare(study.table, study.planned(backbone), "greedy", study.trials)
+        heading = "### Differences of greedy accuracy, which decide nothing"
+        yield from ["", heading, "", *tables.intervals(greedy, label)]
         yield from ["", "### Learning curves", *picture("curves")]
         yield from ["", "### Entropy gap", "", *tables.gaps(rows, label, study.catalogue.experiment.main_method)]
         yield from picture("gaps")
@@ -185,9 +193,7 @@ def _sensitivity(study: Study, backbone: str) -> Iterator[str]:
         yield "No training has failed twice, so there is no sensitivity analysis."
         return
     yield from ["Sensitivity: a training that failed twice counts as the untrained model.", ""]
-    table = results.with_untrained(study.table)
-    compared = results.compare(table, study.planned(backbone), "sampled", study.trials)
-    yield from tables.verdicts(compared, study.labels)
+    yield from tables.verdicts(study.compare(backbone, results.with_untrained(study.table)), study.labels)
 
 
 def _exploratory(study: Study, backbone: str) -> list[str]:
