@@ -1,7 +1,9 @@
 """An engine that decodes nothing: it waits as long as a GPU would, by arithmetic, and gives prepared answers.
 
 It stands in for egpo.inference.engine.Engine in benchmarks/filling.py, with vLLM's order of service: places are given
-in the order of requests, and each step adds a token to every response in flight.
+in the order of requests, and each step adds a token to every response in flight. vLLM's engine is a process of its own,
+which nothing in this one slows down; so a period begins when the one before it was due to end, not when this thread
+woke up.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ class MadeUpEngine:
         mean: tokens of a response, before it is cut at the limit.
         answers: texts, of which each request gets one by its seed.
         speed: how many seconds pass in one.
-        log: (seconds, responses in flight) of each period without a change.
+        log: (seconds by the arithmetic, responses in flight) of each period without a change.
     """
 
     size: Architecture
@@ -85,23 +87,26 @@ class MadeUpEngine:
 
     def _run(self) -> None:
         flight: list[list[Any]] = []  # [tokens to come, tokens so far, seed, future]
+        clock = 0.0  # when the next period begins
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: not self.alive or self._waiting or self._unanswered)
                 if not self.alive:
                     return
+                if not flight:
+                    clock = time.monotonic()
                 while self._waiting and len(flight) < self._most:
                     seed, future = self._waiting.popleft()
                     flight.append([self.length(seed), PROMPT_TOKENS, seed, future])
                 step, steps = self._step_seconds(flight), min(one[0] for one in flight)
-                start = time.monotonic()
+                left = max(0.0, clock + steps * step - time.monotonic())
                 if len(flight) < self._most:  # a request that comes meanwhile gets its place at the next step
-                    self._changed.wait_for(lambda: not self.alive or self._waiting, timeout=steps * step)
+                    self._changed.wait_for(lambda: not self.alive or self._waiting, timeout=left)
                 else:
-                    self._changed.wait_for(lambda: not self.alive, timeout=steps * step)
-                spent = time.monotonic() - start
-            done = max(1, min(steps, round(spent / step)))
-            self.log.append((spent, len(flight)))
+                    self._changed.wait_for(lambda: not self.alive, timeout=left)
+            done = max(1, min(steps, round((time.monotonic() - clock) / step)))
+            self.log.append((done * step, len(flight)))
+            clock += done * step
             for one in flight:
                 one[0] -= done
                 one[1] += done
