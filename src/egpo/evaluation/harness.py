@@ -75,23 +75,26 @@ def as_messages(prompt: str | list[ChatMessage]) -> Messages:
 class AskedAhead:
     """Engines that are asked all questions of all trials before evalscope asks them.
 
-    So none is idle while evalscope scores, or while a trial waits for its longest answer.
+    So none is idle while evalscope scores, or while a trial waits for its longest answer. A question that a benchmark
+    has twice is asked twice ahead: asked later, it would wait behind all other trials, and its trial with it.
     """
 
     def __init__(self, engines: Engines) -> None:
         self.engines = engines
-        self._answers: dict[int, Future[Answer]] = {}  # by the seed of the request, which the prompt is part of
+        self._answers: dict[int, list[Future[Answer]]] = {}  # by the seed of the request, which the prompt is part of
 
     def ask_ahead(self, prompts: list[Messages], seed: int) -> None:
         """Ask all of a benchmark's prompts with the seed of a trial."""
         for prompt in prompts:
             mine = request_seed(seed, prompt)
-            if mine not in self._answers:
-                self._answers[mine] = self.engines.ask(prompt, mine)
+            self._answers.setdefault(mine, []).append(self.engines.ask(prompt, mine))
 
     def ask(self, messages: Messages, seed: int) -> Future[Answer]:
         """The answer that was asked for ahead, or a new request."""
-        return self._answers.pop(seed, None) or self.engines.ask(messages, seed)
+        try:
+            return self._answers[seed].pop()
+        except (KeyError, IndexError):  # a trial that is run again
+            return self.engines.ask(messages, seed)
 
 
 class TrialModel(ModelAPI):
