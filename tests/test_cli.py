@@ -85,8 +85,8 @@ def test_values_of_the_command_line_are_yaml(monkeypatch):
         (["check", "--config", "training.platform=cpu"], "of a section write 'training={platform: cpu}'"),
         (["study", "--out", "rows.csv", "--power", "0"], "a gain of 0 points is none"),
         (["study", "--out", "rows.csv", "--power", "3", "--page", "page.md"], "not allowed with argument"),
-        (["study", "--out", "rows.csv", "--at-once", "0"], "'0' is no whole number above 0"),
-        (["study", "--out", "rows.csv", "--seeds", "1.5"], "'1.5' is no whole number above 0"),
+        (["study", "--out", "rows.csv", "--at-once", "0"], "'0' is not a whole number above 0"),
+        (["study", "--out", "rows.csv", "--seeds", "1.5"], "'1.5' is not a whole number above 0"),
         (["plan", "--slurm"], "unrecognized arguments: --slurm"),
     ],
 )

@@ -400,7 +400,7 @@ def _spoilt(text: str, place: int, old: str, new: str) -> str:
         (lambda text: f"{text}<<<<<<< HEAD\n", "line 4: backbone: '<<<<<<< HEAD' is not one of tiny-hard"),
         (lambda text: _spoilt(text, 1, ",grpo,", ",gpro,"), "line 2: method: 'gpro' is not one of base, grpo"),
         (lambda text: _spoilt(text, 2, ",ok,", ",OK,"), "line 3: status: 'OK'"),
-        (lambda text: _spoilt(text, 1, "0.25", '"0,25"'), "line 2: mixed: '0,25' is no number"),
+        (lambda text: _spoilt(text, 1, "0.25", '"0,25"'), "line 2: mixed: '0,25' is not a number"),
         (lambda text: _spoilt(text, 2, "|", ""), "line 3: greedy_right"),
         (lambda text: _spoilt(text, 1, "01", "1E+30"), "line 2: greedy_right"),
     ],

@@ -198,7 +198,7 @@ def _number(text: str, unit: str) -> float:
 def _whole(text: str) -> int:
     """A whole number above 0."""
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number above 0")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
     return int(text)
 
 

@@ -77,7 +77,7 @@ def _own(settings: Path) -> tuple[Method, int]:
     )
     seed = verl["algorithm"].get("egpo_seed", 0)
     if not isinstance(seed, int):
-        raise UserError(f"{settings}: algorithm.egpo_seed: {seed!r} is no whole number. Copy the file again.")
+        raise UserError(f"{settings}: algorithm.egpo_seed: {seed!r} is not a whole number. Copy the file again.")
     return own, seed
 
 

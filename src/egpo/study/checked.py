@@ -31,7 +31,7 @@ def read_rows(file: Path, catalogue: Catalogue) -> pd.DataFrame:
     for name, values in known.items():
         _refuse(file, table[name], ~table[name].isin(values), f"is not one of {', '.join(values)}")
     _check_numbers(file, table, (name for name in rows.COLUMNS if name not in TEXTS))
-    _refuse(file, table["seed"], table["seed"].isna(), "is no number")
+    _refuse(file, table["seed"], table["seed"].isna(), "is not a number")
     _check_answers(file, table[table["status"] == "ok"], len(experiment.evaluation.seeds))
     return table
 
@@ -61,7 +61,7 @@ def _whole(file: Path, read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
 def _check_numbers(file: Path, table: pd.DataFrame, names: Iterable[str]) -> None:
     for name in names:
         numbers = pd.to_numeric(table[name], errors="coerce")
-        _refuse(file, table[name], numbers.isna() & table[name].notna(), "is no number")
+        _refuse(file, table[name], numbers.isna() & table[name].notna(), "is not a number")
 
 
 def _check_answers(file: Path, ok: pd.DataFrame, trials: int) -> None:

@@ -27,7 +27,7 @@ def bundle(catalogue: Catalogue, out: Path, push: str | None) -> int:
         UserError: `out` is there, the experiment is not finished or was changed since, or the Hub refuses the upload.
     """
     if push and not re.fullmatch(r"[\w.-]+/[\w.-]+", push):
-        raise UserError(f"--push {push}: is no name of a dataset on the Hub. Give it as OWNER/NAME.")
+        raise UserError(f"--push {push}: is not the name of a dataset on the Hub. Give it as OWNER/NAME.")
     if not out.exists():
         _make(catalogue, out)
     elif not push:
