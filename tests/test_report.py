@@ -156,10 +156,21 @@ def test_what_could_be_found_is_of_the_main_method_and_other_methods(whole):
     mine = rows[(rows["first"] == "egpo") & rows["second"].isin(["grpo", "dapo"])]["smallest"]
     assert rows["smallest"].min() < mine.min()
     high = "over 100" if math.isinf(mine.max()) else f"{mine.max():.1f}"
-    assert (
-        f"differences of {mine.min():.1f} to {high} points between EGPO and another method"
-        in (glance(CATALOGUE, file)[-1])
-    )
+    said = f"a difference between EGPO and another method must be {mine.min():.1f} to {high} points."
+    assert said in glance(CATALOGUE, file)[-1]
+
+
+def test_the_first_words_have_the_result_on_each_backbone(whole):
+    file = whole / PATHS.tables / "comparisons.csv"
+    rows = pd.read_csv(file)
+    said = dict(zip(CATALOGUE.experiment.backbones, glance(CATALOGUE, file)[1:-1], strict=True))
+    for backbone, text in said.items():
+        mine = rows[(rows["backbone"] == backbone) & (rows["first"] == "egpo") & rows["second"].ne("c1")]
+        for second, other in (("base", "the base"), ("grpo", "GRPO"), ("dapo", "DAPO")):
+            assert f"{mine.loc[mine['second'] == second, 'difference'].mean():+.1f} points against {other}" in text
+        found = mine.loc[mine["p_holm"] < 0.05, "difference"]
+        counts = f"{(found > 0).sum()} above 0 and {(found < 0).sum()} below" if len(found) else "none"
+        assert text.endswith(f"of 6 differences on single benchmarks: {counts}.")
 
 
 def test_every_input_and_setting_is_of_some_entry():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -13,9 +14,9 @@ from egpo.config.experiment import Catalogue
 
 
 def glance(catalogue: Catalogue, comparisons: Path) -> list[str]:
-    """Three paragraphs of plain text; comparisons: comparisons.csv."""
+    """Paragraphs of plain text, one of results for each backbone; comparisons: comparisons.csv."""
     rows = pd.read_csv(comparisons)
-    return [_run(catalogue), _result(catalogue, rows), _bearing(catalogue, rows)]
+    return [_run(catalogue), *_results(catalogue, rows), _bearing(catalogue, rows)]
 
 
 def _run(catalogue: Catalogue) -> str:
@@ -30,29 +31,31 @@ def _run(catalogue: Catalogue) -> str:
     )
 
 
-def _result(catalogue: Catalogue, rows: pd.DataFrame) -> str:
+def _results(catalogue: Catalogue, rows: pd.DataFrame) -> Iterator[str]:
     experiment = catalogue.experiment
     mine = rows[(rows["first"] == experiment.main_method) & rows["second"].isin([BASE, *experiment.methods])]
-    parts = []
-    for key, pairs in mine.groupby(["backbone", "second"], sort=False):
-        backbone, second = map(str, key)
-        found = pairs[pairs["p_holm"] < LEVEL]["difference"]
-        other = "its start" if second == BASE else catalogue.methods[second].label
-        where = f" on {catalogue.backbones[backbone].label}" if len(experiment.backbones) > 1 else ""
-        parts.append(
-            f"{other}{where} {pairs['difference'].mean():+.1f} points on average, found above on {(found > 0).sum()} "
-            f"and below on {(found < 0).sum()} of {len(pairs)} benchmarks"
+    for backbone, pairs in mine.groupby("backbone", sort=False):
+        means = [
+            f"{one['difference'].mean():+.1f} points against "
+            f"{'the base' if second == BASE else catalogue.methods[str(second)].label}"
+            for second, one in pairs.groupby("second", sort=False)
+        ]
+        found = pairs.loc[pairs["p_holm"] < LEVEL, "difference"]
+        counts = f"{(found > 0).sum()} above 0 and {(found < 0).sum()} below" if len(found) else "none"
+        yield (
+            f"{catalogue.methods[experiment.main_method].label} on {catalogue.backbones[str(backbone)].label}: "
+            f"{', '.join(means)}, on average over {pairs['benchmark'].nunique()} benchmarks. "
+            f"Significant at 5% after Holm's correction, of {len(pairs)} differences on single benchmarks: {counts}."
         )
-    return f"{catalogue.methods[experiment.main_method].label} against {'; against '.join(parts)}."
 
 
 def _bearing(catalogue: Catalogue, rows: pd.DataFrame) -> str:
     seeds = len(catalogue.experiment.training_seeds)
     about = (
-        "One training per method: the intervals are of these trained models, and another training seed could give "
+        "One training per method: the intervals are about these trained models, and another training seed could give "
         "another order."
         if seeds == 1
-        else f"The intervals count {seeds} training seeds and the questions, so they are of the methods."
+        else f"The intervals cover {seeds} training seeds and the questions: they are about the methods."
     )
     experiment = catalogue.experiment
     mine = (rows["first"] == experiment.main_method) & rows["second"].isin(experiment.methods)
@@ -62,6 +65,6 @@ def _bearing(catalogue: Catalogue, rows: pd.DataFrame) -> str:
     low, high = ("over 100" if math.isinf(value) else f"{value:.1f}" for value in (smallest.min(), smallest.max()))
     found = low if low == high else f"{low} to {high}"
     return (
-        f"{about} By benchmark, differences of {found} points between "
-        f"{catalogue.methods[experiment.main_method].label} and another method could be found."
+        f"{about} To be found on a benchmark in four of five such experiments, a difference between "
+        f"{catalogue.methods[experiment.main_method].label} and another method must be {found} points."
     )

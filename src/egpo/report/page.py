@@ -164,7 +164,7 @@ def lineage(catalogue: Catalogue, manifests: dict[Job, Path], results: dict[Job,
         "was made from. The hashes of settings and code below are the manifest's; that of the result, the first 12 "
         "digits of its SHA-256, is of the file as it was read here."
     )
-    return f"<p>{text}</p>{frame(pd.DataFrame(rows))}"
+    return f"<p>{text}</p><details><summary>All results</summary>{frame(pd.DataFrame(rows))}</details>"
 
 
 def _examples(

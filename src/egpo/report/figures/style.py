@@ -42,8 +42,8 @@ def panels(rows: int, columns: int, height: float = 2.3, **options: Any) -> tupl
 
 def grid(count: int, height: float) -> tuple[Figure, np.ndarray]:
     """A figure and its axes (rows, columns), at most three in a row; those beyond `count` are not shown."""
-    columns = min(3, count)
-    figure, axes = panels(-(-count // columns), columns, height)
+    rows = -(-count // 3)
+    figure, axes = panels(rows, -(-count // rows), height)  # four are two and two
     for axis in axes.flat[count:]:
         axis.set_visible(False)
     return figure, axes

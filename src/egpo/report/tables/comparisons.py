@@ -62,8 +62,14 @@ def markdown(catalogue: Catalogue, table: pd.DataFrame) -> str:
         "seeds where both methods have several (`egpo.analysis.power`).",
     ]
     for family, rows in table.groupby("family", sort=False):
-        lines += ["", f"## {str(family)[0].upper()}{str(family)[1:]}", "", *_family(catalogue, rows)]
+        lines += ["", f"## {_heading(catalogue, str(family))}", "", *_family(catalogue, rows)]
     return document(lines, note(catalogue))
+
+
+def _heading(catalogue: Catalogue, family: str) -> str:
+    """The family, with the backbone as it is called elsewhere on the page."""
+    backbone, comma, rest = family.partition(", ")
+    return f"{catalogue.backbones[backbone].label}{comma}{rest}" if comma else family.capitalize()
 
 
 def write_comparisons(catalogue: Catalogue, records: dict[Model, Path], ablated: dict[Model, Path], out: Path) -> None:
