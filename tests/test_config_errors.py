@@ -144,6 +144,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"uncertainty.rollouts_per_prompt": 1},
         ("uncertainty.rollouts_per_prompt: 1", "equal to 2"),
     ),
+    "yes for a number that may be 0": ({"data.heldout_rows": True}, ("data.heldout_rows: True", "integer")),
+    "a number with too many zeros": ({"data.heldout_rows": 10**30}, ("data.heldout_rows: 1000000", "less than")),
     "no step": ({"training.total_training_steps": 0}, ("training.total_training_steps: 0", "equal to 1")),
     "a negative batch": ({"training.train_batch_size": -4}, ("training.train_batch_size: -4", "equal to 1")),
     "a negative seed": ({"training_seeds": [-1]}, ("training_seeds.0: -1", "equal to 0")),

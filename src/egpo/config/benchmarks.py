@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from egpo.config.section import Count, Label, Repo, Section, Seed
+from egpo.config.section import Count, Label, Repo, Section, Seed, Whole
 
 
 class HubBenchmark(Section):
@@ -51,7 +51,7 @@ class Benchmark(Section):
     adapter: str = Field(description="evalscope's name for the benchmark.")
     source: Annotated[HubBenchmark | LocalBenchmark | SyntheticBenchmark, Field(discriminator="kind")]
     num_questions: Count = Field(description="Number of questions: the denominator of the accuracy.")
-    num_fewshot: int = Field(ge=0, description="Worked examples in the prompt.")
+    num_fewshot: Whole = Field(description="Worked examples in the prompt.")
     subsets: tuple[str, ...] = Field((), description="evalscope's subset_list; empty for its default.")
     prompt: str | None = Field(None, description="Prompt template in place of evalscope's.")
     judge: Judge | None = Field(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from egpo.config.section import Count, Label, Levels, Name, Repo, Section, Seed, Share
+from egpo.config.section import Count, Label, Levels, Name, Repo, Section, Seed, Share, Whole
 
 
 class StandInSource(Section):
@@ -137,10 +137,10 @@ class Rows(Section):
 class Quotas(Section):
     """Rows to sample from each stratum: subset x bucket (appendix A.2)."""
 
-    default_mixed: int = Field(ge=0)
-    default_correct: int = Field(ge=0)
-    extended_mixed: int = Field(ge=0)
-    extended_correct: int = Field(ge=0)
+    default_mixed: Whole
+    default_correct: Whole
+    extended_mixed: Whole
+    extended_correct: Whole
 
     @property
     def total(self) -> int:
@@ -239,7 +239,7 @@ class Data(Section):
         0.01, description="Maximum share of rows that may be taken from a stratum other than that of their quota."
     )
     validation_rows: Count = Field(description="Taken from the sampled rows.")
-    heldout_rows: int = Field(0, ge=0, description="Rows outside the quotas, kept for `uncertainty`, which needs some.")
+    heldout_rows: Whole = Field(0, description="Rows outside the quotas, kept for `uncertainty`, which needs some.")
     final_prompt_tokens: Count = Field(1024, description="Last length filter, after the sampling.")
     seed: Seed
 

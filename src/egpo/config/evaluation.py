@@ -29,7 +29,7 @@ class Evaluation(Section):
     )
     temperature: float = Field(0.6, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
-    top_k: int = Field(20, ge=-1, description="-1 for all tokens.")
+    top_k: int = Field(20, ge=-1, lt=2**31, strict=True, description="-1 for all tokens.")
     max_num_seqs: Count = Field(512, description="Requests in flight, of each engine; on a CPU the default is 64.")
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     kv_cache_gib: Positive | None = Field(None, description="CPU only: memory for vLLM's KV cache.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from egpo.config.section import Count, Positive, Section
+from egpo.config.section import Count, Positive, Section, Whole
 
 
 class Needs(Section):
@@ -18,8 +18,8 @@ class Needs(Section):
 class TrainNeeds(Needs):
     """What a training may use, on each of its nodes."""
 
-    grace_minutes: int = Field(
-        20, ge=0, description="Extra time at the limit, to finish the step and save; added to what Slurm is asked for."
+    grace_minutes: Whole = Field(
+        20, description="Extra time at the limit, to finish the step and save; added to what Slurm is asked for."
     )
     stall_minutes: Positive = Field(15, description="A training without progress for this long is stopped.")
 
@@ -46,7 +46,7 @@ class NeedsOverlay(Section):
 class TrainNeedsOverlay(NeedsOverlay):
     """Keys of `jobs.train` that one backbone may have different."""
 
-    grace_minutes: int | None = Field(None, ge=0)
+    grace_minutes: Whole | None = None
     stall_minutes: Positive | None = None
 
 

@@ -12,9 +12,10 @@ from egpo.config.messages import describe_error
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="Lower-case name, used in paths.")]
 # In Markdown's tables | ends a cell; in figures $ begins mathematics, and a name that begins with _ is not shown.
 Label = Annotated[str, Field(pattern=r"^[^_|$\x00-\x1f][^|$\x00-\x1f]*$")]
-# Strict: YAML's `yes` must not become 1.
-Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
-Count = Annotated[int, Field(ge=1, strict=True)]
+# Strict: YAML's `yes` must not become 1. Larger numbers are slips, and would end a job that has begun.
+Whole = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+Seed = Whole
+Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Repo = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]  # owner/name on the Hugging Face Hub

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from egpo.config.section import Count, Positive, Section
+from egpo.config.section import Count, Positive, Section, Whole
 
 Attention = Literal["packed", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3", "flash_attention_4"]
 GpuShare = Annotated[float, Field(gt=0, lt=1)]
@@ -17,19 +17,19 @@ class Training(Section):
 
     platform: Literal["cpu", "cuda"]
     train_batch_size: Count = Field(description="Prompts in a rollout batch, which is also one PPO mini-batch.")
-    rollouts_per_prompt: Annotated[int, Field(ge=2, strict=True)] = Field(description="Responses per prompt, N.")
+    rollouts_per_prompt: Annotated[int, Field(ge=2, lt=2**31, strict=True)] = Field(
+        description="Responses per prompt, N."
+    )
     total_epochs: Count | None = None
     total_training_steps: Count | None = Field(None, description="Optimiser steps; give this or `total_epochs`.")
     learning_rate: float = Field(gt=0, lt=1)
     temperature: float = Field(1.0, gt=0)
     top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(-1, ge=-1, description="-1 for all tokens.")
+    top_k: int = Field(-1, ge=-1, lt=2**31, strict=True, description="-1 for all tokens.")
     save_freq: Count = Field(description="Steps between checkpoints: the most that a failure can lose.")
     test_freq: Count = Field(description="Steps between validations.")
-    sample_groups: Annotated[int, Field(ge=0, strict=True)] = Field(
-        2, description="Groups of each step whose texts are kept in samples.jsonl."
-    )
-    milestones: Annotated[int, Field(ge=0, strict=True)] = Field(
+    sample_groups: Whole = Field(2, description="Groups of each step whose texts are kept in samples.jsonl.")
+    milestones: Whole = Field(
         0,
         # A default that is not dumped is no part of what finished jobs are compared with.
         exclude_if=lambda count: count == 0,
