@@ -4,10 +4,10 @@
 
 The engine waits as long as an H100 would, by the arithmetic of `egpo plan`, SPEED times as fast. All above it is the
 code of an evaluation: this one with each trial on its own and at most 64 requests; that of the commit BEFORE, which
-asks the next trial ahead, with 64; and this one with 512. What is compared are hours of the GPU: the engine's time
-SPEED times, and the rest of the measured seconds (imports, and what was scored after the last answer) as it was. How
-much is won depends on the lengths of the responses: a second table has the same orders by arithmetic alone, for
-several. Writes results/bench/filling.md; ends with code 1 if the target is missed.
+asks the next trial ahead, with 64; and this one with 512. What is compared are hours of the GPU: SPEED times the
+engine's seconds, and the rest as measured (imports, and what was scored after the last answer). How much is won
+depends on the lengths of the responses: a second table has the same orders by arithmetic alone, for several. Writes
+results/bench/filling.md; ends with code 1 if the target is missed.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def main() -> int:
         f"on average; the five real benchmarks, {len(SEEDS)} trials, {rows[0]['answers']} answers, scored by "
         "evalscope.",
         "",
-        "| | seconds | of these the engine had nothing to do | mean requests in flight | hours at its own speed |",
+        "| | seconds | of these without a request | mean requests in flight | hours at its own speed |",
         "| --- | ---: | ---: | ---: | ---: |",
         *(
             f"| {row['label']} | {row['seconds']:.0f} | {row['rest']:.0f} | {row['flight']:.0f} | {row['hours']:.2f} |"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from egpo.config.section import Count, Name, Positive, Section, Seed
+from egpo.config.section import Count, Name, Positive, Section, Seed, TopK
 
 
 class MilestoneEvaluation(Section):
@@ -29,7 +29,7 @@ class Evaluation(Section):
     )
     temperature: float = Field(0.6, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
-    top_k: int = Field(20, ge=-1, lt=2**31, strict=True, description="-1 for all tokens.")
+    top_k: TopK = 20
     max_num_seqs: Count = Field(512, description="Requests in flight, of each engine; on a CPU the default is 64.")
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     kv_cache_gib: Positive | None = Field(None, description="CPU only: memory for vLLM's KV cache.")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from egpo.config.section import Count, Positive, Section, Whole
+from egpo.config.section import Count, Positive, Section, TopK, Whole
 
 Attention = Literal["packed", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3", "flash_attention_4"]
 GpuShare = Annotated[float, Field(gt=0, lt=1)]
@@ -25,7 +25,7 @@ class Training(Section):
     learning_rate: float = Field(gt=0, lt=1)
     temperature: float = Field(1.0, gt=0)
     top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(-1, ge=-1, lt=2**31, strict=True, description="-1 for all tokens.")
+    top_k: TopK = -1
     save_freq: Count = Field(description="Steps between checkpoints: the most that a failure can lose.")
     test_freq: Count = Field(description="Steps between validations.")
     sample_groups: Whole = Field(2, description="Groups of each step whose texts are kept in samples.jsonl.")

@@ -56,8 +56,8 @@ def differences(compared: pd.DataFrame, labels: Labels) -> Figure | None:
         decided = "Nothing is decided yet: not all planned seeds are there."
     caption(
         figure,
-        f"95% intervals, paired by training seed, {seeds[0]}{f' to {seeds[-1]}' if len(seeds) > 1 else ''} seeds. "
-        f"{decided}",
+        f"95% intervals, paired by training seed, {seeds[0]}{f' to {seeds[-1]}' if len(seeds) > 1 else ''} seeds.",
+        decided,
     )
     return figure
 

@@ -96,8 +96,8 @@ def compare(table: pd.DataFrame, planned: Sequence[Planned], outcome: str, trial
 def withheld(compared: pd.DataFrame, table: pd.DataFrame, seeds: int) -> pd.DataFrame:
     """The comparisons without p-value and verdict where not all planned seeds are there.
 
-    A test that is looked at after each seed finds differences by chance more often than at its level. A seed of which
-    a training has failed for good is one that is there: nothing more will come of it.
+    A test that is looked at after each seed finds differences by chance more often than at its level. A seed with a
+    training that has failed for good counts as there: nothing more will come of it.
 
     Args:
         compared: of `compare`.
@@ -107,8 +107,8 @@ def withheld(compared: pd.DataFrame, table: pd.DataFrame, seeds: int) -> pd.Data
     lost = failed(table)
     result = compared.copy()
     for place, row in compared.iterrows():
-        pair_of = row["first"], row["second"]
-        gone = {seed for backbone, method, seed in lost if backbone == row["backbone"] and method in pair_of}
+        methods = row["first"], row["second"]
+        gone = {seed for backbone, method, seed in lost if backbone == row["backbone"] and method in methods}
         if row["seeds"] + len(gone) < seeds:
             result.loc[place, ["p_value", "p_holm"]] = math.nan
             result.loc[place, "verdict"] = f"not yet: {row['seeds']} of {seeds} seeds"
