@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -327,12 +328,14 @@ def test_metrics_of_repeated_steps_are_removed(tmp_path):
 @pytest.mark.parametrize(
     ("key", "limits"), [("minutes", Limits(6, LIMIT, LIMIT)), ("stall_minutes", Limits(LIMIT, LIMIT, 6))]
 )
-def test_limits_end_all_processes(inputs, tmp_path, key, limits):
+def test_limits_end_all_processes(inputs, tmp_path, capfd, key, limits):
     with (
         nothing_left_behind(os.getpid(), at_once=True),
         pytest.raises(UserError, match=rf"was stopped.*jobs\.train\.{key} "),
     ):
         train(small(inputs, tmp_path, "egpo"), tmp_path, tmp_path / "work", limits, lambda _: None)
+    stood = re.search(r"--- process \d+: .*egpo\.verl_plugin\.driver", capfd.readouterr().err)
+    assert bool(stood) == (key == "stall_minutes")
 
 
 def wait_for_ray(process: subprocess.Popen) -> None:

@@ -21,7 +21,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from egpo.runtime import fork_client, forks
+from egpo.runtime import fork_client, forks, stacks
 from egpo.runtime.processes import SET_PDEATHSIG, end_with_parent, prctl
 
 MESSAGE = 2**20  # bytes, more than a command line and an environment have
@@ -113,6 +113,7 @@ def _new_random_numbers() -> None:
 
 
 def main(number: int, modules: list[str]) -> NoReturn:
+    stacks.register()  # and with it all workers
     for module in modules:
         importlib.import_module(module)
     _serve(socket.socket(fileno=number))

@@ -8,6 +8,7 @@ Standard library only, as egpo.runtime.guard uses it.
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import os
@@ -22,6 +23,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
+
+from egpo.runtime.processes import ASK_FOR_STACKS
 
 POLL_SECONDS = 0.05
 _imported: _Imported | None = None
@@ -140,6 +143,7 @@ def _become(
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        faulthandler.unregister(ASK_FOR_STACKS)  # its file is closed below
         if start_new_session:
             os.setsid()
         if preexec_fn is not None:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 
+ASK_FOR_STACKS = signal.SIGUSR2  # egpo.runtime.stacks
 SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 
 

@@ -70,7 +70,7 @@ def environment(config: DictConfig, folder: str) -> dict[str, str]:
 
 
 @contextmanager
-def guarded(config: DictConfig, settings: Path) -> Iterator[subprocess.Popen[bytes] | forks.Fork]:
+def guarded(config: DictConfig, settings: Path) -> Iterator[tuple[subprocess.Popen[bytes] | forks.Fork, Path]]:
     """Run egpo.verl_plugin.driver under egpo.runtime.guard.
 
     Leaving the block ends the guard, and with it everything that the training has started.
@@ -80,7 +80,7 @@ def guarded(config: DictConfig, settings: Path) -> Iterator[subprocess.Popen[byt
         settings: the file that holds them.
 
     Yields:
-        The guard's process, which ends with the driver's exit code.
+        The guard's process, which ends with the driver's exit code, and the folder of the training's processes.
     """
     folder = tempfile.mkdtemp(prefix="egpo-", dir=short_folder())
     command = [sys.executable, "-m", "egpo.runtime.guard", folder]
@@ -89,7 +89,7 @@ def guarded(config: DictConfig, settings: Path) -> Iterator[subprocess.Popen[byt
     prctl(SET_CHILD_SUBREAPER, 1)
     guard = forks.popen(command, stdin=subprocess.PIPE, env=environment(config, folder), start_new_session=True)
     try:
-        yield guard
+        yield guard, Path(folder)
     finally:
         if guard.stdin:
             guard.stdin.close()

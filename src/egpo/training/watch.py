@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from egpo.common.errors import UserError
-from egpo.runtime import out_of_memory
+from egpo.runtime import out_of_memory, stacks
 from egpo.runtime.job import duration
 from egpo.training import checkpoints
 from egpo.training.limits import Limits
@@ -46,12 +47,14 @@ def watch(config: DictConfig, work: Path, start: int, steps: int, limits: Limits
     ending: BaseException | None = None
     kills = out_of_memory.kills()
     deadline = math.inf
-    with _sigterm() as term, guarded(config, work / "verl.yaml") as guard:
+    with _sigterm() as term, guarded(config, work / "verl.yaml") as (guard, folder):
         while guard.poll() is None:
             time.sleep(POLL_SECONDS)
             progress.update()
             if progress.silence > limits.stall:
-                raise UserError(_stopped(work, f"showed no progress for {duration(limits.stall)}", "stall_minutes"))
+                print(stacks.collect(guard.pid, folder), file=sys.stderr, flush=True)
+                what = f"showed no progress for {duration(limits.stall)}"
+                raise UserError(f"{_stopped(work, what, 'stall_minutes')} Where its processes stood is in the log.")
             if term.is_set() and not isinstance(ending, SystemExit):
                 ending = SystemExit(128 + signal.SIGTERM)
                 deadline = time.monotonic() + _ask_to_save(work, progress, TERM_SECONDS)

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from egpo.common.errors import UserError
 from egpo.common.files import write_text
+from egpo.runtime import stacks
 from egpo.training.export import milestones
 from egpo.training.names import ADDRESS, RUN_FOLDER
 from egpo.training.nodes import gather
@@ -174,6 +175,7 @@ def main(path: Path) -> int:
 
     The message of a UserError is written to FAILURE in the same folder, another error to ERROR.
     """
+    stacks.register()
     config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)
     try:

@@ -11,10 +11,12 @@ from __future__ import annotations
 import importlib
 import os
 
+from egpo.runtime import stacks
 from egpo.runtime.processes import keep_sigterm_blocked
 from egpo.verl_plugin.after_import import after_import
 
 keep_sigterm_blocked()
+stacks.register()
 after_import("verl.trainer.ppo.v1", lambda: importlib.import_module("egpo.verl_plugin.trainer"))
 after_import("transformers.modeling_utils", lambda: importlib.import_module("egpo.verl_plugin.attention").install())
 after_import("verl.utils.torch_functional", lambda: importlib.import_module("egpo.verl_plugin.log_probs").install())
