@@ -225,6 +225,35 @@ def test_nothing_is_decided_before_all_planned_seeds_are_there():
     assert verdicts(pd.concat([table, lost], ignore_index=True)) == [("for", True), waiting]
 
 
+def test_differences_on_easy_and_hard_questions_are_those_of_these_questions():
+    table = simulated(np.random.default_rng(3), {"grpo": 0.0, "egpo": 0.0}, seeds=3)
+    hard, easy = [[place] * 100 for place in (0, 4)]
+
+    def right(on_hard: int, on_easy: int) -> str:
+        return digits(np.array([on_hard] * 100 + [2] * 100 + [on_easy] * 100))
+
+    table["sampled_right"] = [right(1, 3) if method == "grpo" else right(3, 2) for method in table["method"]]
+    assert results.by_difficulty(table, TRIALS) == {}, "there is no untrained model"
+    base = table.iloc[:1].assign(method="base", seed=0, sampled_right=digits(np.array([*hard, *[2] * 100, *easy])))
+    parts = results.by_difficulty(pd.concat([table, base]), TRIALS)
+    assert [int(mask.sum()) for mask in parts.values()] == [100, 100, 100]
+    found = {
+        name: results.compare(table, planned(("egpo", "grpo")), "sampled", TRIALS, mask)["difference"][0]
+        for name, mask in parts.items()
+    }
+    assert found == pytest.approx({"never": 50, "sometimes": 0, "always": -25})
+    # With a second untrained model, "always" means each of them.
+    other = base.assign(sampled_right=digits(np.full(QUESTIONS, 4)))
+    two = results.by_difficulty(pd.concat([table, base, other]), TRIALS)
+    assert [int(mask.sum()) for mask in two.values()] == [0, 200, 100]
+
+
+def test_a_part_of_one_question_has_no_interval():
+    table = simulated(np.random.default_rng(3), {"grpo": 0.0, "egpo": 0.0}, seeds=3)
+    one = np.arange(QUESTIONS) == 5
+    assert math.isnan(results.compare(table, planned(("egpo", "grpo")), "sampled", TRIALS, one)["difference"][0])
+
+
 def test_exploratory_comparisons_are_those_with_the_first_method_that_are_not_planned():
     of_plan = freeze(STUDY, "2026-01-01").comparisons
     found = results.exploratory(STUDY.experiment.methods, of_plan, "tiny-hard")

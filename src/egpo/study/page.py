@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from egpo.analysis.frozen import deviations
@@ -59,6 +60,14 @@ class Study:
         table = self.table if table is None else table
         compared = results.compare(table, self.planned(backbone), "sampled", self.trials)
         return results.withheld(compared, table, len(self.catalogue.experiment.training_seeds))
+
+    def on_parts(self, backbone: str, parts: dict[str, np.ndarray]) -> dict[str, tuple[int, pd.DataFrame]]:
+        """The planned comparisons on some questions alone: how many there are, and what is found."""
+        planned = self.planned(backbone)
+        return {
+            name: (int(mask.sum()), results.compare(self.table, planned, "sampled", self.trials, mask))
+            for name, mask in parts.items()
+        }
 
 
 def write(study: Study, page: Path, out: Path) -> None:
@@ -121,6 +130,9 @@ def sections(study: Study, drawn: set[str], pictures: Path) -> Iterator[str]:
         yield from picture("differences")
         yield from ["", *_sensitivity(study, backbone)]
         yield from ["", "Exploratory, not planned:", "", *_exploratory(study, backbone)]
+        if parts := results.by_difficulty(rows, study.trials):
+            heading = "### Where the differences lie, exploratory"
+            yield from ["", heading, "", *tables.by_difficulty(study.on_parts(backbone, parts), label)]
         greedy = results.compare(study.table, study.planned(backbone), "greedy", study.trials)
         heading = "### Differences of greedy accuracy, which decide nothing"
         yield from ["", heading, "", *tables.intervals(greedy, label)]

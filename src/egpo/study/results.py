@@ -37,13 +37,30 @@ def answers(rows: pd.DataFrame, method: str, column: str, trials: int) -> dict[i
     """
     found = {}
     for seed, text in rows.loc[rows["method"] == method, ["seed", column]].itertuples(index=False):
-        counts = np.frombuffer(text.replace("|", "").encode(), dtype=np.uint8) - ord("0")
+        counts = _counts(text)
         if counts.max(initial=0) > trials:
             raise UserError(
                 f"{column}: method {method}, seed {seed} has a question with more than {trials} right trials."
             )
         found[int(seed)] = np.arange(trials) < counts[:, None]
     return found
+
+
+def _counts(text: str) -> np.ndarray:
+    """(questions,) right trials, from the digits of the CSV."""
+    return np.frombuffer(text.replace("|", "").encode(), dtype=np.uint8) - ord("0")
+
+
+def by_difficulty(rows: pd.DataFrame, trials: int) -> dict[str, np.ndarray]:
+    """(questions,) booleans: those that the untrained models answer right in none, some and all of their trials.
+
+    Empty where there is no untrained model.
+    """
+    counts = [_counts(text) for text in rows.loc[rows["method"] == BASE, OUTCOMES["sampled"]]]
+    if not counts:
+        return {}
+    right, most = np.sum(counts, axis=0, dtype=int), trials * len(counts)
+    return {"never": right == 0, "sometimes": (right > 0) & (right < most), "always": right == most}
 
 
 def pair(
@@ -58,7 +75,9 @@ def pair(
     return np.stack([one[seed] for seed in seeds]), np.stack([other[seed] for seed in seeds]), seeds
 
 
-def compare(table: pd.DataFrame, planned: Sequence[Planned], outcome: str, trials: int) -> pd.DataFrame:
+def compare(
+    table: pd.DataFrame, planned: Sequence[Planned], outcome: str, trials: int, questions: np.ndarray | None = None
+) -> pd.DataFrame:
     """A row for each comparison that is planned, in points of accuracy; nan with fewer than two common seeds.
 
     Holm's correction is for all comparisons that a family has in the plan, also those that did not come.
@@ -67,6 +86,7 @@ def compare(table: pd.DataFrame, planned: Sequence[Planned], outcome: str, trial
         table: of egpo.study.rows.
         outcome: a key of OUTCOMES.
         trials: of each question, sampled.
+        questions: booleans, which of them are looked at; without it all.
 
     Returns:
         family, backbone, first, second, expected, seeds, difference, se, low, high, p_value, p_holm, verdict.
@@ -76,7 +96,9 @@ def compare(table: pd.DataFrame, planned: Sequence[Planned], outcome: str, trial
         first, second, seeds = pair(finished(table, one.backbone), one.first, one.second, outcome, trials)
         row: dict[str, Any] = {"family": one.family, "backbone": one.backbone, "first": one.first, "second": one.second}
         row |= {"expected": one.expected, "seeds": len(seeds)}
-        if len(seeds) > 1:
+        if questions is not None and seeds:
+            first, second = first[:, questions], second[:, questions]
+        if len(seeds) > 1 and first.shape[1] > 1:
             found = paired_by_seed(first, second)
             points = {"difference": found.mean, "se": found.se, "low": found.low, "high": found.high}
             row |= {name: 100 * value for name, value in points.items()} | {"p_value": found.p_value}

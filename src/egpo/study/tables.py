@@ -91,6 +91,24 @@ def intervals(compared: pd.DataFrame, label: Labels) -> list[str]:
     return markdown_table(heads, [[_names(row, label), *_points(row)] for row in compared.to_dict("records")])
 
 
+def by_difficulty(parts: dict[str, tuple[int, pd.DataFrame]], label: Labels) -> list[str]:
+    """Differences on parts of the questions.
+
+    Args:
+        parts: by how often the untrained model is right: the number of questions, and their comparisons.
+    """
+    heads = ["Comparison", *(f"{name} right ({count} questions)" for name, (count, _) in parts.items())]
+    columns = [compared.to_dict("records") for _, compared in parts.values()]
+    body = [
+        [_names(same[0], label), *(" ".join(_points(row)[1:]) for row in same)] for same in zip(*columns, strict=True)
+    ]
+    note = (
+        "Points of sampled accuracy with 95% intervals, by how often the untrained model answers a question right "
+        "among its sampled answers."
+    )
+    return [*markdown_table(heads, body), "", note]
+
+
 def _names(row: dict, label: Labels) -> str:
     return f"{label[row['first']]} less {label[row['second']]}"
 
