@@ -70,7 +70,7 @@ def curves(rows: pd.DataFrame, labels: Labels) -> Figure | None:
     trained = dict(per_method(rows[rows["method"] != BASE], labels))
     if not trained:
         return None
-    columns = min(4, len(trained))
+    columns = min(3, len(trained))
     figure, axes = panels(-(-len(trained) // columns), columns, height=1.9, sharex=True, sharey=True)
     x = np.arange(POINTS + 1) / POINTS * 100
     reference = next(name for name in labels if name != BASE)

@@ -62,7 +62,8 @@ def shared_legend(figure: Figure, axes: np.ndarray) -> None:
     """One legend for all panels, above them."""
     found = {name: handle for axis in axes.flat for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)}
     if found:
-        columns = min(len(found), int(WIDTH / 1.4))  # inches of a name
+        inches = 0.5 + 0.065 * max(map(len, found))  # of an entry: its line, and its name at this size
+        columns = max(1, min(len(found), int(WIDTH / inches)))
         figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=columns, fontsize=8)
 
 
