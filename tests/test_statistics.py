@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import stats
 from statsmodels.formula.api import ols
+from statsmodels.stats.multitest import multipletests
 
 from egpo.analysis.statistics import (
     accuracy,
@@ -208,6 +209,13 @@ def test_paired_finds_a_difference_that_is_none_no_more_often_than_it_says(seeds
         found += paired(first, second).p_value < 0.05
     assert plausible(found, 1000, size, side)
     assert found > 0
+
+
+@settings(max_examples=12)  # statsmodels collects all garbage each time
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_is_that_of_statsmodels(p_values):
+    expected = multipletests(p_values, method="holm")[1] if p_values else []
+    assert holm(p_values).tolist() == list(expected)
 
 
 def test_holm_by_hand():

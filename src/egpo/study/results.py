@@ -92,8 +92,9 @@ def compare(
         family, backbone, first, second, expected, seeds, difference, se, low, high, p_value, p_holm, verdict.
     """
     made = []
+    rows = {backbone: finished(table, backbone) for backbone in {one.backbone for one in planned}}
     for one in planned:
-        first, second, seeds = pair(finished(table, one.backbone), one.first, one.second, outcome, trials)
+        first, second, seeds = pair(rows[one.backbone], one.first, one.second, outcome, trials)
         row: dict[str, Any] = {"family": one.family, "backbone": one.backbone, "first": one.first, "second": one.second}
         row |= {"expected": one.expected, "seeds": len(seeds)}
         if questions is not None and seeds:
