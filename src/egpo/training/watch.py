@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,8 @@ def watch(config: DictConfig, work: Path, start: int, steps: int, limits: Limits
             time.sleep(POLL_SECONDS)
             progress.update()
             if progress.silence > limits.stall:
-                print(stacks.collect(guard.pid, folder), file=sys.stderr, flush=True)
+                with suppress(OSError):  # a full disk: the error below is still to come
+                    print(stacks.collect(guard.pid, folder), file=sys.stderr, flush=True)
                 what = f"showed no progress for {duration(limits.stall)}"
                 raise UserError(f"{_stopped(work, what, 'stall_minutes')} Where its processes stood is in the log.")
             if term.is_set() and not isinstance(ending, SystemExit):
