@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from egpo.config.section import Count, Label, Levels, Name, Repo, Section, Seed, Share, Whole
+from egpo.config.section import Count, Label, Levels, Name, Repo, Section, Seed, Several, Share, Whole
 
 
 class StandInSource(Section):
@@ -177,9 +177,7 @@ class Deduplication(Section):
         "bands, and only pairs whose exact Jaccard similarity reaches the threshold and whose numbers are the same.",
     )
     num_perm: Count = 128
-    bands: Annotated[int, Field(ge=2)] = Field(
-        16, description="For mode 'verified'; in mode 'paper' datasketch chooses."
-    )
+    bands: Several = Field(16, description="For mode 'verified'; in mode 'paper' datasketch chooses.")
     threshold: float = Field(0.8, gt=0, lt=1, description="Jaccard similarity.")
     ngram_size: Count = Field(5, description="Tokens per n-gram.")
     conflicts: Literal["keep", "drop"] = Field(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from egpo.config.section import Count, Name, Positive, Section, Seed, TopK
+from egpo.config.section import Count, Name, Positive, Section, Seed, Several, TopK
 
 
 class MilestoneEvaluation(Section):
@@ -67,7 +67,5 @@ class EvaluationOverlay(Section):
 class Uncertainty(Section):
     """Entropy statistics: rollouts on the held-out rows of the data, with the decoding of the evaluation."""
 
-    rollouts_per_prompt: Annotated[int, Field(ge=2, strict=True)] = Field(
-        8, description="Responses per problem, each with a different seed."
-    )
+    rollouts_per_prompt: Several = Field(8, description="Responses per problem, each with a different seed.")
     problems_per_shard: Count = Field(50, description="The most that a failure can lose.")

@@ -16,6 +16,7 @@ Label = Annotated[str, Field(pattern=r"^[^_|$\x00-\x1f][^|$\x00-\x1f]*$")]
 Whole = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Seed = Whole
 Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
+Several = Annotated[int, Field(ge=2, lt=2**31, strict=True)]
 TopK = Annotated[int, Field(ge=-1, lt=2**31, strict=True, description="-1 for all tokens.")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

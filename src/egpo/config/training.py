@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from egpo.config.section import Count, Positive, Section, TopK, Whole
+from egpo.config.section import Count, Positive, Section, Several, TopK, Whole
 
 Attention = Literal["packed", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3", "flash_attention_4"]
 GpuShare = Annotated[float, Field(gt=0, lt=1)]
@@ -17,9 +17,7 @@ class Training(Section):
 
     platform: Literal["cpu", "cuda"]
     train_batch_size: Count = Field(description="Prompts in a rollout batch, which is also one PPO mini-batch.")
-    rollouts_per_prompt: Annotated[int, Field(ge=2, lt=2**31, strict=True)] = Field(
-        description="Responses per prompt, N."
-    )
+    rollouts_per_prompt: Several = Field(description="Responses per prompt, N.")
     total_epochs: Count | None = None
     total_training_steps: Count | None = Field(None, description="Optimiser steps; give this or `total_epochs`.")
     learning_rate: float = Field(gt=0, lt=1)
