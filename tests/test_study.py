@@ -227,14 +227,14 @@ def test_nothing_is_decided_before_all_planned_seeds_are_there():
 
 def test_differences_on_easy_and_hard_questions_are_those_of_these_questions():
     table = simulated(np.random.default_rng(3), {"grpo": 0.0, "egpo": 0.0}, seeds=3)
-    hard, easy = [[place] * 100 for place in (0, 4)]
 
-    def right(on_hard: int, on_easy: int) -> str:
-        return digits(np.array([on_hard] * 100 + [2] * 100 + [on_easy] * 100))
+    def right(*counts: int) -> str:
+        """Of the first, second and third hundred questions."""
+        return digits(np.repeat(counts, 100))
 
-    table["sampled_right"] = [right(1, 3) if method == "grpo" else right(3, 2) for method in table["method"]]
+    table["sampled_right"] = [right(1, 2, 3) if method == "grpo" else right(3, 2, 2) for method in table["method"]]
     assert results.by_difficulty(table, TRIALS) == {}, "there is no untrained model"
-    base = table.iloc[:1].assign(method="base", seed=0, sampled_right=digits(np.array([*hard, *[2] * 100, *easy])))
+    base = table.iloc[:1].assign(method="base", seed=0, sampled_right=right(0, 2, 4))
     parts = results.by_difficulty(pd.concat([table, base]), TRIALS)
     assert [int(mask.sum()) for mask in parts.values()] == [100, 100, 100]
     found = {
@@ -243,7 +243,7 @@ def test_differences_on_easy_and_hard_questions_are_those_of_these_questions():
     }
     assert found == pytest.approx({"never": 50, "sometimes": 0, "always": -25})
     # With a second untrained model, "always" means each of them.
-    other = base.assign(sampled_right=digits(np.full(QUESTIONS, 4)))
+    other = base.assign(sampled_right=right(4, 4, 4))
     two = results.by_difficulty(pd.concat([table, base, other]), TRIALS)
     assert [int(mask.sum()) for mask in two.values()] == [0, 200, 100]
 

@@ -1,7 +1,8 @@
 """Where the processes of a training stand: the Python stacks of all their threads, which a signal asks for.
 
 A process that has called `register` appends its stacks to a file in the training's folder when it gets the signal,
-whatever it is doing: the handler is faulthandler's, which needs neither the interpreter's lock nor memory.
+whatever it is doing: the handler is faulthandler's, which needs neither the interpreter's lock nor memory. The driver
+and the fork server call it before their long imports, all other processes of verl when they load the plug-in.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from egpo.common.paths import BASE
-from egpo.report.figures.style import COLOURS, LINES, caption, panels, shared_legend
+from egpo.report.figures.style import COLOURS, LINES, caption, grid, panels, shared_legend
 from egpo.study.results import mean
 from egpo.study.rows import CURVE, POINTS
 from egpo.study.tables import SHARES, Labels, per_method
@@ -70,12 +70,9 @@ def curves(rows: pd.DataFrame, labels: Labels) -> Figure | None:
     trained = dict(per_method(rows[rows["method"] != BASE], labels))
     if not trained:
         return None
-    columns = min(3, len(trained))
-    figure, axes = panels(-(-len(trained) // columns), columns, height=1.9, sharex=True, sharey=True)
+    figure, axes = grid(len(trained), height=1.9, sharex=True, sharey=True)
     x = np.arange(POINTS + 1) / POINTS * 100
     reference = next(name for name in labels if name != BASE)
-    for axis in axes.flat[len(trained) :]:
-        axis.set_visible(False)
     for axis, (method, mine) in zip(axes.flat, trained.items(), strict=False):
         if reference in trained:
             base = [100 * trained[reference][column].astype(float).mean() for column in CURVE]

@@ -52,7 +52,7 @@ def watch(config: DictConfig, work: Path, start: int, steps: int, limits: Limits
             time.sleep(POLL_SECONDS)
             progress.update()
             if progress.silence > limits.stall:
-                with suppress(OSError):  # a full disk: the error below is still to come
+                with suppress(OSError):  # a full disk must not hide the error below
                     print(stacks.collect(guard.pid, folder), file=sys.stderr, flush=True)
                 what = f"showed no progress for {duration(limits.stall)}"
                 raise UserError(f"{_stopped(work, what, 'stall_minutes')} Where its processes stood is in the log.")

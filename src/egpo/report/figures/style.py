@@ -40,10 +40,10 @@ def panels(rows: int, columns: int, height: float = 2.3, **options: Any) -> tupl
     return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
 
 
-def grid(count: int, height: float) -> tuple[Figure, np.ndarray]:
+def grid(count: int, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
     """A figure and its axes (rows, columns), at most three in a row; those beyond `count` are not shown."""
     rows = -(-count // 3)
-    figure, axes = panels(rows, -(-count // rows), height)  # four are two and two
+    figure, axes = panels(rows, -(-count // rows), height, **options)  # four are two and two
     for axis in axes.flat[count:]:
         axis.set_visible(False)
     return figure, axes
