@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from egpo.runtime import fork_client, fork_server
+from egpo.study.run import FURTHER
 from egpo.training.names import RUN_FOLDER
+from egpo.verl_plugin.cpu.modules import MODULES
 
 WORKER = """
 import json, os, signal, sys
@@ -86,6 +88,32 @@ def test_workers_do_not_share_random_numbers(server: int, tmp_path: Path) -> Non
     script.write_text("import random, numpy\nprint(random.random(), numpy.random.random())")
     first, second = (ask([str(script)])[0].split() for _ in range(2))
     assert first[0] != second[0] and first[1] != second[1]
+
+
+IDS = "from ray import ObjectID\nprint(ObjectID.from_random().hex())"
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        ("egpo.verl_plugin.cpu.ray_ids", "actor_of_a_test"),
+        pytest.param((*MODULES, *FURTHER), marks=pytest.mark.slow, id="all"),
+    ],
+)
+def test_workers_draw_their_own_ids_of_ray(
+    modules: tuple[str, ...], run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With the same ids, two workers that start at the same moment disturb each other, and the training stands still.
+    (run_folder / "actor_of_a_test.py").write_text("import ray\n@ray.remote\nclass Actor: pass\n")
+    (run_folder / "worker.py").write_text(IDS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(run_folder), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("VERL_PLATFORM", "cpu")
+    pid = fork_server.start(modules)
+    try:
+        assert len({ask([str(run_folder / "worker.py")])[0] for _ in range(3)}) == 3
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def test_the_server_ends_with_the_process_that_started_it(run_folder: Path) -> None:

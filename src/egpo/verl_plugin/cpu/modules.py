@@ -4,6 +4,7 @@ from __future__ import annotations
 
 MODULES = (
     "egpo.verl_plugin.quick_start",
+    "egpo.verl_plugin.cpu.ray_ids",
     "verl.trainer.ppo.v1",
     "verl.workers.engine_workers",
     "verl.workers.engine.fsdp",
