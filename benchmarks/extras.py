@@ -23,7 +23,7 @@ from egpo.training.trackers import remedy
 
 STEPS = 8
 TRACKERS = tuple(name for name in get_args(Tracker) if remedy(name) is None)
-MILESTONES = (2, 4, 6, 8)
+MILESTONES = (1, 3, 5, 7)
 RECORD = "        self._record(batch, tokens, parcel)\n"
 # Label: whether the code records responses, milestones, trackers.
 VARIANTS: dict[str, tuple[bool, tuple[int, ...], tuple[str, ...]]] = {
