@@ -164,7 +164,8 @@ def _counted(study: Study, backbone: str) -> list[str]:
     table, methods = of_blocks(everything), study.catalogue.methods
     ok = table["status"] == "ok"
     lost = [(method, seed) for _, method, seed in failed(everything)]
-    lines = [*_seeds(study, table[ok], lost), f"{(~ok).sum()} attempts failed; both failed of {len(lost)} trainings."]
+    lines = [*_seeds(study, table[ok], lost)]
+    lines.append(f"Attempts that failed: {(~ok).sum()}. Trainings that failed in both: {len(lost)}.")
     lines += [
         f"- {methods[row['method']].label}, seed {row['seed']}, attempt {row['attempt']}: {row['reason']}"
         for row in table[~ok].to_dict("records")

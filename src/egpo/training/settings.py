@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from difflib import get_close_matches
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -171,8 +173,7 @@ def verl_config(
     Raises:
         UserError: verl has no such key as one of the overrides, or is not installed.
     """
-    with initialize_config_dir(str(_verl_folder() / "trainer" / "config"), version_base=None):
-        config = compose(config_name="ppo_trainer")
+    config = deepcopy(_verls_defaults())
     sizes = sizes or fit(None, backbone, training, 0)
     overrides = {
         **_method(method, backbone),
@@ -211,6 +212,13 @@ def _overrides(training: Training, config: DictConfig) -> dict[str, Any]:
             )
         settings[key.removeprefix("+")] = value
     return settings
+
+
+@cache
+def _verls_defaults() -> DictConfig:
+    """Read once, as Hydra takes a second for it; not to be changed."""
+    with initialize_config_dir(str(_verl_folder() / "trainer" / "config"), version_base=None):
+        return compose(config_name="ppo_trainer")
 
 
 def _verl_folder() -> Path:
