@@ -191,11 +191,18 @@ def within_groups(table: pd.DataFrame, first: str, second: str) -> float:
     return float(centred[first].corr(centred[second]))
 
 
+def taken_for_right(method: str) -> pd.DataFrame:
+    """The responses, with `taken`: 1 where the method has rewarded one as correct, else 0."""
+    table = control(method)
+    return table.assign(taken=((table["base"] > 0) | (table["kind"] == "entirely_correct")).astype(float))
+
+
 def test_random_rewards_know_the_rates_of_the_groups_alone():
-    table = control("random_reward").astype({"correct": float})
-    assert table["correct"].mean() == pytest.approx(table["right"].mean(), abs=0.05)
-    assert abs(within_groups(table, "correct", "right")) < 0.15
-    assert within_groups(responses(ABLATIONS.backbone, "grpo").astype({"correct": float}), "correct", "right") > 0.999
+    table = taken_for_right("random_reward")
+    assert (table["correct"] == table["right"]).all(), "the record has the verdicts"
+    assert table["taken"].mean() == pytest.approx(table["right"].mean(), abs=0.05)
+    assert abs(within_groups(table, "taken", "right")) < 0.15
+    assert within_groups(taken_for_right("grpo"), "taken", "right") > 0.999
 
 
 def test_shuffled_answers_reward_next_to_nothing_and_teach_nothing():
