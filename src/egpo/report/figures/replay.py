@@ -81,7 +81,7 @@ def _course(axis: Axes, table: pd.DataFrame, methods: dict[str, Method]) -> None
         smooth = course[name].rolling(window, center=True, min_periods=1).mean()
         axis.plot(smooth.index, smooth, color=colour, label=textwrap.fill(methods[name].label, 34))
     axis.set_xlabel("training step")
-    axis.set_title("the same by step, the farthest methods", fontsize=9)
+    axis.set_title("by step, for the least correlated", fontsize=9)
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize=7, ncols=1)
 
 
