@@ -60,8 +60,12 @@ def made(inputs: Path, out: Path, how: str) -> Path:
 
 
 def metrics(out: Path) -> list[dict]:
-    """What does not depend on the time and the machine."""
-    free = ("timing", "perf/", "time", "actor/perf")
+    """What does not depend on the time and the machine.
+
+    Which responses meet in one of vLLM's batches depends on the time, and with it the last bit of its
+    log-probabilities, which are compared with the actor's and have no other use.
+    """
+    free = ("timing", "perf/", "time", "actor/perf", "rollout_corr/", "training/rollout_probs_diff_")
     return [
         {name: value for name, value in line.items() if not name.startswith(free) and "/perf/" not in name}
         for line in read_lines(out / "metrics.jsonl")
