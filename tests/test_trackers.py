@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sqlite3
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -209,15 +210,28 @@ def test_tensorboard_shows_each_step_once(killed_and_resumed):
     assert [event.step for event in events.Scalars(REWARD)] == ONCE[1:]
 
 
+def leveldb_records(content: bytes, place: int) -> Iterator[bytes]:
+    """Records of a file in the format of LevelDB's log, from a place in it."""
+    block, head, parts = 2**15, 7, []  # a checksum, a length and a kind stand before each part of a record
+    while place + head <= len(content):
+        if (left := block - place % block) < head:
+            place += left
+            continue
+        length, kind = struct.unpack_from("<HB", content, place + 4)
+        parts.append(content[place + head : place + head + length])
+        place += head + length
+        if kind in (1, 4):  # the whole record, or its last part
+            yield b"".join(parts)
+            parts = []
+
+
 def wandb_records(folder: Path) -> Iterator[tuple[str, list[int]]]:
     """(run id, its steps) of each file that W&B keeps for `wandb sync`."""
     from wandb.proto.wandb_internal_pb2 import Record
-    from wandb.sdk.internal.datastore import DataStore
 
     for file in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
-        store, run, steps = DataStore(), "", []
-        store.open_for_scan(str(file))
-        while (data := store.scan_data()) is not None:
+        run, steps = "", []
+        for data in leveldb_records(file.read_bytes(), len(b":W&B") + 3):
             record = Record()
             record.ParseFromString(data)
             if record.WhichOneof("record_type") == "run":
@@ -231,9 +245,8 @@ def wandb_records(folder: Path) -> Iterator[tuple[str, list[int]]]:
 @pytest.mark.slow
 def test_wandb_has_one_id_for_the_files_of_all_attempts(killed_and_resumed):
     found = list(wandb_records(killed_and_resumed / "trackers"))
-    print(found)
     assert {run for run, _ in found} == {(killed_and_resumed / "work" / trackers.RUN_ID).read_text()}
-    assert [steps for _, steps in found][1:] == [[3, 4], [5, 6]]
+    assert len(found) == 3 and [step for _, steps in found[1:] for step in steps] == ONCE[SAVE_EVERY + 1 :]
 
 
 @pytest.mark.slow
@@ -246,7 +259,6 @@ def test_mlflow_has_one_run(killed_and_resumed, monkeypatch):
     (run,) = client.search_runs([client.get_experiment_by_name("demo").experiment_id])
     assert run.info.run_name == RUN and run.info.status == "FINISHED"
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, REWARD)]
-    print(steps)
     assert sorted(set(steps)) == ONCE[1:]
 
 
@@ -256,7 +268,6 @@ def test_trackio_has_one_run(killed_and_resumed):
     (file,) = (killed_and_resumed / "trackers" / "trackio").glob("demo*.db")
     rows = sqlite3.connect(file).execute("select run_id, run_name, step, metrics from metrics order by id").fetchall()
     steps = [step for _, _, step, metrics in rows if REWARD in json.loads(metrics)]
-    print(steps)
     assert {row[1] for row in rows} == {RUN} and len({row[0] for row in rows}) == 1
     assert sorted(set(steps)) == ONCE[1:]
 
@@ -265,6 +276,5 @@ def test_trackio_has_one_run(killed_and_resumed):
 def test_swanlab_has_one_id_for_the_folders_of_all_attempts(killed_and_resumed):
     installed("swanlab")
     found = sorted(path.name for path in (killed_and_resumed / "trackers" / "swanlab").glob("run-*"))
-    print(found)
     assert len(found) == 3
     assert all(name.endswith((killed_and_resumed / "work" / trackers.RUN_ID).read_text()) for name in found)
