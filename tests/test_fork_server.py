@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,12 +36,20 @@ def run_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(folder)
 
 
+@contextmanager
+def serving(modules: Iterable[str]) -> Iterator[int]:
+    pid = fork_server.start(modules)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
 @pytest.fixture
 def server(run_folder: Path) -> Iterator[int]:
-    pid = fork_server.start(["decimal"])
-    yield pid
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    with serving(["decimal", "numpy"]) as pid:
+        yield pid
 
 
 def ask(arguments: list[str], **environment: str) -> tuple[str, str]:
@@ -103,17 +112,13 @@ IDS = "from ray import ObjectID\nprint(ObjectID.from_random().hex())"
 def test_workers_draw_their_own_ids_of_ray(
     modules: tuple[str, ...], run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # With the same ids, two workers that start at the same moment disturb each other, and the training stands still.
+    # With the same ids, two workers that start at the same moment collide, and the training hangs.
     (run_folder / "actor_of_a_test.py").write_text("import ray\n@ray.remote\nclass Actor: pass\n")
     (run_folder / "worker.py").write_text(IDS)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(run_folder), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("VERL_PLATFORM", "cpu")
-    pid = fork_server.start(modules)
-    try:
+    with serving(modules):
         assert len({ask([str(run_folder / "worker.py")])[0] for _ in range(3)}) == 3
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
 
 
 def test_the_server_ends_with_the_process_that_started_it(run_folder: Path) -> None:

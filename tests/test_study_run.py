@@ -59,13 +59,14 @@ def made(inputs: Path, out: Path, how: str) -> Path:
     return out
 
 
-def metrics(out: Path) -> list[dict]:
-    """What does not depend on the time and the machine.
+# Which responses vLLM puts into one batch depends on the time, and so does the last bit of its log-probabilities. These
+# metrics compare them with the actor's, and nothing else uses them.
+OF_VLLM = ("rollout_corr/", "training/rollout_probs_diff_")
 
-    Which responses meet in one of vLLM's batches depends on the time, and with it the last bit of its
-    log-probabilities, which are compared with the actor's and have no other use.
-    """
-    free = ("timing", "perf/", "time", "actor/perf", "rollout_corr/", "training/rollout_probs_diff_")
+
+def metrics(out: Path) -> list[dict]:
+    """What does not depend on the time and the machine."""
+    free = ("timing", "perf/", "time", "actor/perf", *OF_VLLM)
     return [
         {name: value for name, value in line.items() if not name.startswith(free) and "/perf/" not in name}
         for line in read_lines(out / "metrics.jsonl")
@@ -75,6 +76,9 @@ def metrics(out: Path) -> list[dict]:
 def test_forks_change_no_result(inputs, tmp_path):
     forked, new = (made(inputs, tmp_path / how, how) for how in ("fork", "new"))
     assert len(metrics(new)) == 3 and metrics(forked) == metrics(new)
+    for one, other in zip(*(read_lines(out / "metrics.jsonl") for out in (forked, new)), strict=True):
+        of_vllm = {name: value for name, value in one.items() if name.startswith(OF_VLLM)}
+        assert of_vllm == pytest.approx({name: other[name] for name in of_vllm}, abs=1e-6)
     weights = [load_file(out / "model" / "model.safetensors") for out in (forked, new)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
     assert (forked / RESPONSES).read_bytes() == (new / RESPONSES).read_bytes()

@@ -246,7 +246,7 @@ def wandb_records(folder: Path) -> Iterator[tuple[str, list[int]]]:
 def test_wandb_has_one_id_for_the_files_of_all_attempts(killed_and_resumed):
     found = list(wandb_records(killed_and_resumed / "trackers"))
     assert {run for run, _ in found} == {(killed_and_resumed / "work" / trackers.RUN_ID).read_text()}
-    assert len(found) == 3 and [step for _, steps in found[1:] for step in steps] == ONCE[SAVE_EVERY + 1 :]
+    assert [steps for _, steps in found][1:] in ([[3, 4], [5, 6]], [[3, 4, 5], [6]])
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ def _become_worker(request: dict[str, Any], files: list[int]) -> NoReturn:
         os.close(file)
     os.chdir(request["folder"])
     os.environ.update(request["environment"])  # what imports have set here stays
-    _new_random_numbers()
+    forks.new_random_numbers()
     sys.argv = request["arguments"]
     code = 0
     try:
@@ -103,13 +103,6 @@ def _become_worker(request: dict[str, Any], files: list[int]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def _new_random_numbers() -> None:
-    """A fresh state for numpy's generator, which all forks would share; `random` has done so by itself."""
-    import numpy
-
-    numpy.random.seed()
 
 
 def main(number: int, modules: list[str]) -> NoReturn:

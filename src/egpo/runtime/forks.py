@@ -156,7 +156,7 @@ def _become(
             for name in imported.variables - env.keys():
                 os.environ.pop(name, None)  # a variable that an import has set stays, as after a new start
             os.environ.update(env)
-        _new_random_numbers()
+        new_random_numbers()
         sys.argv = command
         warnings.filterwarnings("ignore", "'.*' found in sys.modules", RuntimeWarning)  # it is there on purpose
         runpy.run_module(command[0], run_name="__main__", alter_sys=True)
@@ -182,7 +182,7 @@ def _open_files() -> set[int]:
     return found
 
 
-def _new_random_numbers() -> None:
+def new_random_numbers() -> None:
     """A fresh state for numpy's generator, which all forks would share; `random` has done so by itself."""
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None:

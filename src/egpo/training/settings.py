@@ -216,7 +216,7 @@ def _overrides(training: Training, config: DictConfig) -> dict[str, Any]:
 
 @cache
 def _verls_defaults() -> DictConfig:
-    """Read once, as Hydra takes a second for it; not to be changed."""
+    """Read once, as Hydra takes half a second for it; callers change a copy."""
     with initialize_config_dir(str(_verl_folder() / "trainer" / "config"), version_base=None):
         return compose(config_name="ppo_trainer")
 
